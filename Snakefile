@@ -1,0 +1,68 @@
+# Winnow: raw data -> curate -> train -> compress -> dictionaries -> evaluate -> claims.
+
+import os
+import sys
+from pathlib import Path
+
+# This checkout's code runs, here and in every job, whichever checkout the environment was installed from.
+sys.path.insert(0, workflow.basedir)
+os.environ["PYTHONPATH"] = os.pathsep.join([workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["WINNOW_PARENT"] = str(os.getpid())
+
+from winnow.errors import InputError
+from winnow.pipeline import provenance
+from winnow.pipeline.workflow import FAMILIES, Workflow
+
+try:
+    flow = Workflow(Path(workflow.basedir), config)
+except InputError as error:
+    sys.exit(str(error))
+
+if workflow.is_main_process:
+    for stale in provenance.reconcile(write_lock=False):
+        print(f"{stale}: its bytes are not what any recorded job made; it will be made again if needed", file=sys.stderr)
+
+
+container: "docker://docker.io/library/python:3.11-slim"
+
+
+report: "docs/report/overview.rst"
+
+
+wildcard_constraints:
+    workload="[A-Za-z0-9_]+",
+    variant="[A-Za-z0-9_.-]+",
+    seed="[0-9]+",
+
+
+rule all:
+    input:
+        flow.targets(default=True),
+    default_target: True
+
+
+rule everything:
+    input:
+        flow.targets(),
+
+
+for target, files in flow.named_targets().items():
+
+    rule:
+        name:
+            target
+        input:
+            files,
+
+
+include: "stages/curate/rules.smk"
+include: "stages/train/rules.smk"
+include: "stages/compress/rules.smk"
+include: "stages/dictionaries/rules.smk"
+include: "stages/evaluate/rules.smk"
+
+
+onsuccess:
+    provenance.reconcile(write_lock=True)
+onerror:
+    provenance.reconcile(write_lock=True)

@@ -1,0 +1,22 @@
+"""Fetch and verify a workload's pinned archive, or read a folder of one's own, into one raw table."""
+
+from winnow.pipeline import stage
+
+
+@stage
+def acquire(inputs, outputs, params, log):
+    """Write the raw table: one row for each image of the source, nothing dropped."""
+    from winnow.pipeline.readers import read_source
+    from winnow.pipeline.tables import write_parquet
+    from winnow.workloads.image_tables import metadata_of
+
+    if getattr(params, "source", None):
+        table = read_source(params.source, "data/sources.yaml")
+    else:
+        from winnow.workloads.folders import read_image_folder
+
+        table, unreadable = read_image_folder(params.path, size=params.size)
+        for entry in unreadable:
+            log.warning("%s", entry)
+    log.info("%d rows", table.num_rows)
+    write_parquet(table, outputs.raw, metadata=metadata_of(table))

@@ -1,0 +1,92 @@
+rule pruning_criteria:
+    input:
+        model=flow.model("evaluate"),
+        card=flow.card("evaluate"),
+        train="results/{workload}/curate/all/seed0/train.parquet",
+        valid="results/{workload}/curate/all/seed0/valid.parquet",
+        test="results/{workload}/curate/all/seed0/test.parquet",
+    output:
+        metrics="results/{workload}/evaluate/{variant}/seed{seed}/metrics.parquet",
+        layers="results/{workload}/evaluate/{variant}/seed{seed}/layers.parquet",
+    log:
+        "logs/{workload}/evaluate/{variant}/seed{seed}.log",
+    wildcard_constraints:
+        variant="criteria_[A-Za-z0-9_]+",
+    params:
+        settings=flow.settings("evaluate"),
+        code=flow.closure("stages/evaluate/pruning_criteria.py"),
+    script:
+        "pruning_criteria.py"
+
+
+rule dictionary_pareto:
+    input:
+        model=flow.model("evaluate", "pareto"),
+        card=flow.card("evaluate", "pareto"),
+        train="results/{workload}/curate/all/seed0/train.parquet",
+        valid="results/{workload}/curate/all/seed0/valid.parquet",
+        test="results/{workload}/curate/all/seed0/test.parquet",
+    output:
+        metrics="results/{workload}/evaluate/pareto/seed{seed}/metrics.parquet",
+    log:
+        "logs/{workload}/evaluate/pareto/seed{seed}.log",
+    params:
+        settings=flow.settings("evaluate", "pareto"),
+        code=flow.closure("stages/evaluate/dictionary_pareto.py"),
+    script:
+        "dictionary_pareto.py"
+
+
+rule measure_models:
+    input:
+        models=flow.all_models("model.safetensors"),
+        cards=flow.all_models("model.json"),
+        train="results/{workload}/curate/all/seed0/train.parquet",
+        test="results/{workload}/curate/all/seed0/test.parquet",
+    output:
+        metrics="results/{workload}/evaluate/models/metrics.parquet",
+        reliability="results/{workload}/evaluate/models/reliability.parquet",
+    log:
+        "logs/{workload}/evaluate/models.log",
+    params:
+        settings=flow.settings("evaluate", "models"),
+        code=flow.closure("stages/evaluate/measure_models.py"),
+    script:
+        "measure_models.py"
+
+
+rule measure_latency:
+    input:
+        models=flow.all_models("model.safetensors"),
+        cards=flow.all_models("model.json"),
+        train="results/{workload}/curate/all/seed0/train.parquet",
+        test="results/{workload}/curate/all/seed0/test.parquet",
+    output:
+        timings="results/{workload}/evaluate/latency/timings.parquet",
+    log:
+        "logs/{workload}/evaluate/latency.log",
+    params:
+        settings=flow.settings("evaluate", "models"),
+        code=flow.closure("stages/evaluate/measure_latency.py"),
+    script:
+        "measure_latency.py"
+
+
+rule feature_survival:
+    input:
+        dictionaries=flow.survival("dictionary.safetensors"),
+        dictionary_cards=flow.survival("dictionary.json"),
+        models=flow.survival("model.safetensors"),
+        cards=flow.survival("model.json"),
+        train="results/{workload}/curate/all/seed0/train.parquet",
+        test="results/{workload}/curate/all/seed0/test.parquet",
+    output:
+        metrics="results/{workload}/evaluate/survival/metrics.parquet",
+        features="results/{workload}/evaluate/survival/features.parquet",
+    log:
+        "logs/{workload}/evaluate/survival.log",
+    params:
+        settings=flow.settings("evaluate", "survival"),
+        code=flow.closure("stages/evaluate/feature_survival.py"),
+    script:
+        "feature_survival.py"

@@ -1,0 +1,142 @@
+"""The mutation audit finds the faults that a weak test lets pass, and leaves the tree alone."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cosmic_ray", reason="the audit belongs to the test extras")
+
+from winnow.errors import InputError
+from winnow.pipeline.audit import audit, main, mirror_of, mutants
+
+METHOD = '''"""A toy method."""
+
+
+def clipped_sum(values: list[float] | None, limit: float = 2.0) -> float:
+    """Sum of the values, at most limit."""
+    total = 0.0
+    for value in values or []:
+        total += value
+    return min(total, limit)
+'''
+STRONG = """
+from toy.method import clipped_sum
+
+def test_sum_is_clipped():
+    assert clipped_sum([0.5, 0.25]) == 0.75
+    assert clipped_sum([1.5, 3.0]) == 2.0
+    assert clipped_sum(None) == 0.0
+    assert clipped_sum([-4.0, 1.0]) == -3.0
+"""
+WEAK = """
+from toy.method import clipped_sum
+
+def test_sum_is_a_number():
+    assert clipped_sum([1.5, 3.0]) > 0
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    def make(tests):
+        for name, text in {
+            "toy/__init__.py": "",
+            "toy/method.py": METHOD,
+            "tests/test_method.py": tests,
+        }.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+        return tmp_path
+
+    return make
+
+
+def mutated(code):
+    return {mutant.code.strip() for mutant in mutants(code)}
+
+
+@pytest.mark.parametrize(
+    "code, fault",
+    [
+        ("y = a + b * c", "y = (a)"),
+        ("y = a + b * c", "y = (b * c)"),
+        ("y = a + b * c", "y = a - b * c"),
+        ("y = a + b * c", "y = a + (b)"),
+        ("y = a / b", "y = (a)"),
+        ("y = x.sum(dim=1)", "y = x.mean(dim=1)"),
+        ("y = x.sum(dim=1)", "y = x.sum(dim= 0)"),
+        ("y = sort(x, stable=True)", "y = sort(x, stable=False)"),
+        ("y = -x", "y = x"),
+        ("y += x", "y -= x"),
+        ("y = a[:k] if k < n else a", "y = a[:k] if k <= n else a"),
+        ("def f(rate=0.5):\n    return rate", "def f(rate= 1.5):\n    return rate"),
+    ],
+)
+def test_faults_of_numerical_code_are_planted(code, fault):
+    assert fault in mutated(code)
+
+
+def test_a_dropped_call_and_a_dropped_element_assignment_are_planted():
+    code = "def f(x):\n    x.clamp_(0)\n    x[0] = 1\n    y = x\n    return y"
+    found = mutated(code)
+    assert code.replace("x.clamp_(0)", "pass") in found
+    assert code.replace("x[0] = 1", "pass") in found
+    assert code.replace("y = x", "pass") not in found
+
+
+def test_annotations_and_docstrings_carry_no_fault():
+    code = '"""Adds 1 + 1."""\n\nx: int | None\n\n\ndef f(a: A | B) -> int | None:\n    """1 + 1."""\n'
+    assert mutants(code) == []
+
+
+def test_no_fault_is_planted_twice_and_lines_are_right():
+    found = mutants(METHOD)
+    assert len({mutant.code for mutant in found}) == len(found)
+    for mutant in found:
+        before, after = METHOD.splitlines()[mutant.line - 1], mutant.code.splitlines()[mutant.line - 1]
+        assert before != after
+
+
+def test_tests_mirror_the_tree():
+    assert mirror_of(Path("winnow/compress/x.py")) == Path("tests/compress/test_x.py")
+    assert mirror_of(Path("winnow/statistics.py")) == Path("tests/test_statistics.py")
+
+
+@pytest.mark.slow
+def test_strong_tests_catch_every_fault_and_the_tree_is_untouched(tree, monkeypatch, capfd):
+    root = tree(STRONG)
+    monkeypatch.chdir(root)
+    assert main(["toy/method.py"]) == 0
+    assert "faults caught (100.0%)" in capfd.readouterr().out
+    assert (root / "toy/method.py").read_text() == METHOD
+    assert sorted(p.name for p in root.iterdir()) == [".git", "tests", "toy"]
+
+
+@pytest.mark.slow
+def test_weak_tests_are_told_what_they_miss(tree, monkeypatch, capfd):
+    monkeypatch.chdir(tree(WEAK))
+    assert main(["toy/method.py"]) == 1
+    out = capfd.readouterr().out
+    assert (
+        "not caught: toy/method.py:9\n-    return min(total, limit)\n+    return max(total, limit)\n" in out
+    )
+
+
+@pytest.mark.parametrize(
+    "tests, message",
+    [
+        ("def test_fails():\n    assert False\n", "fails before any fault is planted"),
+        ("def test_something_else():\n    assert True\n", "does not test that file"),
+    ],
+)
+def test_tests_that_cannot_judge_are_refused(tree, tests, message):
+    with pytest.raises(InputError, match=message):
+        audit(Path("toy/method.py"), [Path("tests/test_method.py")], tree(tests))
+
+
+def test_a_missing_file_is_named(tree, monkeypatch, capsys):
+    monkeypatch.chdir(tree(STRONG))
+    assert main(["toy/methot.py"]) == 2
+    assert capsys.readouterr().err.startswith("toy/methot.py: no such file")

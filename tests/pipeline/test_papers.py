@@ -1,0 +1,118 @@
+"""The generated pages hold what the ledger says, and nothing else of README changes."""
+
+import pyarrow as pa
+import pytest
+
+from winnow.errors import InputError
+from winnow.pipeline.papers import (
+    BEGIN,
+    END,
+    claims_table,
+    count_verdicts,
+    measured,
+    replace_block,
+    write_papers,
+)
+from winnow.pipeline.tables import write_parquet
+
+CLAIMS = """
+claims:
+  - id: prune-mild
+    system: pruning
+    paper: {title: "A | B", authors: Gupta et al., venue: arXiv, year: 2022}
+  - id: prune-hard
+    system: pruning
+    paper: {title: "A | B", authors: Gupta et al., venue: arXiv, year: 2022}
+  - id: sae-alive
+    system: sae
+    paper: {title: Sparse codes, authors: Gao et al., venue: ICLR, year: 2025}
+"""
+
+
+def row(claim, system, verdict, effect=None, low=None, high=None, n=None):
+    return {
+        "claim": claim, "system": system, "point": "", "verdict": verdict, "effect": effect, "low": low,
+        "high": high, "n": n, "unit": "share", "statement": f"what {claim} says",
+    }  # fmt: skip
+
+
+ROWS = [
+    row("prune-mild", "pruning", "holds", 0.01234, 0.008, 0.0171, 5),
+    row("prune-hard", "pruning", "does not hold", -0.5, -0.75, -0.25, 3),
+    row("sae-alive", "sae", "not run"),
+]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "claims.yaml").write_text(CLAIMS)
+    (tmp_path / "README.md").write_text(f"# Title\n\n{BEGIN}\nold numbers\n{END}\n\nafter\n")
+    types = {"effect": pa.float64(), "low": pa.float64(), "high": pa.float64(), "n": pa.int64()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in ROWS[0]])
+    write_parquet(pa.Table.from_pylist(ROWS, schema=schema), tmp_path / "results/claims.parquet")
+    return tmp_path
+
+
+def test_an_effect_stands_with_sign_interval_and_unit():
+    assert measured(ROWS[0]) == "+0.0123 [+0.008, +0.0171] share"
+    assert measured(ROWS[1]) == "-0.5 [-0.75, -0.25] share"
+    assert measured(ROWS[2]) == "–"
+    assert measured(row("x", "y", "holds", 2.0)) == "+2 share"
+
+
+def test_verdicts_are_counted_in_a_fixed_order():
+    assert count_verdicts(ROWS) == "3 claims: holds 1, does not hold 1, not run 1"
+    assert count_verdicts([row("x", "y", "needs people")]) == "1 claims: needs people 1"
+
+
+def test_a_bar_or_line_break_in_a_statement_does_not_break_the_table():
+    lines = claims_table([{**ROWS[0], "statement": "a | b\nc"}]).splitlines()
+    assert lines[2].count(" | ") == 4 and "a \\| b c" in lines[2]
+
+
+def test_a_claim_with_several_points_names_each():
+    assert "| prune-mild (s90) |" in claims_table([{**ROWS[0], "point": "s90"}])
+
+
+def test_the_page_has_a_section_for_each_paper_with_its_own_claims(checkout):
+    write_papers(checkout)
+    page = (checkout / "docs/papers.md").read_text()
+    pruning, sae = page.split("## ")[1:]
+    assert pruning.startswith("pruning\n\nGupta et al.: *A | B*. arXiv, 2022.")
+    assert "| prune-mild | what prune-mild says | +0.0123 [+0.008, +0.0171] share | 5 | holds |" in pruning
+    assert "prune-hard" in pruning and "prune" not in sae
+    assert "| sae-alive | what sae-alive says | – | – | not run |" in sae
+
+
+def test_only_the_block_of_the_readme_changes(checkout):
+    changed = write_papers(checkout)
+    text = (checkout / "README.md").read_text()
+    assert text.startswith("# Title\n\n" + BEGIN) and text.endswith(END + "\n\nafter\n")
+    assert "old numbers" not in text
+    assert "| pruning | A \\| B (2022) | 1 | 0 | 1 | 0 |" in text
+    assert [path.name for path in changed] == ["papers.md", "README.md"]
+
+
+def test_a_second_run_changes_nothing(checkout):
+    write_papers(checkout)
+    assert write_papers(checkout) == []
+
+
+@pytest.mark.parametrize("text", ["no markers", BEGIN, END + BEGIN, BEGIN + BEGIN + END])
+def test_missing_markers_are_refused(text):
+    with pytest.raises(InputError, match="must stand there once each"):
+        replace_block(text, "block")
+
+
+def test_a_missing_ledger_is_named(checkout):
+    (checkout / "results/claims.parquet").unlink()
+    with pytest.raises(InputError, match="claims.parquet: no such file"):
+        write_papers(checkout)
+
+
+def test_a_claim_without_a_paper_is_named(checkout):
+    (checkout / "claims.yaml").write_text("claims:\n  - {id: lonely, system: sae}\n")
+    with pytest.raises(InputError, match="entry lonely has no paper"):
+        write_papers(checkout)

@@ -1,0 +1,147 @@
+"""params.yaml is checked before anything is built: one line for each fault, naming the key and the remedy."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from winnow.errors import InputError
+from winnow.pipeline.params import SCALES, json_schema, load_params, overlay, read_yaml
+from winnow.pipeline.settings import dictionary_variants, pruned_variants
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "params.yaml").read_text()
+TREE = YAML(typ="safe").load(TEXT)
+# Below these keys stand names that a person chooses, which nothing can misspell.
+OWN_NAMES = {(), ("digits", "train"), ("digits", "compress"), ("digits", "dictionaries"), ("digits", "evaluate", "criteria")}
+
+
+def places(tree, prefix=()):
+    """The path of every key of a mapping, however deep."""
+    for key, value in tree.items():
+        yield (*prefix, key)
+        if isinstance(value, dict):
+            yield from places(value, (*prefix, key))
+
+
+def given_scalars():
+    return [p for p in places(TREE) if p[:-1] not in OWN_NAMES or not isinstance(TREE.get(p[0]), dict)]
+
+
+def written(tmp_path, tree):
+    path = tmp_path / "params.yaml"
+    with path.open("w") as file:
+        YAML().dump(tree, file)
+    return path
+
+
+@pytest.mark.parametrize("place", given_scalars(), ids=".".join)
+def test_every_key_misspelt_is_named_with_the_nearest_known_one(tmp_path, place):
+    tree = copy.deepcopy(TREE)
+    node = tree
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1] + "x"] = node.pop(place[-1])
+    with pytest.raises(InputError) as caught:
+        load_params(written(tmp_path, tree), scales=ROOT / "scales")
+    mine = [line for line in str(caught.value).splitlines() if f"{place[-1]}x" in line]
+    assert len(mine) == 1 or (place[-1] == "kind" and "kind" in str(caught.value))
+    if place[-1] != "kind":
+        assert f"did you mean {place[-1]}?" in mine[0]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_shipped_scales_are_valid(scale):
+    _, workloads = load_params(ROOT / "params.yaml", {"scale": scale}, ROOT / "scales")
+    assert {"digits", "planted"} <= set(workloads)
+
+
+@pytest.mark.parametrize(
+    ("over", "expected"),
+    [
+        ({"scale": "huge"}, "scale: 'huge' is none of smoke, laptop, paper"),
+        ({"torch_threads": 0}, "torch_threads: is 0"),
+        ({"torch_threads": "two"}, 'torch_threads: is "two"'),
+        ({"digits": {"seeds": []}}, "digits.seeds: is []"),
+        ({"digits": {"seeds": [1, 1]}}, "digits.seeds: 1 stands twice"),
+        ({"digits": {"seeds": [-1]}}, "digits.seeds.0: is -1"),
+        ({"digits": {"seeds": 3}}, "digits.seeds: is 3"),
+        ({"digits": {"kind": "movies"}}, 'digits.kind: is "movies"; a workload is of kind'),
+        ({"digits": {"path": "x"}}, "name either source or path"),
+        ({"digits": {"size": [28, 28]}}, "size belongs to a folder"),
+        ({"digits": {"curate": {"fractions": [0.7, 0.1, 0.3]}}}, "fractions add up to 1.1"),
+        ({"digits": {"curate": {"fractions": [0.7, 0.3]}}}, "digits.curate.fractions"),
+        ({"digits": {"curate": {"near_duplicate_distance": -0.1}}}, "near_duplicate_distance: is -0.1"),
+        ({"digits": {"train": {"mlp": {"epochs": 1.5}}}}, "digits.train.mlp.epochs: is 1.5"),
+        ({"digits": {"train": {"mlp": {"learning_rate": float("nan")}}}}, "learning_rate: is NaN"),
+        ({"digits": {"train": {"mlp": {"model": "mpl"}}}}, 'model: is "mpl"'),
+        ({"digits": {"train": {"a-b": {"model": "mlp"}}}}, "variant 'a-b': use letters"),
+        ({"digits": {"compress": {"magnitude": {"sparsities": [1.0]}}}}, "sparsities.0: is 1.0"),
+        ({"digits": {"compress": {"magnitude": {"models": ["none"]}}}}, "compress.magnitude.models names 'none'"),
+        ({"digits": {"dictionaries": {"topk": {"k": 256}}}}, "k is 256, not below width 256"),
+        ({"digits": {"dictionaries": {"topk": {"penalty": 0.1}}}}, "takes k and no penalty"),
+        ({"digits": {"dictionaries": {"topk": {"architecture": "gated"}}}}, "takes penalty and no k"),
+        ({"digits": {"evaluate": {"survival": {"dense": "residual"}}}}, "evaluate.survival.dense names 'residual'"),
+        ({"digits": {"evaluate": {"criteria": {"mlp": {"methods": ["obd"]}}}}}, "digits.evaluate.criteria.mlp.methods.0"),
+        ({"digits": 5}, "digits"),
+    ],
+)
+def test_a_fault_is_one_line_with_its_key(over, expected):
+    with pytest.raises(InputError) as caught:
+        load_params(ROOT / "params.yaml", over, ROOT / "scales")
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_doubled_key_is_named_with_its_line(tmp_path):
+    (tmp_path / "params.yaml").write_text("digits:\n  kind: images\n  kind: images\n")
+    with pytest.raises(InputError, match=r'params\.yaml:3: duplicate key "kind"; keep one'):
+        read_yaml(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("text", ["digits: [1, 2", "\tdigits: 1", "- a\n- b\n", "", "a: &x [*x, *y]\n"])
+def test_a_file_that_is_no_mapping_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_yaml(tmp_path / "params.yaml")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_numbers_are_read_as_yaml_1_2_reads_them(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: 1e-3\nb: no\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": 0.001, "b": "no"}
+
+
+def test_null_takes_a_key_away_and_mappings_merge():
+    assert overlay({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": 4}}) == {"a": {"c": 2, "e": 4}, "d": 3}
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers() | st.dictionaries(st.text(max_size=3), st.integers())))
+def test_laying_a_mapping_over_itself_changes_nothing(tree):
+    assert overlay(tree, tree) == tree
+
+
+def test_a_section_of_ones_own_needs_three_lines():
+    _, workloads = load_params(
+        ROOT / "params.yaml", {"pets": {"kind": "images", "path": "data/own/pets", "size": [32, 32]}}, ROOT / "scales"
+    )
+    pets = workloads["pets"]
+    assert list(pets.train) and list(pruned_variants(pets)) and list(dictionary_variants(pets))
+
+
+def test_the_schema_for_editors_is_the_one_shipped_and_accepts_the_shipped_file():
+    jsonschema = pytest.importorskip("jsonschema")
+    shipped = json.loads((ROOT / "docs/params.schema.json").read_text())
+    assert shipped == json_schema(), "run `make schema`"
+    jsonschema.validate(TREE, shipped)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"digits": {"kind": "images", "sourcee": 1}}, shipped)

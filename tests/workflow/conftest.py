@@ -1,0 +1,95 @@
+"""Throwaway repositories on which whole workflows run at smoke scale."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from winnow.pipeline.verify import copy_checkout
+
+ROOT = Path(__file__).parents[2]
+BIN = str(Path(sys.executable).parent)
+ENVIRONMENT = {
+    **{k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "SNAKEMAKE_"))},
+    "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+    "GIT_AUTHOR_NAME": "t",
+    "GIT_AUTHOR_EMAIL": "t@example.org",
+    "GIT_COMMITTER_NAME": "t",
+    "GIT_COMMITTER_EMAIL": "t@example.org",
+}
+
+
+class Checkout:
+    """A copy of this repository in which commands are run and their effects counted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env={**ENVIRONMENT, **variables},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=1200,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"{' '.join(command)}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+        return done
+
+    def snakemake(self, *arguments: str, **variables: str) -> Counter:
+        """Run Snakemake; the jobs it ran (or would run, with -n) by rule, without the targets."""
+        done = self.run("snakemake", *arguments, **variables)
+        return planned(done.stdout + done.stderr)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.path / name
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {name}"
+        path.write_text(text.replace(old, new))
+
+    def copy(self, target: Path) -> "Checkout":
+        shutil.copytree(self.path, target, symlinks=True)
+        return Checkout(target)
+
+
+def planned(output: str) -> Counter:
+    """Rule -> number of jobs, from Snakemake's table of jobs; empty where there was nothing to do."""
+    counts: Counter = Counter()
+    table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", output, re.S)
+    for line in table.group(1).splitlines() if table else []:
+        rule, count = line.split()[:2]
+        counts[rule] = int(count)
+    if not table:
+        assert "Nothing to be done" in output, output[-3000:]
+    targets = {"total", "all", "everything", "digits", "planted", "curate", "train", "compress", "dictionaries", "evaluate"}
+    return Counter({rule: n for rule, n in counts.items() if rule not in targets and not rule.startswith("digits_")})
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Checkout:
+    """A repository in which the whole workflow has run at smoke scale; tests copy it and leave it alone."""
+    path = tmp_path_factory.mktemp("built") / "winnow"
+    checkout = Checkout(copy_checkout(ROOT, path))
+    checkout.edit("params.yaml", "scale: laptop", "scale: smoke")
+    (path / "provenance.lock").unlink(missing_ok=True)
+    (path / "dvc.lock").unlink(missing_ok=True)
+    checkout.run("git", "init", "-q", "-b", "main")
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "start")
+    checkout.snakemake()
+    return checkout
+
+
+@pytest.fixture
+def checkout(built, tmp_path) -> Checkout:
+    """A copy of the built repository that a test may change."""
+    return built.copy(tmp_path / "winnow")

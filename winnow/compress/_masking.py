@@ -1,0 +1,150 @@
+"""Masks on a model: which weights may be pruned, holding them at zero, training under them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from winnow.compress.global_magnitude import GradualSchedule
+from winnow.errors import InputError
+from winnow.models.fitting import History, Trainable, fit, steps_per_epoch
+
+# Optimiser settings of Gupta et al. (2022), all but the learning rate, which depends on the model.
+MOMENTUM = 0.875
+WEIGHT_DECAY = 7e-6
+LABEL_SMOOTHING = 0.1
+GRADUAL_PART = 0.5
+"""Share of fine-tuning over which gradual pruning reaches its target; the rest heals at the target."""
+
+Masks = dict[str, Tensor]
+
+
+def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Weights of linear and convolution layers by parameter name, in the model's order.
+
+    Never biases, normalisation or embeddings, nor an output layer that shares the weight of an embedding.
+    Raises InputError for a model without any.
+    """
+    modules = list(model.named_modules())
+    embedded = {id(module.weight) for _, module in modules if isinstance(module, nn.Embedding)}
+    weights: dict[str, Tensor] = {}
+    for name, module in modules:
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)) and id(module.weight) not in embedded:
+            weights[f"{name}.weight".lstrip(".")] = module.weight
+    if not weights:
+        raise InputError("model: has no weight that can be pruned; use one with linear or convolution layers")
+    return weights
+
+
+@torch.no_grad()
+def apply_masks(model: nn.Module, masks: Masks) -> nn.Module:
+    """Set what the masks drop to zero, in place; returns the model.
+
+    Raises InputError for a mask that fits no parameter.
+    """
+    parameters = dict(model.named_parameters())
+    for name, mask in masks.items():
+        if name not in parameters or parameters[name].shape != mask.shape:
+            raise InputError(f"{name}: the mask fits no weight of the model; use masks made from this model")
+        # Filled, not multiplied: that would keep NaN and write -0.0.
+        parameters[name].masked_fill_(~mask, 0.0)
+    return model
+
+
+@torch.no_grad()
+def estimate_statistics(model: nn.Module, workload: Trainable, batch_size: int, seed: int) -> nn.Module:
+    """Replace the running statistics of batch norm by plain averages over the training split, in place.
+
+    Needed before a pruned model is judged without fine-tuning: its old statistics are those of other weights.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return model.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    model.train()
+    for batch in workload.batches("train", batch_size, seed):
+        workload.loss(model, batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.eval()
+
+
+def finetune(
+    model: nn.Module,
+    masks: Masks,
+    workload: Trainable,
+    *,
+    epochs: int,
+    lr: float,
+    seed: int,
+    batch_size: int = 128,
+    gradual: GradualSchedule | None = None,
+    tighten: Callable[[Masks, float], Masks] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Masks, History]:
+    """Train `model` in place with its masked weights held at zero; returns the final masks and the history.
+
+    SGD with momentum, cosine learning rate from `lr` to 0, label smoothing: the settings of Gupta et al.
+    (2022).
+    gradual: raises the sparsity over the first half of training; tighten(masks, sparsity) -> masks inside
+    those is called for each of its steps. Without epochs the last of them is taken at once.
+    History: what `fit` records, and sparsity [share of prunable weights] at every pruning.
+    """
+    total = epochs * steps_per_epoch(workload, batch_size, seed)
+    rows: History = [("sparsity", _dropped(masks), 0)]
+    state = dict(masks)
+
+    def prune(step: int, number: int) -> None:
+        if gradual is not None and tighten is not None:
+            state.update(tighten(state, gradual(number)))
+            rows.append(("sparsity", _dropped(state), step))
+
+    def after_step(step: int) -> None:
+        # Momentum and weight decay move masked weights, too; the next forward must not see it.
+        apply_masks(model, state)
+        number = _prunings_due(step, total, gradual)
+        if number > _prunings_due(step - 1, total, gradual):
+            prune(step, number)
+            apply_masks(model, state)
+
+    def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+
+    if epochs == 0 and gradual is not None:
+        prune(0, gradual.steps)
+    apply_masks(model, state)
+    history = fit(
+        model,
+        workload,
+        epochs=epochs,
+        optimizer=sgd,
+        schedule=_cosine,
+        batch_size=batch_size,
+        seed=seed,
+        label_smoothing=LABEL_SMOOTHING,
+        after_step=after_step,
+        progress=progress,
+    )
+    return state, rows + history
+
+
+def _cosine(share_done: float) -> float:
+    return (1 + math.cos(math.pi * share_done)) / 2
+
+
+def _prunings_due(step: int, total: int, gradual: GradualSchedule | None) -> int:
+    """How many of the gradual prunings are done after a training step; the last one at GRADUAL_PART."""
+    if gradual is None:
+        return 0
+    last = max(1, int(GRADUAL_PART * total))
+    return min(gradual.steps, step * gradual.steps // last)
+
+
+def _dropped(masks: Masks) -> float:
+    return 1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())

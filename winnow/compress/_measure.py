@@ -1,0 +1,85 @@
+"""What pruning buys: multiplications, weights left, bytes on disk, milliseconds."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def flops(model: nn.Module, masks: dict[str, Tensor], example: Tensor) -> dict[str, float]:
+    """Floating-point operations of one example: dense, sparse and their ratio.
+
+    A linear or convolution layer costs 2 * kept weights * output positions, which are pixels of a map,
+    tokens or steps of a sequence. Layers without a mask count whole. Biases, normalisation and nonlinearities are left out.
+    """
+    dense = sparse = 0.0
+    for name, (weight, positions) in _positions(model, example).items():
+        mask = masks.get(name)
+        dense += 2 * weight.numel() * positions
+        sparse += 2 * (weight.numel() if mask is None else int(mask.sum())) * positions
+    return {"dense": dense, "sparse": sparse, "ratio": sparse / dense}
+
+
+@torch.no_grad()
+def _positions(model: nn.Module, example: Tensor) -> dict[str, tuple[Tensor, float]]:
+    """Weight and output positions per example of each layer that runs, summed over its runs."""
+    found: dict[str, tuple[Tensor, float]] = {}
+
+    def count(name: str, module: Any, output: Tensor) -> None:
+        _, earlier = found.get(name, (module.weight, 0.0))
+        positions = output.numel() / len(module.weight) / len(example)
+        found[name] = (module.weight, earlier + positions)
+
+    handles = [
+        module.register_forward_hook(lambda m, _, output, key=f"{name}.weight": count(key, m, output))
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))
+    ]
+    training = model.training
+    try:
+        model.eval()(example)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def nonzero(masks: dict[str, Tensor]) -> dict[str, int]:
+    """Kept weights per masked layer."""
+    return {name: int(mask.sum()) for name, mask in masks.items()}
+
+
+def summary(model: nn.Module, masks: dict[str, Tensor], example: Tensor) -> dict[str, float]:
+    """flops [per example], flops_ratio, nonzero and min_layer_nonzero [weights], collapse [0 or 1]."""
+    cost, kept = flops(model, masks, example), nonzero(masks)
+    return {
+        "flops": cost["sparse"],
+        "flops_ratio": cost["ratio"],
+        "nonzero": float(sum(kept.values())),
+        "min_layer_nonzero": float(min(kept.values())),
+        "collapse": float(min(kept.values()) == 0),
+    }
+
+
+def file_bytes(path: str | Path) -> int:
+    """Size on disk of the model at `path` with the card beside it [bytes]."""
+    path = Path(path)
+    return path.stat().st_size + path.with_suffix(".json").stat().st_size
+
+
+@torch.inference_mode()
+def latency(model: nn.Module, x: Tensor, repeats: int = 30) -> float:
+    """Median time of a forward pass on the batch x [ms], after three that warm up."""
+    model.eval()
+    times = []
+    for _ in range(3 + repeats):
+        start = time.perf_counter()
+        model(x)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[3:]) * 1e3

@@ -1,0 +1,311 @@
+"""Curation of image tables: what cannot be used is dropped, with its reason; the rest is keyed, split and
+sorted.
+
+Near-duplicates are removed across splits as well as within them: Barz and Denzler, "Do We Train on Test Data?
+Purging CIFAR of Near-Duplicates", Journal of Imaging, 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from winnow.errors import InputError
+from winnow.workloads.image_tables import SPLITS, ImageMeta, image_meta, pixel_array, pixel_column
+from winnow.workloads.near_duplicates import near_duplicate_clusters
+from winnow.workloads.splits import first_by_hash, hash_split
+
+REASONS = (
+    "unreadable",
+    "no_label",
+    "constant",
+    "conflicting_label",
+    "exact_duplicate",
+    "near_duplicate",
+    "beyond_limit",
+)
+"""Why a row is dropped; the first that applies counts."""
+
+KEEP_FIRST = {"test": 0, "valid": 1, "train": 2}
+"""Of copies in several published splits the one outside train stays, so that no other result has seen it."""
+
+
+@dataclass(frozen=True)
+class CuratedImages:
+    """What curation made of a raw table."""
+
+    tables: dict[str, pa.Table]
+    """Split -> `image_id, pixels, label, quality`, sorted by image_id."""
+    classes: pa.Table
+    """`label, name` of every class."""
+    dropped: pa.Table
+    """`row, source, image_id, label, reason, kept` of every row dropped; kept: the image that stayed instead."""
+    report: dict[str, Any]
+    """Counts in, kept and dropped by reason; over all, by class, by split."""
+    metadata: dict[str, str]
+    """Parquet metadata that each of the tables has to be written with."""
+
+
+def image_ids(pixels: np.ndarray, meta: ImageMeta) -> np.ndarray:
+    """Key of every image: the first 63 bits of blake2b(height, width, channels as little-endian uint32;
+    pixels).
+
+    pixels: uint8[n, values]. Returns int64[n], at least 0. Equal content has equal keys in every data set.
+    """
+    prefix = blake2b(np.array([meta.height, meta.width, meta.channels], "<u4").tobytes(), digest_size=8)
+
+    def one(image: np.ndarray) -> int:
+        state = prefix.copy()
+        state.update(image.data)
+        return int.from_bytes(state.digest(), "big") >> 1
+
+    return np.fromiter((one(image) for image in np.ascontiguousarray(pixels)), np.int64, len(pixels))
+
+
+def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
+    """Metadata of a raw image table; a wrong column, type or value is an InputError with name, column, row."""
+    meta = image_meta(raw, name)
+    expected = {
+        "row": pa.int64(),
+        "pixels": pa.list_(pa.uint8(), meta.pixels),
+        "label": pa.int32(),
+        "source": pa.string(),
+    }
+    if "split" in raw.schema.names:
+        expected["split"] = pa.string()
+    for column, kind in expected.items():
+        if column not in raw.schema.names:
+            raise InputError(f"{name}: no column {column!r}; it has {', '.join(raw.schema.names)}")
+        if raw.schema.field(column).type != kind:
+            raise InputError(
+                f"{name}: column {column!r} is {raw.schema.field(column).type}; it must be {kind}"
+            )
+    if not raw.num_rows:
+        raise InputError(f"{name}: no rows; there is nothing to curate")
+    if pc.any(pc.is_null(pc.list_flatten(raw["pixels"]))).as_py():
+        raise InputError(
+            f"{name}: column 'pixels' holds an image with a missing value; make the whole image null"
+        )
+    _check_values(raw, "row", pc.is_valid(raw["row"]), "it must not be null", name)
+    labels = pc.fill_null(raw["label"], 0)
+    in_range = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, len(meta.classes)))
+    _check_values(raw, "label", in_range, f"it must be null or 0 to {len(meta.classes) - 1}", name)
+    if pc.count_distinct(raw["row"]).as_py() != raw.num_rows:
+        raise InputError(f"{name}: column 'row' repeats a number; it must be different in every row")
+    if "split" in expected:
+        known = pc.is_in(raw["split"], pa.array(SPLITS))
+        _check_values(raw, "split", known, f"it must be one of {', '.join(SPLITS)}", name)
+    return meta
+
+
+def _check_values(raw: pa.Table, column: str, valid: pa.ChunkedArray, limit: str, name: str) -> None:
+    bad = np.flatnonzero(~valid.to_numpy())
+    if len(bad):
+        value = raw[column][int(bad[0])].as_py()
+        raise InputError(f"{name}: column {column!r}, row {bad[0]}: {value!r}; {limit}")
+
+
+class _Rows:
+    """The rows of a raw table and what became of each: a reason for those dropped, None for the others."""
+
+    def __init__(self, raw: pa.Table, meta: ImageMeta) -> None:
+        self.pixels = pixel_array(raw, meta)
+        self.readable = raw["pixels"].is_valid().to_numpy()
+        self.labels = raw["label"].fill_null(-1).to_numpy()
+        self.published = np.array(raw["split"].to_pylist(), object) if "split" in raw.schema.names else None
+        self.ids = image_ids(self.pixels, meta)
+        self.reason = np.full(raw.num_rows, None, object)
+        self.instead = np.full(raw.num_rows, -1, np.int64)
+        rank = np.zeros(raw.num_rows, np.int64)
+        if self.published is not None:
+            rank = np.array([KEEP_FIRST[split] for split in self.published])
+        # Position by (published split, key, row): of any group, the first in this order stays.
+        order = np.lexsort((raw["row"].to_numpy(), self.ids, rank))
+        self.precedence = np.argsort(order, kind="stable")
+
+    @property
+    def kept(self) -> np.ndarray:
+        return np.flatnonzero(self.reason == None)  # noqa: E711  elementwise
+
+    def drop(self, rows: np.ndarray, reason: str) -> None:
+        self.reason[rows] = reason
+
+    def drop_all_but_first(self, rows: np.ndarray, groups: np.ndarray, reason: str) -> None:
+        """Drop all rows of each group but the one that comes first; groups[i] is the group of rows[i]."""
+        order = np.argsort(self.precedence[rows], kind="stable")
+        _, first, inverse = np.unique(groups[order], return_index=True, return_inverse=True)
+        sorted_rows = rows[order]
+        stays = sorted_rows[first][inverse]
+        away = sorted_rows != stays
+        self.drop(sorted_rows[away], reason)
+        self.instead[sorted_rows[away]] = self.ids[stays[away]]
+
+
+def _drop_unusable(rows: _Rows) -> None:
+    constant = rows.pixels.max(axis=1) == rows.pixels.min(axis=1)
+    # From the last reason to the first: the first that applies counts.
+    rows.drop(np.flatnonzero(constant), "constant")
+    rows.drop(np.flatnonzero(rows.labels < 0), "no_label")
+    rows.drop(np.flatnonzero(~rows.readable), "unreadable")
+
+
+def _drop_conflicting(rows: _Rows) -> int:
+    """Drop all copies of an image whose copies differ in label; how many images that are."""
+    kept = rows.kept
+    pairs = np.unique(np.stack([rows.ids[kept], rows.labels[kept]]), axis=1)
+    ids, labels_per_id = np.unique(pairs[0], return_counts=True)
+    conflicting = ids[labels_per_id > 1]
+    rows.drop(kept[np.isin(rows.ids[kept], conflicting)], "conflicting_label")
+    return len(conflicting)
+
+
+def _drop_near_duplicates(rows: _Rows, meta: ImageMeta, distance: float) -> dict[str, int]:
+    kept = rows.kept
+    images = rows.pixels[kept].reshape(-1, meta.height, meta.width, meta.channels)
+    clusters = near_duplicate_clusters(images, distance)
+    sizes = np.bincount(clusters)
+    labelled = np.unique(np.stack([clusters, rows.labels[kept]]), axis=1)[0]
+    rows.drop_all_but_first(kept, clusters, "near_duplicate")
+    return {
+        "clusters": int((sizes > 1).sum()),
+        "rows": int(sizes[sizes > 1].sum()),
+        "largest": int(sizes.max(initial=0)),
+        "mixed_labels": int((np.bincount(labelled) > 1).sum()),
+    }
+
+
+def _splits(rows: _Rows, salt: str, fractions: Mapping[str, float], name: str) -> np.ndarray:
+    """Split of every kept row: the published one or one by hash; the published train gives what is missing."""
+    kept = rows.kept
+    published = np.full(len(kept), "train", object) if rows.published is None else rows.published[kept]
+    if rows.published is not None and "train" not in rows.published:
+        raise InputError(f"{name}: its split column has no 'train'; name the split to train on so")
+    absent = [s for s in SPLITS if rows.published is None or s not in rows.published]
+    cut = {s: fractions[s] for s in SPLITS if s == "train" or s in absent}
+    total = sum(cut.values())
+    from_train = published == "train"
+    shares = {split: share / total for split, share in cut.items()}
+    published[from_train] = hash_split(
+        rows.ids[kept][from_train], rows.labels[kept][from_train], salt, shares
+    )
+    return published
+
+
+def _require_all(labels: np.ndarray, splits: np.ndarray, meta: ImageMeta, name: str) -> None:
+    for split in SPLITS:
+        if split not in splits:
+            raise InputError(
+                f"{name}: no image is left for {split}; bring more images or lower near_duplicate_distance"
+            )
+    for label, class_name in enumerate(meta.classes):
+        if not ((labels == label) & (splits == "train")).any():
+            raise InputError(
+                f"{name}: class {class_name!r} has no image left to train on; add images or drop the class"
+            )
+
+
+def _counts(reason: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+    of = reason[mask]
+    dropped = {name: int((of == name).sum()) for name in REASONS}
+    return {"rows_in": len(of), "kept": int((of == None).sum()), "dropped": dropped}  # noqa: E711  elementwise
+
+
+def _report(rows: _Rows, splits: np.ndarray, meta: ImageMeta) -> dict[str, Any]:
+    labels = rows.labels[rows.kept]
+    report = _counts(rows.reason, np.ones(len(rows.reason), bool))
+    report["classes"] = {c: _counts(rows.reason, rows.labels == i) for i, c in enumerate(meta.classes)}
+    report["unlabelled"] = _counts(rows.reason, rows.labels < 0)
+    report["splits"] = {
+        split: {
+            "kept": int((splits == split).sum()),
+            "classes": {
+                c: int(((splits == split) & (labels == i)).sum()) for i, c in enumerate(meta.classes)
+            },
+        }
+        for split in SPLITS
+    }
+    published = rows.published
+    report["published_splits"] = (
+        {}
+        if published is None
+        else {s: _counts(rows.reason, published == s) for s in SPLITS if s in published}
+    )
+    return report
+
+
+def _curated_table(rows: _Rows, members: np.ndarray, metadata: Mapping[str, str]) -> pa.Table:
+    members = members[np.argsort(rows.ids[members], kind="stable")]
+    columns = {
+        "image_id": pa.array(rows.ids[members], pa.int64()),
+        "pixels": pixel_column(rows.pixels[members]),
+        "label": pa.array(rows.labels[members], pa.int32()),
+        "quality": pa.nulls(len(members), pa.float32()),
+    }
+    return pa.table(columns).replace_schema_metadata(dict(metadata))
+
+
+def _dropped_table(rows: _Rows, raw: pa.Table) -> pa.Table:
+    away = np.flatnonzero(rows.reason != None)  # noqa: E711  elementwise
+    away = away[np.argsort(raw["row"].to_numpy()[away], kind="stable")]
+    chosen = raw.select(["row", "source", "label"]).take(pa.array(away)).replace_schema_metadata(None)
+    columns = {
+        "row": chosen["row"],
+        "source": chosen["source"],
+        "image_id": pa.array(rows.ids[away], pa.int64(), mask=~rows.readable[away]),
+        "label": chosen["label"],
+        "reason": pa.array(rows.reason[away], pa.string()),
+        "kept": pa.array(rows.instead[away], pa.int64(), mask=rows.instead[away] < 0),
+    }
+    return pa.table(columns)
+
+
+def curate_images(
+    raw: pa.Table,
+    *,
+    workload: str,
+    split_salt: str = "winnow",
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    near_duplicate_distance: float = 0.02,
+    limit: int | None = None,
+) -> CuratedImages:
+    """Drop what cannot be used, keep one of each cluster of near-duplicates, split the rest.
+
+    raw: `row int64, pixels fixed_size_list<uint8>, label int32, source string[, split string]`, as the
+    readers make it. A published split is honoured; what it lacks is cut from its train. Otherwise the key is
+    the image_id and the stratum the label. fractions: shares of train, valid and test.
+    near_duplicate_distance: see `near_duplicate_clusters`; of a cluster the lowest image_id stays, one
+    outside the published train first. limit: at most so many images of each split, the first by hash. All
+    results are independent of row order. Raises InputError for a table that breaks the schema, for a split or
+    a class without an image to train on.
+    """
+    name = f"{workload}: raw images"
+    meta = check_raw_images(raw, name)
+    meta = ImageMeta(meta.height, meta.width, meta.channels, meta.classes, workload)
+    rows = _Rows(raw, meta)
+    _drop_unusable(rows)
+    conflicts = _drop_conflicting(rows)
+    rows.drop_all_but_first(rows.kept, rows.ids[rows.kept], "exact_duplicate")
+    clusters = _drop_near_duplicates(rows, meta, near_duplicate_distance)
+    splits = _splits(rows, split_salt, dict(zip(SPLITS, fractions, strict=True)), name)
+    _require_all(rows.labels[rows.kept], splits, meta, name)
+    if limit is not None:
+        kept = rows.kept
+        stays = np.zeros(len(kept), bool)
+        for split in SPLITS:
+            mine = splits == split
+            stays[mine] = first_by_hash(rows.ids[kept][mine], split_salt, limit)
+        rows.drop(kept[~stays], "beyond_limit")
+        splits = splits[stays]
+    metadata = meta.encode()
+    report = _report(rows, splits, meta) | {"conflicting_images": conflicts, "near_duplicates": clusters}
+    classes = pa.table(
+        {"label": pa.array(range(len(meta.classes)), pa.int32()), "name": pa.array(meta.classes, pa.string())}
+    )
+    tables = {split: _curated_table(rows, rows.kept[splits == split], metadata) for split in SPLITS}
+    return CuratedImages(tables, classes, _dropped_table(rows, raw), report, metadata)

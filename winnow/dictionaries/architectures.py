@@ -1,0 +1,251 @@
+"""Losses of five sparse autoencoders and their gradients, written by hand.
+
+x is a row scaled to E|x| = sqrt(d), f its code, e = x - b_dec - f W_dec the residual. The squared error is always
+summed over d and averaged over the b rows of a batch. `encoder` is kept as float[m, d], the transpose of the
+papers' W_enc, so that both weights are read and written by latent.
+
+relu_l1: Bricken et al., "Towards Monosemanticity", 2023; Jermyn and Templeton, "Ghost Grads", 2024.
+topk: Gao et al., "Scaling and evaluating sparse autoencoders", 2024.
+batchtopk: Bussmann et al., "BatchTopK Sparse Autoencoders", 2024.
+jumprelu and gated: Rajamanoharan et al., "Jumping Ahead" and "Improving Dictionary Learning with Gated SAEs", 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from winnow.dictionaries.codes import Backend, Code, Dense, TorchBackend
+
+Parameters = dict[str, Tensor]
+Gradients = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a loss needs at one step besides the parameters and the rows."""
+
+    backend: Backend = field(default_factory=TorchBackend)
+    k: int = 0
+    """Active latents per row (topk) or per row on average (batchtopk)."""
+    sparsity: float = 0.0
+    """Weight of the sparsity penalty."""
+    target_l0: float | None = None
+    """jumprelu: the L0 aimed at; None penalises L0 itself."""
+    bandwidth: float = 0.0
+    """jumprelu: width of the rectangle kernel."""
+    dead: Tensor | None = None
+    """bool[m]: latents silent for long, to be revived by this loss; None revives none."""
+    aux_k: int = 0
+    """Dead latents per row that AuxK uses."""
+    aux_coefficient: float = 0.0
+
+
+class Step(NamedTuple):
+    """Result of one loss: floats, the gradient of every parameter, the code and the residual float[b, d]."""
+
+    loss: float
+    squared_error: float
+    gradients: Gradients
+    code: Code
+    residual: Tensor
+
+
+def top_k(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+    """The k largest latents of each row, with AuxK for the dead."""
+    centred, pre = _encode(parameters, rows)
+    return _top_step(parameters, centred, pre, settings.backend.top_of_rows(pre, settings.k), settings)
+
+
+def batch_top_k(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+    """The k * b largest latents of the batch, with AuxK for the dead."""
+    centred, pre = _encode(parameters, rows)
+    code = settings.backend.top_of_batch(pre, settings.k * len(rows))
+    return _top_step(parameters, centred, pre, code, settings)
+
+
+def relu_l1(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+    """relu with the penalty sparsity * sum_j f_j |W_dec,j|, with ghost gradients for the dead."""
+    centred, pre = _encode(parameters, rows)
+    zero = torch.zeros_like(pre[0])
+    code = settings.backend.between(pre, zero, zero + float("inf"))
+    residual = centred - code.decode(parameters["decoder"])
+    norms = parameters["decoder"].norm(dim=1)
+    grad = residual * (-2 / len(rows))
+    gradients = _no_gradients(parameters, grad)
+    slope = settings.sparsity / len(rows)
+    value_grad = code.dots(grad, parameters["decoder"]) + code.per_latent(slope * norms)
+    _backward(gradients, parameters, centred, code, grad, value_grad)
+    usage = code.column_sums()
+    gradients["decoder"] += (slope * usage / norms)[:, None] * parameters["decoder"]
+    error = _squared_error(residual)
+    loss = error + slope * float(usage @ norms)
+    if settings.dead is not None and bool(settings.dead.any()):
+        loss += _ghost(gradients, parameters, centred, pre, residual, settings.dead)
+    return Step(loss, error, gradients, code, residual)
+
+
+def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+    """f = pre where pre > theta = exp(log_threshold); penalty on L0; straight-through gradients for theta.
+
+    With H the step and K the rectangle of width epsilon, the pseudo-derivatives in theta are
+    d f = -(theta / epsilon) K((pre - theta) / epsilon) and d H = -(1 / epsilon) K((pre - theta) / epsilon). Both
+    look at pre on either side of theta: f is zero below it and would never lower a threshold again.
+    """
+    centred, pre = _encode(parameters, rows)
+    theta = parameters["log_threshold"].exp()
+    code = settings.backend.between(pre, theta, theta + float("inf"))
+    residual = centred - code.decode(parameters["decoder"])
+    grad = residual * (-2 / len(rows))
+    gradients = _no_gradients(parameters, grad)
+    _backward(gradients, parameters, centred, code, grad, code.dots(grad, parameters["decoder"]))
+    penalty, l0_grad = _l0_penalty(code.count() / len(rows), settings)
+    half = settings.bandwidth / 2
+    window = settings.backend.between(pre, theta - half, theta + half)
+    through_f = window.with_values(window.dots(grad, parameters["decoder"])).column_sums() * theta
+    through_l0 = window.with_values(window.per_latent(torch.ones_like(theta))).column_sums() * (l0_grad / len(rows))
+    # The last theta is the derivative of exp: the parameter is log theta.
+    gradients["log_threshold"] = -(through_f + through_l0) / settings.bandwidth * theta
+    error = _squared_error(residual)
+    return Step(error + penalty, error, gradients, code, residual)
+
+
+def gated(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+    """A gate decides which latents are active, a second reading of the same weights how strongly.
+
+    The gate learns from sparsity * sum_j relu(gate_j) |W_dec,j| and from reconstructing x by relu(gate) with a
+    frozen decoder, because the step function passes no gradient on.
+    """
+    encoder, decoder = parameters["encoder"], parameters["decoder"]
+    b, centred = len(rows), rows - parameters["b_dec"]
+    inner, scale = centred @ encoder.T, parameters["log_scale"].exp()
+    gate, magnitude = inner + parameters["b_gate"], scale * inner + parameters["b_enc"]
+    mask, open_gate = (gate > 0) & (magnitude > 0), gate.clamp(min=0)
+    code = Dense(torch.where(mask, magnitude, 0), mask)
+    residual, aux_residual = centred - code.decode(decoder), centred - open_gate @ decoder
+    grad, aux_grad = residual * (-2 / b), aux_residual * (-2 / b)
+    norms, slope = decoder.norm(dim=1), settings.sparsity / b
+    magnitude_grad = code.dots(grad, decoder)
+    gate_grad = (aux_grad @ decoder.T + slope * norms) * (gate > 0)
+    inner_grad = gate_grad + scale * magnitude_grad
+    usage = open_gate.sum(0)
+    gradients = {
+        "encoder": inner_grad.T @ centred,
+        "b_enc": magnitude_grad.sum(0),
+        "b_gate": gate_grad.sum(0),
+        "log_scale": (magnitude_grad * inner).sum(0) * scale,
+        "decoder": code.outer(grad) + (slope * usage / norms)[:, None] * decoder,
+        "b_dec": grad.sum(0) - encoder.T @ inner_grad.sum(0),
+    }
+    error = _squared_error(residual)
+    loss = error + _squared_error(aux_residual) + slope * float(usage @ norms)
+    return Step(loss, error, gradients, code, residual)
+
+
+ARCHITECTURES: dict[str, Callable[[Parameters, Tensor, Settings], Step]] = {
+    "topk": top_k,
+    "batchtopk": batch_top_k,
+    "relu_l1": relu_l1,
+    "jumprelu": jump_relu,
+    "gated": gated,
+}
+
+
+def _encode(parameters: Parameters, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows without b_dec, and their pre-activations float[b, m]: the one dense product of a step."""
+    centred = rows - parameters["b_dec"]
+    return centred, torch.addmm(parameters["b_enc"], centred, parameters["encoder"].T)
+
+
+def _squared_error(residual: Tensor) -> float:
+    return float(torch.linalg.vector_norm(residual)) ** 2 / len(residual)
+
+
+def _no_gradients(parameters: Parameters, grad: Tensor) -> Gradients:
+    """Zeros, but for b_dec, which enters the reconstruction directly."""
+    gradients = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    gradients["b_dec"] = grad.sum(0)
+    return gradients
+
+
+def _backward(
+    gradients: Gradients,
+    parameters: Parameters,
+    centred: Tensor,
+    code: Code,
+    grad: Tensor,
+    value_grad: Tensor,
+    latents: Tensor | slice = slice(None),
+) -> None:
+    """Add the gradients of a code of `latents`, given those of its reconstruction and of its values."""
+    pre_code = code.with_values(value_grad)
+    sums = pre_code.column_sums()
+    gradients["decoder"][latents] += code.outer(grad)
+    gradients["encoder"][latents] += pre_code.outer(centred)
+    gradients["b_enc"][latents] += sums
+    gradients["b_dec"] -= parameters["encoder"][latents].T @ sums
+
+
+def _top_step(parameters: Parameters, centred: Tensor, pre: Tensor, code: Code, settings: Settings) -> Step:
+    residual = centred - code.decode(parameters["decoder"])
+    grad = residual * (-2 / len(centred))
+    gradients = _no_gradients(parameters, grad)
+    _backward(gradients, parameters, centred, code, grad, code.dots(grad, parameters["decoder"]))
+    loss = error = _squared_error(residual)
+    if settings.dead is not None and bool(settings.dead.any()):
+        loss += _auxiliary(gradients, parameters, centred, pre, residual, settings)
+    return Step(loss, error, gradients, code, residual)
+
+
+def _auxiliary(
+    gradients: Gradients, parameters: Parameters, centred: Tensor, pre: Tensor, residual: Tensor, settings: Settings
+) -> float:
+    """AuxK (Gao et al., appendix A.2): the dead latents that come closest reconstruct the residual.
+
+    Without b_dec, which the residual no longer holds; the residual itself receives no gradient.
+    """
+    assert settings.dead is not None
+    dead = settings.dead.nonzero().flatten()
+    spread = float((residual - residual.mean(0)).square().sum())
+    if spread == 0:
+        return 0.0
+    code = settings.backend.top_of_rows(pre[:, dead], min(settings.aux_k, len(dead)))
+    weight = parameters["decoder"][dead]
+    difference = code.decode(weight) - residual
+    factor = settings.aux_coefficient * min(1.0, len(dead) / settings.aux_k) / spread
+    grad = difference * (2 * factor)
+    _backward(gradients, parameters, centred, code, grad, code.dots(grad, weight), dead)
+    return factor * float(difference.square().sum())
+
+
+def _ghost(
+    gradients: Gradients, parameters: Parameters, centred: Tensor, pre: Tensor, residual: Tensor, dead_mask: Tensor
+) -> float:
+    """Ghost gradients: exp(pre) of the dead latents, at half the residual's norm, reconstructs the residual.
+
+    Both scales, of the ghost rows and of the loss (made equal to the main one), count as constants.
+    """
+    dead = dead_mask.nonzero().flatten()
+    weight, values = parameters["decoder"][dead], pre[:, dead].exp()
+    ghost = values @ weight
+    scale = residual.norm(dim=1, keepdim=True) / (2 * ghost.norm(dim=1, keepdim=True)).clamp(min=1e-12)
+    difference = ghost * scale - residual
+    ghost_error, main_error = _squared_error(difference), _squared_error(residual)
+    if ghost_error == 0:
+        return 0.0
+    grad = difference * scale * (2 * main_error / ghost_error / len(residual))
+    code = Dense(values, torch.ones_like(values, dtype=torch.bool))
+    _backward(gradients, parameters, centred, code, grad, code.dots(grad, weight) * values, dead)
+    return main_error
+
+
+def _l0_penalty(l0: float, settings: Settings) -> tuple[float, float]:
+    """The penalty on the mean L0 and its derivative."""
+    if settings.target_l0 is None:
+        return settings.sparsity * l0, settings.sparsity
+    excess = l0 / settings.target_l0 - 1
+    return settings.sparsity * excess**2, 2 * settings.sparsity * excess / settings.target_l0

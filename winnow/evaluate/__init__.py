@@ -1,0 +1,1 @@
+"""Evaluation: claims and their charts, calibration, survival of features; one file for each method."""

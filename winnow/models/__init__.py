@@ -1,0 +1,177 @@
+"""Models: a registry of small architectures, and files that hold them without pickles.
+
+A model is two files: `<path>` (safetensors) and `<path>` with the suffix .json, its card: registry name,
+constructor arguments, workload, names of the masked weights. A masked weight takes `<name>.values` (kept
+entries in flat order) and `<name>.mask` (packed bits), so that a pruned model is small on disk as well.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from winnow.errors import InputError
+from winnow.models.depthwise_cnn import DepthwiseCNN
+from winnow.models.fastgrnn import FastGRNN
+from winnow.models.mlp import MLP
+from winnow.models.residual import ResidualNet
+from winnow.models.small_cnn import SmallCNN
+from winnow.randomness import stream_seed
+
+MODELS: dict[str, type[nn.Module]] = {
+    "mlp": MLP,
+    "small_cnn": SmallCNN,
+    "residual": ResidualNet,
+    "depthwise_cnn": DepthwiseCNN,
+    "fastgrnn": FastGRNN,
+}
+SMALLEST_SIDE = 8
+
+
+def build(name: str, *, seed: int = 0, **arguments: Any) -> nn.Module:
+    """A new model of the registry; equal seeds and arguments give equal parameters.
+
+    The model remembers `registry_name` and `arguments` (defaults filled in, JSON values only). Raises
+    InputError for an unknown name, an argument that is unknown, missing or of the wrong type, or an image
+    below 8 x 8.
+    """
+    if name not in MODELS:
+        raise InputError(f"model: unknown name {name!r}; {_suggestion(name, MODELS)}")
+    filled = _fill(name, arguments)
+    # Forked, so that building a model does not move the caller's random stream.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "model", name))
+        try:
+            model = MODELS[name](**filled)
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            raise InputError(f"model {name}: arguments {filled} do not make a model ({error})") from error
+    model.registry_name, model.arguments = name, filled  # type: ignore[assignment]
+    # Convolutions take half the time on a CPU when channels lie last in memory; shapes do not change.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _fill(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with the constructor's defaults, as JSON knows them (tuples are lists)."""
+    signature = inspect.signature(MODELS[name])
+    for key in arguments:
+        if key not in signature.parameters:
+            raise InputError(
+                f"model {name}: unknown argument {key!r}; {_suggestion(key, signature.parameters)}"
+            )
+    try:
+        bound = signature.bind(**arguments)
+    except TypeError as error:
+        raise InputError(f"model {name}: {error}; add it") from error
+    bound.apply_defaults()
+    for side in ("height", "width"):
+        value = bound.arguments.get(side, SMALLEST_SIDE)
+        if not isinstance(value, int) or value < SMALLEST_SIDE:
+            raise InputError(f"model {name}: {side} is {value}; give images of at least 8 x 8 pixels")
+    filled: dict[str, Any] = json.loads(json.dumps(bound.arguments))
+    return filled
+
+
+def _suggestion(wrong: str, names: Any) -> str:
+    near = get_close_matches(wrong, list(names), n=1)
+    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}"
+
+
+def save_model(
+    model: nn.Module, path: str | Path, workload: str, masks: dict[str, Tensor] | None = None
+) -> None:
+    """Write a model made by `build` to `path` and its card beside it; equal models give equal bytes.
+
+    masks: parameter name -> bool, True where kept; entries outside a mask are not stored and load as zero.
+    """
+    path, masks = Path(path), masks or {}
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    for name, mask in masks.items():
+        if name not in state or state[name].shape != mask.shape:
+            raise InputError(f"{path}: the mask {name!r} fits no weight of the model; prune this model again")
+        state[f"{name}.values"] = state.pop(name)[mask]
+        state[f"{name}.mask"] = torch.from_numpy(numpy.packbits(mask.flatten().numpy()))
+    # Cloned, because safetensors refuses tensors that share memory.
+    save_file({name: state[name].contiguous().clone() for name in sorted(state)}, path)
+    card = {
+        "arguments": model.arguments,
+        "masked": sorted(masks),
+        "model": model.registry_name,
+        "workload": workload,
+    }
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+
+
+def load_card(path: str | Path) -> dict[str, Any]:
+    """The card beside the model at `path`: arguments, masked, model, workload."""
+    card_path = Path(path).with_suffix(".json")
+    try:
+        card = json.loads(card_path.read_text())
+        fields = [(card[key], kind) for key, kind in _CARD.items()]
+    except FileNotFoundError as error:
+        raise InputError(f"{card_path}: no such file; make the model again") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{card_path}: is not the card of a model; make the model again") from error
+    if not all(isinstance(value, kind) for value, kind in fields):
+        raise InputError(f"{card_path}: a field has the wrong type; make the model again")
+    checked: dict[str, Any] = card
+    return checked
+
+
+_CARD: dict[str, type] = {"arguments": dict, "masked": list, "model": str, "workload": str}
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """The model at `path` in eval mode, masked weights filled up with zeros.
+
+    Raises InputError, naming the file, if it is missing, damaged, or does not fit its card.
+    """
+    card, tensors = load_card(path), _read_tensors(path)
+    model = build(card["model"], **card["arguments"])
+    expected = model.state_dict()
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    for name in card["masked"]:
+        mask = _unpack(path, tensors, name, shapes)
+        values = tensors.pop(f"{name}.values", None)
+        if values is None or values.shape != (int(mask.sum()),):
+            raise InputError(f"{path}: {name} has not one value per kept entry; make the model again")
+        tensors[name] = torch.zeros(mask.shape, dtype=values.dtype).masked_scatter_(mask, values)
+        del tensors[f"{name}.mask"]
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    if found != {name: (tensor.shape, tensor.dtype) for name, tensor in expected.items()}:
+        raise InputError(f"{path}: does not hold the {card['model']} of its .json file; make the model again")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def load_masks(path: str | Path) -> dict[str, Tensor]:
+    """The masks of the model at `path`: parameter name -> bool of the weight's shape; none if it is dense."""
+    card, tensors = load_card(path), _read_tensors(path)
+    shapes = {name: t.shape for name, t in build(card["model"], **card["arguments"]).state_dict().items()}
+    return {name: _unpack(path, tensors, name, shapes) for name in card["masked"]}
+
+
+def _read_tensors(path: str | Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; make the model again") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: is damaged or not a safetensors file; make the model again") from error
+    return tensors
+
+
+def _unpack(path: str | Path, tensors: dict[str, Tensor], name: str, shapes: dict[str, torch.Size]) -> Tensor:
+    bits, shape = tensors.get(f"{name}.mask"), shapes.get(name)
+    if bits is None or shape is None or bits.dtype != torch.uint8 or bits.shape != (-(-shape.numel() // 8),):
+        raise InputError(f"{path}: the mask of {name} is missing or of the wrong size; make the model again")
+    flat = numpy.unpackbits(bits.numpy(), count=shape.numel()).astype(bool)
+    return torch.from_numpy(flat).view(shape)

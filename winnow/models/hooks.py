@@ -1,0 +1,75 @@
+"""Read or replace what a submodule puts out, without leaving a hook behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from winnow.errors import InputError
+
+
+def capture(model: nn.Module, x: Tensor, hook: str) -> Tensor:
+    """What the submodule `hook` puts out on the batch x, as rows [rows, d].
+
+    A map [n, c, h, w] gives n * h * w rows of c, a sequence [n, t, d] gives n * t rows of d; a module that
+    runs several times gives the rows of all its runs. Gradients flow, unless the caller turns them off.
+    Raises InputError for a submodule that does not exist or does not run.
+    """
+    found: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        found.append(_to_rows(output))
+
+    _run(model, x, hook, keep)
+    if not found:
+        raise InputError(f"hook {hook!r}: the submodule does not run; use one of {_offered(model)}")
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def run_with(model: nn.Module, x: Tensor, hook: str, edit: Callable[[Tensor], Tensor]) -> Tensor:
+    """The model's output on x with the rows that `capture` shows replaced by edit(rows), of equal shape."""
+
+    def replace(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        rows = _to_rows(output)
+        edited = edit(rows)
+        if edited.shape != rows.shape:
+            raise ValueError(f"edit made {tuple(edited.shape)} of the rows {tuple(rows.shape)} of {hook}")
+        return _from_rows(edited, output)
+
+    return _run(model, x, hook, replace)
+
+
+def _run(model: nn.Module, x: Tensor, hook: str, callback: Callable[..., Tensor | None]) -> Tensor:
+    modules = dict(model.named_modules())
+    if hook == "" or hook not in modules:
+        near = get_close_matches(hook, [name for name in modules if name], n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"use one of {_offered(model)}"
+        raise InputError(f"hook {hook!r}: the model has no such submodule; {remedy}")
+    handle = modules[hook].register_forward_hook(callback)
+    try:
+        output: Tensor = model(x)
+    finally:
+        handle.remove()
+    return output
+
+
+def _offered(model: nn.Module) -> str:
+    points = getattr(model, "hook_points", None)
+    names = points() if points else [name for name, _ in model.named_modules() if name]
+    return ", ".join(names)
+
+
+def _to_rows(output: Tensor) -> Tensor:
+    channels_last = output.movedim(1, -1) if output.ndim == 4 else output
+    return channels_last.reshape(-1, channels_last.shape[-1])
+
+
+def _from_rows(rows: Tensor, like: Tensor) -> Tensor:
+    if like.ndim != 4:
+        return rows.view(like.shape)
+    n, c, h, w = like.shape
+    return rows.view(n, h, w, c).movedim(-1, 1)

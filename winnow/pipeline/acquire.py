@@ -1,0 +1,239 @@
+"""Getting pinned archives: by pip or apt, verified by sha256, kept in a cache addressed by content.
+
+Nothing is installed and nothing is unpacked before its digest is right. An archive appears in the cache whole
+or not at all, so a run that was cut off leaves nothing to mistake for data; a second checkout works without a
+network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from winnow.errors import InputError
+
+log = logging.getLogger(__name__)
+TIMEOUT = 1800
+"""Seconds that one download may take."""
+
+
+class Source(BaseModel):
+    """One pinned archive of data/sources.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["pip", "apt", "folder"]
+    package: str = Field(pattern=r"^[A-Za-z0-9]\S*$")
+    version: str = Field(pattern=r"^[A-Za-z0-9]\S*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    member: str = Field(min_length=1)
+    reader: Literal["mnist_csv", "idx"]
+    classes: tuple[str, ...] = Field(min_length=2)
+    licence: str = Field(min_length=1)
+    redistribute: bool
+    citation: str = Field(min_length=1)
+
+
+def load_sources(path: Path | str) -> dict[str, Source]:
+    """All pins of a sources file by id; a bad file or field is an InputError that names it."""
+    try:
+        content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}); restore the file"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no sources; write one section per source id")
+    sources = {}
+    for source_id, fields in content.items():
+        try:
+            sources[str(source_id)] = Source.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, (source_id, *first["loc"])))
+            raise InputError(f"{path}: {where}: {first['msg']}; correct the pin") from None
+    return sources
+
+
+def find_source(source_id: str, sources_path: Path | str) -> Source:
+    """The pin of one source; an unknown id is an InputError that lists the known ones."""
+    sources = load_sources(sources_path)
+    if source_id not in sources:
+        known = ", ".join(sorted(sources))
+        raise InputError(f"{sources_path}: no source {source_id!r}; known are {known}")
+    return sources[source_id]
+
+
+def sources_table(source_ids: list[str], sources_path: Path | str) -> pa.Table:
+    """Table `source, licence, redistribute, citation, sha256` of the given sources, sorted by id."""
+    pins = [(source_id, find_source(source_id, sources_path)) for source_id in sorted(set(source_ids))]
+    columns = {"source": pa.array([source_id for source_id, _ in pins], pa.string())}
+    for name in ("licence", "redistribute", "citation", "sha256"):
+        columns[name] = pa.array(
+            [getattr(pin, name) for _, pin in pins], pa.bool_() if name == "redistribute" else pa.string()
+        )
+    return pa.table(columns)
+
+
+def default_cache() -> Path:
+    """`$XDG_CACHE_HOME/winnow`, by default `~/.cache/winnow`: shared by all checkouts of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "winnow"
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's content, read in pieces."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the kernel drops when the process dies: jobs side by side download an archive once."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: list[str], folder: Path) -> tuple[int, str]:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT,
+            env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return 1, f"no answer in {TIMEOUT} seconds"
+    return done.returncode, done.stdout
+
+
+def _last_error(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("ERROR", "E:"))]
+    return (errors or lines or ["no message"])[-1][:300]
+
+
+def _fetch_pip(source_id: str, source: Source, folder: Path) -> None:
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+    ]
+    code, output = _run([*command, "-r", str(requirements), "--dest", str(folder)], folder)
+    requirements.unlink()
+    if code and "DO NOT MATCH THE HASHES" in output:
+        raise InputError(
+            f"{source_id}: the index offers {source.package}=={source.version} with another sha256 than the pinned "
+            f"{source.sha256[:12]}...; do not use it, ask where the file was changed"
+        )
+    if code:
+        raise InputError(
+            f"{source_id}: pip could not download {source.package}=={source.version} ({_last_error(output)}); "
+            "check the network and pip's index, then run again"
+        )
+
+
+def _fetch_apt(source_id: str, source: Source, folder: Path) -> None:
+    wanted = f"{source.package}={source.version}"
+    remains = "get the .deb elsewhere and pin it as kind folder, or use a workload whose source comes by pip, such as mnist_5k"
+    if shutil.which("apt-get") is None:
+        raise InputError(
+            f"{source_id}: {wanted} is a Debian package and apt-get is not on this machine; {remains}"
+        )
+    code, output = _run(["apt-get", "download", wanted], folder)
+    if code and "was not found" in output:
+        raise InputError(
+            f"{source_id}: this machine's apt no longer offers {wanted}; run apt-get update, or {remains}"
+        )
+    if code:
+        raise InputError(
+            f"{source_id}: apt-get could not download {wanted} ({_last_error(output)}); {remains}"
+        )
+
+
+def _fetch_folder(source_id: str, source: Source, folder: Path, sources_path: Path) -> None:
+    path = sources_path.parent / source.package
+    if not path.is_file():
+        raise InputError(
+            f"{source_id}: no file {path}; put the archive there or correct `package` in {sources_path}"
+        )
+    shutil.copyfile(path, folder / path.name)
+
+
+def _fetch(source_id: str, source: Source, folder: Path, sources_path: Path) -> Path:
+    """Download into an empty folder and verify; the one file that arrived."""
+    if source.kind == "pip":
+        _fetch_pip(source_id, source, folder)
+    elif source.kind == "apt":
+        _fetch_apt(source_id, source, folder)
+    else:
+        _fetch_folder(source_id, source, folder, sources_path)
+    files = sorted(folder.iterdir())
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "nothing"
+        raise InputError(f"{source_id}: one archive was expected and {names} arrived; run again")
+    found = file_sha256(files[0])
+    if found != source.sha256:
+        raise InputError(
+            f"{source_id}: {files[0].name} has sha256 {found}, pinned is {source.sha256}; do not use the file, "
+            "ask where it was changed"
+        )
+    return files[0]
+
+
+def _cached(folder: Path, source: Source) -> Path | None:
+    """The archive in its cache folder if it is still what it was."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    if len(files) == 1 and files[0].is_file() and file_sha256(files[0]) == source.sha256:
+        return files[0]
+    if folder.exists():
+        log.warning("%s is damaged and is fetched again", folder)
+        shutil.rmtree(folder)
+    return None
+
+
+def acquire(source_id: str, sources_path: Path | str, cache_dir: Path | str | None = None) -> Path:
+    """Path of the verified archive of a source, from the cache or downloaded into it.
+
+    cache_dir: by default `default_cache()`; the archive lies at `<cache_dir>/archives/<sha256>/<its file
+    name>`. Raises InputError, naming the source, where the archive cannot be had or its sha256 is not the
+    pinned one.
+    """
+    source = find_source(source_id, sources_path)
+    archives = Path(cache_dir or default_cache()).expanduser().resolve() / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
+    final, partial = archives / source.sha256, archives / f"{source.sha256}.partial"
+    with _locked(archives / f"{source.sha256}.lock"):
+        if (archive := _cached(final, source)) is not None:
+            log.info("%s: %s is in the cache", source_id, archive.name)
+            return archive
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            log.info("%s: fetching %s %s by %s", source_id, source.package, source.version, source.kind)
+            archive = _fetch(source_id, source, partial, Path(sources_path))
+            log.info("%s: %s verified, %.1f MB", source_id, archive.name, archive.stat().st_size / 1e6)
+            partial.rename(final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return final / archive.name

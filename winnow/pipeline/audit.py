@@ -1,0 +1,304 @@
+"""Mutation audit: plant faults in a method's file, one after another, and list those its tests do not catch.
+
+    python -m winnow.pipeline.audit winnow/compress/global_magnitude.py [TESTS ...]
+
+Cosmic Ray finds and plants the faults; a few operators of our own add what numerical code gets wrong: a
+dropped term or statement, a reduction taken for its sibling. Faults are planted in copies of the tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import parso
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.operators.operator import Example, Operator
+from cosmic_ray.plugins import get_operator, operator_names
+from cosmic_ray.testing import run_tests
+from cosmic_ray.work_item import TestOutcome
+
+from winnow.errors import InputError
+
+LEAST_SHARE = 0.9
+PROCESSES = 2
+# Of Cosmic Ray's operators, those that plant a fault a person might make: `x << y` for `x * y` dies at once
+# and says nothing about the tests.
+CHOSEN = re.compile(
+    r"core/(ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Div|Div_Mul|FloorDiv_Div|Div_FloorDiv|Mod_FloorDiv|Pow_Mul)"
+    r"|ReplaceBinaryOperator_(BitAnd_BitOr|BitOr_BitAnd)"
+    r"|ReplaceComparisonOperator_(Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Lt_GtE|Gt_LtE|Eq_NotEq|NotEq_Eq|Is_IsNot|IsNot_Is)"
+    r"|ReplaceUnaryOperator_Delete_(USub|Not|Invert)"
+    r"|AddNot|Replace(True|False|And|Or|Break|Continue)With\w+|NumberReplacer|ZeroIterationForLoop)"
+)
+# No shrinking of what fails, no memory of an earlier mutant, no deadline on a loaded machine.
+PLUGIN = """
+def pytest_sessionstart(session):
+    from hypothesis import Phase, settings
+    settings.register_profile("audit", parent=settings.default, deadline=None, database=None,
+                              phases=[Phase.explicit, Phase.generate])
+    settings.load_profile("audit")
+"""
+
+
+class OwnOperator(Operator):
+    """A Cosmic Ray operator written as a rule: (node) -> the texts that may stand in its place."""
+
+    def replacements(self, node: Any) -> Iterable[str]:
+        raise NotImplementedError
+
+    def mutation_positions(self, node: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        for _ in self.replacements(node):
+            yield node.start_pos, node.end_pos
+
+    def mutate(self, node: Any, index: int) -> Any:
+        code = list(self.replacements(node))[index]
+        # A name node carries any text; the prefix keeps indentation and blanks.
+        return parso.python.tree.Name(code, node.start_pos, prefix=node.get_first_leaf().prefix)
+
+    @classmethod
+    def examples(cls) -> Iterable[Example]:
+        return ()
+
+
+class DropTerm(OwnOperator):
+    """One operand of a sum, product or boolean combination is left out."""
+
+    def replacements(self, node: Any) -> Iterable[str]:
+        if node.type not in {"arith_expr", "term", "and_test", "or_test", "expr", "and_expr"}:
+            return
+        children = [child.get_code().strip() for child in node.children]
+        for i in range(0, len(children), 2):
+            kept = children[: max(i - 1, 0)] + children[i + 1 if i else 2 :]
+            if i or children[1] not in {"-", "/", "//", "%"}:
+                yield "(" + " ".join(kept) + ")"
+
+
+class DropStatement(OwnOperator):
+    """A statement that acts by its effect (a call, an augmented or an element assignment) is left out."""
+
+    def replacements(self, node: Any) -> Iterable[str]:
+        if (
+            node.parent is None
+            or node.parent.type != "simple_stmt"
+            or node.type not in {"expr_stmt", "atom_expr"}
+        ):
+            return
+        target = node.children[0]
+        plain_assignment = (
+            node.type == "expr_stmt"
+            and target.type == "name"
+            and node.children[1].type in {"operator", "annassign"}
+        )
+        if not plain_assignment:
+            yield "pass"
+
+
+class SwapName(OwnOperator):
+    """A reduction, rounding or bound is taken for its sibling."""
+
+    SIBLINGS = (
+        ("max", "min"),
+        ("amax", "amin"),
+        ("maximum", "minimum"),
+        ("argmax", "argmin"),
+        ("sum", "mean"),
+        ("any", "all"),
+        ("floor", "ceil"),
+        ("zeros", "ones"),
+        ("zeros_like", "ones_like"),
+        ("log", "log1p"),
+        ("exp", "expm1"),
+        ("train", "eval"),
+    )
+    OTHER = dict(SIBLINGS) | {b: a for a, b in SIBLINGS}
+
+    def replacements(self, node: Any) -> Iterable[str]:
+        following = node.get_next_leaf() if node.type == "name" else None
+        if following is not None and following.value == "(" and node.value in self.OTHER:
+            yield self.OTHER[node.value]
+
+
+class AugmentedAssignment(OwnOperator):
+    """`x += y` is taken for `x -= y`, `x *= y` for `x /= y`."""
+
+    OTHER = {"+=": "-=", "-=": "+=", "*=": "/=", "/=": "*="}
+
+    def replacements(self, node: Any) -> Iterable[str]:
+        if node.type == "operator" and node.value in self.OTHER:
+            yield self.OTHER[node.value]
+
+
+class Mutant(NamedTuple):
+    """One planted fault: where (first line that differs), and the file's text with it."""
+
+    line: int
+    code: str
+
+
+def _operators() -> list[Operator]:
+    chosen = [get_operator(name)() for name in operator_names() if CHOSEN.fullmatch(name)]
+    return [*chosen, DropTerm(), DropStatement(), SwapName(), AugmentedAssignment()]
+
+
+def _meaning(code: str) -> str | None:
+    """What a file does, as a text: no docstring, no annotation. None if it is no Python."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body[0] = ast.Pass()
+    return ast.dump(tree)
+
+
+def mutants(code: str) -> list[Mutant]:
+    """All faults to plant in a file's text, by line; those that do not change what it does are left out."""
+    tree, seen, found = get_ast(code), {_meaning(code), None}, []
+    for operator in _operators():
+        count = sum(1 for node in ast_nodes(tree) for _ in operator.mutation_positions(node))
+        for occurrence in range(count):
+            mutated = mutate_code(code, operator, occurrence)
+            meaning = _meaning(mutated)
+            if meaning not in seen:
+                seen.add(meaning)
+                pairs = zip(code.splitlines(), mutated.splitlines(), strict=False)
+                line = next(number for number, (a, b) in enumerate(pairs, start=1) if a != b)
+                found.append(Mutant(line, mutated))
+    return sorted(found)
+
+
+def mirror_of(path: Path) -> Path:
+    """The test file that mirrors a file of the library: winnow/compress/x.py -> tests/compress/test_x.py."""
+    return Path("tests", *path.parts[1:-1], f"test_{path.name}")
+
+
+def _copy_tree(root: Path, copy: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (root / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name)
+    (copy / "winnow_audit_settings.py").write_text(PLUGIN)
+
+
+def _enter_copy(root: Path, room: Path) -> None:
+    """Give this process a copy of the tree to plant faults in, and make it the working directory."""
+    copy = Path(tempfile.mkdtemp(dir=room))
+    _copy_tree(root, copy)
+    os.chdir(copy)
+    os.environ.update(PYTHONPATH=str(copy), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+
+
+def _survives(path: Path, tests: list[Path], code: str, timeout: float) -> tuple[bool, str, float]:
+    """Run the tests against a text of the file, in this process's copy. Returns survived, output, seconds."""
+    original, start = path.read_text(), time.monotonic()
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+    ]
+    command += ["-p", "winnow_audit_settings", "--hypothesis-seed=0", *map(str, tests)]
+    try:
+        path.write_text(code)
+        outcome, output = run_tests(shlex.join(command), timeout)
+    finally:
+        path.write_text(original)
+    if outcome is TestOutcome.INCOMPETENT:
+        raise RuntimeError(f"the tests could not be started: {output}")
+    return outcome is TestOutcome.SURVIVED, output, time.monotonic() - start
+
+
+def _show(path: Path, code: str, mutant: Mutant) -> None:
+    print(f"\nnot caught: {path}:{mutant.line}")
+    difference = difflib.unified_diff(code.splitlines(), mutant.code.splitlines(), lineterm="", n=0)
+    print("\n".join(line for line in difference if not line.startswith(("---", "+++", "@@"))), flush=True)
+
+
+def _check_tests(pool: ProcessPoolExecutor, path: Path, tests: list[Path], code: str) -> float:
+    """Refuse tests that cannot judge the file. Returns the seconds that one run of them takes."""
+    passed, output, seconds = pool.submit(_survives, path, tests, code, 1800).result()
+    if not passed:
+        raise InputError(f"{tests[0]}: fails before any fault is planted; mend it first\n{output}")
+    if pool.submit(_survives, path, tests, "raise ImportError('planted')\n", 1800).result()[0]:
+        raise InputError(f"{tests[0]}: passes although {path} cannot be imported; it does not test that file")
+    return seconds
+
+
+def audit(path: Path, tests: list[Path], root: Path) -> float:
+    """Plant every fault in a file, print those that survive its tests, and return the share that was caught.
+
+    path, tests: relative to root, which must be a git work tree; it is only read.
+    Raises InputError if a file is missing, the tests fail as they stand, or they do not import the file.
+    """
+    for needed in [path, *tests]:
+        if not (root / needed).is_file():
+            raise InputError(f"{needed}: no such file; name a file of the library and, after it, its tests")
+    code = (root / path).read_text()
+    planted, survivors = mutants(code), 0
+    with (
+        tempfile.TemporaryDirectory(prefix="winnow-audit-") as room,
+        ProcessPoolExecutor(PROCESSES, initializer=_enter_copy, initargs=(root, Path(room))) as pool,
+    ):
+        seconds, start = _check_tests(pool, path, tests, code), time.monotonic()
+        print(f"{path}: {len(planted)} faults, {seconds:.0f} s a test run, {PROCESSES} at a time", flush=True)
+        timeout = max(20.0, 5 * seconds)
+        runs = {pool.submit(_survives, path, tests, mutant.code, timeout): mutant for mutant in planted}
+        for done, run in enumerate(as_completed(runs), start=1):
+            if run.result()[0]:
+                survivors += 1
+                _show(path, code, runs[run])
+            if done % 10 == 0:
+                left = (time.monotonic() - start) / done * (len(planted) - done)
+                print(f"{done}/{len(planted)} tried, {survivors} not caught, {left:.0f} s left", flush=True)
+    caught = 1 - survivors / len(planted) if planted else 1.0
+    print(f"\n{path}: {len(planted) - survivors} of {len(planted)} faults caught ({caught:.1%})")
+    return caught
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments:
+        print("usage: python -m winnow.pipeline.audit FILE [TESTS ...]", file=sys.stderr)
+        return 2
+    path = Path(arguments[0])
+    tests = [Path(name) for name in arguments[1:]] or [mirror_of(path)]
+    try:
+        caught = audit(path, tests, Path.cwd())
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0 if caught >= LEAST_SHARE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

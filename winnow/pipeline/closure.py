@@ -1,0 +1,153 @@
+"""Digests of what a stage's result depends on in this repository's code.
+
+Snakemake follows a script's mtime and sees no imports. A digest of the script, of what its rule feeds it and of every
+module it imports from this repository, taken over syntax trees, changes when meaning can change and only then.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+
+from winnow.errors import InputError
+
+# These run around a stage's function and cannot change the bytes it writes; editing them reruns nothing.
+BOOKKEEPING = frozenset(
+    f"winnow.pipeline.{name}" for name in ("closure", "provenance", "output_cache", "hashing", "workflow", "runner")
+)
+DIRECTIVES_THAT_MATTER = frozenset({"input", "params", "script"})
+
+
+def code_digest(script: Path, root: Path) -> str:
+    """Digest of a script and of every module of this repository that it imports, however deep.
+
+    script: the stage script; root: the repository. Comments, docstrings, formatting and mtimes do not count; a package
+    that is only passed through on the way to a module counts with its module-level imports, as Python would run it.
+    Raises InputError for a script that is absent or does not parse.
+    """
+    digest = blake2b(digest_size=16)
+    for name, path in sorted(_closure(script, root).items()):
+        digest.update(f"{name}\0{_tree_digest(path)}\0".encode())
+    digest.update(_rule_text(script).encode())
+    return digest.hexdigest()
+
+
+def _closure(script: Path, root: Path) -> dict[str, Path]:
+    """Module name -> file, for the script itself ("") and all it imports from the repository."""
+    found: dict[str, Path] = {"": script}
+    explicit: set[str] = set()
+    queue = [(script, "", True)]
+    while queue:
+        path, module, whole = queue.pop()
+        for name in _imports(path, module, whole):
+            for target, named in _modules(name, root):
+                if target in BOOKKEEPING or (target in explicit) or (target in found and not named):
+                    continue
+                file = _module_file(target, root)
+                if file is not None:
+                    found[target] = file
+                    if named:
+                        explicit.add(target)
+                    queue.append((file, target, named))
+    return found
+
+
+def _modules(name: str, root: Path) -> Iterator[tuple[str, bool]]:
+    """The module that `name` means and the packages passed on the way; True marks what is really named.
+
+    `from winnow.compress import snip` asks for winnow.compress.snip: when that is a module, winnow.compress is passed
+    through; when it is a function, winnow.compress itself is what is named.
+    """
+    parts = name.split(".")
+    while parts and _module_file(".".join(parts), root) is None:
+        parts.pop()
+    for length in range(1, len(parts) + 1):
+        yield ".".join(parts[:length]), length == len(parts)
+
+
+@cache
+def _module_file(name: str, root: Path) -> Path | None:
+    base = root.joinpath(*name.split("."))
+    candidates = (base / "__init__.py", base.with_suffix(".py"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@cache
+def _imports(path: Path, module: str, whole: bool) -> tuple[str, ...]:
+    """Dotted names a file imports: all of them, or (whole=False) those that run when it is itself imported."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    nodes = ast.walk(_tree(path)) if whole else _module_level(_tree(path))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    return tuple(sorted(names))
+
+
+def _module_level(tree: ast.AST) -> Iterator[ast.AST]:
+    """Nodes outside function bodies and `if TYPE_CHECKING:`."""
+    for node in ast.iter_child_nodes(tree):
+        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not checking:
+            yield node
+            yield from _module_level(node)
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    if not path.is_file():
+        raise InputError(f"{path}: no such script; correct the rule that names it")
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise InputError(f"{path}:{error.lineno}: does not parse ({error.msg}); correct it") from error
+
+
+@cache
+def _tree_digest(path: Path) -> str:
+    tree = ast.parse(ast.unparse(_tree(path)))  # a copy: the cached tree keeps its docstrings
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = body[1:]
+    return blake2b(ast.dump(tree, annotate_fields=False).encode(), digest_size=16).hexdigest()
+
+
+@cache
+def _rule_text(script: Path) -> str:
+    """What the rules of the neighbouring rules.smk feed to a script, without comments, layout and quoting style."""
+    rules = script.parent / "rules.smk"
+    if not rules.is_file():
+        return ""
+    texts = re.split(r"(?m)^(?=rule |checkpoint |use rule )", rules.read_text(encoding="utf-8"))
+    return "\n".join(sorted(_normalised(text) for text in texts if f'"{script.name}"' in text))
+
+
+def _normalised(rule: str) -> str:
+    directives = re.split(r"(?m)^    (?=\w+:)", rule)[1:]
+    kept = (d for d in directives if d.split(":", 1)[0] in DIRECTIVES_THAT_MATTER)
+    return ";".join(" ".join(_tokens(text)) for text in kept)
+
+
+def _tokens(text: str) -> Iterator[str]:
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    words = [
+        repr(ast.literal_eval(token.string)) if token.type == tokenize.STRING else token.string
+        for token in tokenize.generate_tokens(io.StringIO(text.replace("\n    ", "\n")).readline)
+        if token.type not in layout
+    ]
+    for word, following in zip(words, [*words[1:], ")"], strict=True):
+        if word != "," or following not in (")", "]", "}"):  # a formatter's trailing comma means nothing
+            yield word

@@ -1,0 +1,125 @@
+"""From a verified archive to the raw table, losslessly: one row per record, in the archive's order."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from winnow.errors import InputError
+from winnow.pipeline._unpack import gunzip, read_members
+from winnow.pipeline.acquire import Source, acquire, find_source
+from winnow.workloads.image_tables import raw_image_table
+
+IDX_FILES = {"train": "train", "test": "t10k"}
+IDX_UNSIGNED_BYTE = 8
+
+
+def mnist_csv(members: dict[str, bytes], source_id: str, classes: tuple[str, ...]) -> pa.Table:
+    """Raw table of one gzipped csv without header: the pixels of a square grey image, then its label.
+
+    Raises InputError for a row of another length, a value that is no whole number, a pixel outside 0 to 255,
+    a label outside the classes.
+    """
+    (name, packed), *more = members.items()
+    if more:
+        raise InputError(f"{source_id}: `member` is a folder; name the csv file")
+    options = pyarrow.csv.ReadOptions(autogenerate_column_names=True)
+    try:
+        table = pyarrow.csv.read_csv(io.BytesIO(gunzip(packed, name)), read_options=options)
+        values = np.column_stack([column.cast(pa.int64()).to_numpy() for column in table.columns])
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(
+            f"{source_id}: {name}: {str(error).splitlines()[0]}; the archive is not as expected"
+        ) from error
+    pixels, labels = values[:, :-1], values[:, -1]
+    side = int(np.sqrt(pixels.shape[1]))
+    if side * side != pixels.shape[1]:
+        raise InputError(
+            f"{source_id}: {name}: {pixels.shape[1]} pixels a row are no square image; check the reader"
+        )
+    _check_range(pixels, 255, f"{source_id}: {name}: pixel")
+    _check_range(labels[:, None], len(classes) - 1, f"{source_id}: {name}: label")
+    images = pixels.astype(np.uint8).reshape(-1, side, side, 1)
+    return raw_image_table(images, labels, [source_id] * len(images), classes)
+
+
+def _check_range(values: np.ndarray, largest: int, what: str) -> None:
+    bad = np.argwhere((values < 0) | (values > largest))
+    if len(bad):
+        row, column = bad[0]
+        raise InputError(f"{what} {values[row, column]} in row {row}; it must lie between 0 and {largest}")
+
+
+def parse_idx(data: bytes, name: str) -> np.ndarray:
+    """uint8 array of an IDX file: two zero bytes, type 8, the number of axes, their big-endian int32 sizes,
+    the values.
+
+    Raises InputError for another type, a short or an overlong file.
+    """
+    if len(data) < 4 or data[:3] != bytes([0, 0, IDX_UNSIGNED_BYTE]):
+        raise InputError(f"{name}: not an IDX file of unsigned bytes (it starts with {data[:4].hex()!r})")
+    start = 4 + 4 * data[3]
+    shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, min(start, len(data)), 4))
+    expected = start + int(np.prod(shape, dtype=object))
+    if len(data) != expected:
+        raise InputError(
+            f"{name}: {len(data)} bytes where its header promises {expected}; the file is damaged"
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def idx(members: dict[str, bytes], source_id: str, classes: tuple[str, ...]) -> pa.Table:
+    """Raw table of the four gzipped IDX files of an MNIST-like set, training images first, with their
+    `split`.
+
+    Raises InputError for a missing or damaged file, for images and labels that differ in number, for a label
+    outside the classes.
+    """
+    by_name = {Path(name).name: data for name, data in members.items()}
+    images, labels, splits = [], [], []
+    for split, stem in IDX_FILES.items():
+        parts = []
+        for name in (f"{stem}-images-idx3-ubyte.gz", f"{stem}-labels-idx1-ubyte.gz"):
+            if name not in by_name:
+                raise InputError(f"{source_id}: no file {name} in the archive; correct `member`")
+            parts.append(parse_idx(gunzip(by_name[name], name), f"{source_id}: {name}"))
+        if parts[0].ndim != 3 or parts[1].shape != parts[0].shape[:1]:
+            shapes = f"{parts[0].shape} and {parts[1].shape}"
+            raise InputError(
+                f"{source_id}: {split} images and labels have shapes {shapes}; they do not belong together"
+            )
+        _check_range(parts[1][:, None], len(classes) - 1, f"{source_id}: {split} label")
+        images.append(parts[0])
+        labels.append(parts[1])
+        splits += [split] * len(parts[1])
+    if images[0].shape[1:] != images[1].shape[1:]:
+        raise InputError(
+            f"{source_id}: train and test images differ in size: {images[0].shape} and {images[1].shape}"
+        )
+    stacked = np.concatenate(images)[..., None]
+    return raw_image_table(stacked, np.concatenate(labels), [source_id] * len(splits), classes, splits=splits)
+
+
+READERS: dict[str, Callable[[dict[str, bytes], str, tuple[str, ...]], pa.Table]] = {
+    "mnist_csv": mnist_csv,
+    "idx": idx,
+}
+
+
+def read_archive(archive: Path, source_id: str, source: Source) -> pa.Table:
+    """Raw table of a verified archive, by the reader that its pin names."""
+    return READERS[source.reader](read_members(archive, source.member), source_id, source.classes)
+
+
+def read_source(source_id: str, sources_path: Path | str, cache_dir: Path | str | None = None) -> pa.Table:
+    """Raw table of a pinned source: acquired, verified, read; `row, pixels, label, source[, split]`.
+
+    Errors are those of `acquire` and of the reader, all InputError.
+    """
+    archive = acquire(source_id, sources_path, cache_dir)
+    return read_archive(archive, source_id, find_source(source_id, sources_path))

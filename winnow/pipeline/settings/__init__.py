@@ -1,0 +1,125 @@
+"""params.yaml as types: every number a person may edit, with its bounds, its default and its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from winnow.pipeline.settings.base import Section, Seeds, percent
+from winnow.pipeline.settings.compress import Prune
+from winnow.pipeline.settings.curate import CurateImages
+from winnow.pipeline.settings.dictionaries import SparseAutoencoder
+from winnow.pipeline.settings.evaluate import EvaluateImages, EvaluatePlanted
+from winnow.pipeline.settings.train import Train
+
+__all__ = ["KINDS", "Images", "Planted", "Settings", "dictionary_variants", "pruned_variants"]
+
+
+class Images(Section):
+    """A workload of labelled images."""
+
+    kind: Literal["images"]
+    """Kind of workload."""
+    source: str | None = None
+    """A source of data/sources.yaml."""
+    path: str | None = None
+    """Or a folder of one's own: PNG and JPEG files in one sub-folder for each class."""
+    size: Annotated[list[Annotated[int, Field(ge=8, le=64)]], Field(min_length=2, max_length=2)] | None = None
+    """Height and width that the images of a folder are brought to; null leaves images of equal size as they are."""
+    seeds: Seeds = [0, 1, 2]
+    """Seeds of every variant that names none of its own."""
+    optional: bool = False
+    """Left out of the default target, for data that not every machine can get."""
+    curate: CurateImages = CurateImages()
+    """Curation and split."""
+    train: dict[str, Train] = {"mlp": Train()}
+    """Trained models, by name."""
+    compress: dict[str, Prune] = {"magnitude": Prune(models=["mlp"], sparsities=[0.9])}
+    """Pruned models, by name."""
+    dictionaries: dict[str, SparseAutoencoder] = {
+        "topk": SparseAutoencoder(models=["mlp", "mlp-magnitude-s90"], k=8)
+    }
+    """Dictionaries, by name."""
+    evaluate: EvaluateImages = EvaluateImages()
+    """Evaluations."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Images:
+        if (self.source is None) == (self.path is None):
+            raise ValueError("name either source or path, one of them")
+        if self.source is not None and self.size is not None:
+            raise ValueError("size belongs to a folder of one's own (path); a source has its own size")
+        for name in [*self.train, *self.compress, *self.dictionaries, *self.evaluate.criteria]:
+            if not name or not all(c.isalnum() or c == "_" for c in name):
+                raise ValueError(f"variant {name!r}: use letters, digits and underscores only")
+        models = {**dict.fromkeys(self.train), **dict.fromkeys(pruned_variants(self))}
+        for place, names, known in self._references(models):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"{place} names {name!r}, which is none of {', '.join(known)}")
+        return self
+
+    def _references(self, models: dict) -> list[tuple[str, list[str], dict]]:
+        """Where names are used, the names, and what they must be one of."""
+        evaluate = self.evaluate
+        found: list[tuple[str, list[str], dict]] = []
+        found += [(f"compress.{n}.models", v.models, self.train) for n, v in self.compress.items()]
+        found += [(f"dictionaries.{n}.models", v.models, models) for n, v in self.dictionaries.items()]
+        found += [(f"evaluate.criteria.{n}.model", [v.model], self.train) for n, v in evaluate.criteria.items()]
+        if evaluate.pareto:
+            found.append(("evaluate.pareto.model", [evaluate.pareto.model], self.train))
+        if evaluate.survival:
+            chosen = evaluate.survival.dictionary
+            found.append(("evaluate.survival.dictionary", [chosen], self.dictionaries))
+            on = dict.fromkeys(self.dictionaries[chosen].models) if chosen in self.dictionaries else {}
+            found.append(("evaluate.survival.dense", [evaluate.survival.dense], on))
+        return found
+
+
+class Planted(Section):
+    """Data made of known features, on which dictionaries are scored against the truth."""
+
+    kind: Literal["planted"]
+    """Kind of workload."""
+    evaluate: EvaluatePlanted = EvaluatePlanted()
+    """The one evaluation."""
+
+
+KINDS: dict[str, type[Section]] = {"images": Images, "planted": Planted}
+"""Kind of workload -> the section that describes it."""
+
+
+class Settings(Section):
+    """What holds for all workloads."""
+
+    torch_threads: int = Field(1, ge=1, le=64)
+    """Threads torch computes with in one job; other numbers give other bits."""
+
+
+def pruned_variants(images: Images) -> dict[str, dict]:
+    """Variant name -> settings of each pruned model: one for each model and sparsity of each compress section."""
+    return {
+        f"{model}-{name}-{percent(sparsity)}": {
+            **section.model_dump(exclude={"models", "sparsities", "seeds"}),
+            "model": model,
+            "sparsity": sparsity,
+            "seeds": section.seeds or images.seeds,
+        }
+        for name, section in images.compress.items()
+        for model in section.models
+        for sparsity in section.sparsities
+    }
+
+
+def dictionary_variants(images: Images) -> dict[str, dict]:
+    """Variant name -> settings of each dictionary: one for each model of each dictionaries section."""
+    return {
+        f"{name}-on-{model}": {
+            **section.model_dump(exclude={"models", "seeds"}),
+            "model": model,
+            "seeds": section.seeds or images.seeds,
+        }
+        for name, section in images.dictionaries.items()
+        for model in section.models
+    }

@@ -1,0 +1,33 @@
+"""What every section of params.yaml has in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys, wrong types and values that are not finite are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+def _distinct(values: list) -> list:
+    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} stands twice; name it once")
+    return values
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Sparsities = Annotated[list[Share], Field(min_length=1), AfterValidator(_distinct)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), AfterValidator(_distinct)]
+Names = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+
+
+def percent(sparsity: float) -> str:
+    """A sparsity as variants are named after it: 0.995 is "s99.5"."""
+    return f"s{round(sparsity * 100, 6):g}"

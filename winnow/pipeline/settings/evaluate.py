@@ -1,0 +1,138 @@
+"""Settings of evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
+from winnow.pipeline.settings.compress import FineTune, PruningMethod
+from winnow.pipeline.settings.dictionaries import Architecture
+
+Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
+Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
+
+
+Arm = PruningMethod | Literal["global_magnitude_gradual", "global_magnitude_mt"]
+
+
+class PruningCriteria(FineTune):
+    """All pruning criteria on one model in one run, each with the same fine-tuning budget."""
+
+    model: str = "mlp"
+    """Train variant that is pruned."""
+    methods: Annotated[list[Arm], Field(min_length=1), AfterValidator(_distinct)] = [
+        "global_magnitude",
+        "uniform",
+        "erk",
+        "lamp",
+        "snip",
+        "random",
+    ]
+    """Criteria compared; global_magnitude_gradual and global_magnitude_mt are its gradual and minimum-threshold forms."""
+    gradual_steps: int = Field(8, ge=1)
+    """Rises of the sparsity in the gradual form, over the first half of fine-tuning."""
+    min_keep_share: float = Field(0.0005, gt=0, lt=1)
+    """Share of all weights that each layer keeps at least in the minimum-threshold form."""
+    sparsities: Sparsities = [0.95, 0.98]
+    """Shares of the weights set to zero."""
+    seeds: Seeds | None = None
+    """Seeds compared in pairs; null takes the workload's."""
+
+
+class MeasureModels(Section):
+    """Accuracy, calibration, bytes, operations and latency of every model, dense and compressed."""
+
+    calibration_bins: int = Field(15, ge=2)
+    """Equal-width confidence bins of the calibration error."""
+    latency_batches: Counts = [1, 64]
+    """Batch sizes at which latency is measured."""
+    latency_repeats: int = Field(50, ge=3)
+    """Forward passes timed for each model and batch size; the median counts."""
+
+
+class FeatureSurvival(Section):
+    """Which features of the dense model's dictionary are found again in the compressed model's."""
+
+    dictionary: str = "topk"
+    """Dictionary variant that is compared across models."""
+    dense: str = "mlp"
+    """Train variant whose features are looked for."""
+    chance_quantile: float = Field(0.99, gt=0, lt=1)
+    """Quantile of chance matches that a surviving feature must exceed."""
+
+
+class DictionaryPareto(Section):
+    """Sparse autoencoders of several architectures over a range of sparsities, on one model."""
+
+    model: str = "mlp"
+    """Train variant whose activations are explained."""
+    hook: str = Field("relu2", min_length=1)
+    """Hook point whose rows are explained."""
+    architectures: Annotated[list[Architecture], Field(min_length=1), AfterValidator(_distinct)] = [
+        "topk",
+        "batchtopk",
+        "relu_l1",
+        "jumprelu",
+        "gated",
+    ]
+    """Architectures compared."""
+    k: Counts = [2, 4, 8, 16]
+    """Features a row keeps, for topk, batchtopk and jumprelu."""
+    penalties: Penalties = [0.03, 0.1, 0.3, 1.0]
+    """Sparsity penalties, for relu_l1 and gated."""
+    width: int = Field(256, ge=2)
+    """Features of each dictionary (m)."""
+    steps: int = Field(400, ge=1)
+    """Optimiser steps of each fit."""
+    batch_size: int = Field(1024, ge=1)
+    """Rows a step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate of Adam, for every architecture."""
+    seeds: Seeds | None = None
+    """Seeds compared in pairs; null takes the workload's."""
+
+    @model_validator(mode="after")
+    def _narrower_than_width(self) -> DictionaryPareto:
+        if max(self.k) >= self.width:
+            raise ValueError(f"k is {max(self.k)}, not below width {self.width}; lower k or raise width")
+        return self
+
+
+class EvaluateImages(Section):
+    """Evaluations of an image workload; null leaves one out."""
+
+    criteria: dict[str, PruningCriteria] = {"mlp": PruningCriteria()}
+    """Comparisons of pruning criteria, by name."""
+    models: MeasureModels = MeasureModels()
+    """Measurements of every model."""
+    survival: FeatureSurvival | None = FeatureSurvival()
+    """Survival of features under compression."""
+    pareto: DictionaryPareto | None = DictionaryPareto()
+    """Comparison of dictionary architectures."""
+
+
+class EvaluatePlanted(Section):
+    """Dictionaries on data whose true features are known."""
+
+    atoms: int = Field(256, ge=2)
+    """True features; how often each is active follows Zipf's law."""
+    dimensions: int = Field(64, ge=2)
+    """Dimensions the features live in."""
+    active: int = Field(8, ge=1)
+    """Features active in a row."""
+    rows: int = Field(200_000, ge=1000)
+    """Rows to fit on."""
+    width: int = Field(512, ge=2)
+    """Features of the dictionary (m)."""
+    k: Counts = [4, 8, 16]
+    """Features a row keeps."""
+    steps: int = Field(600, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(2048, ge=1)
+    """Rows a step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate of Adam."""
+    seeds: Seeds = [0, 1, 2]
+    """Seeds, all fitted in one job."""

@@ -1,0 +1,45 @@
+"""The decorator that turns a plain function into a stage of the workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def stage(function: Function | None = None, *, torch: bool = False) -> Any:
+    """Run the function when Snakemake runs its script; leave it a plain function everywhere else.
+
+    The function takes (inputs, outputs, params, log): namespaces of paths, the settings with `workload`, `variant` and
+    `seed` beside them, and a logger. It writes each output where the namespace says; the files appear at their real
+    paths together, when the function has returned. An InputError ends the job with its one line.
+    torch: the stage computes with torch, so its threads, its seed and its deterministic algorithms are set first.
+    """
+
+    def decorate(function: Function) -> Function:
+        job = function.__globals__.get("snakemake")
+        if job is not None and function.__globals__.get("__name__") == "__main__":
+            from winnow.pipeline.runner import run_job
+
+            run_job(function, job, prepare_torch if torch else prepare)
+        return function
+
+    return decorate if function is None else decorate(function)
+
+
+def prepare(seed: int, threads: int) -> None:
+    """Seed Python's generator, for libraries that draw from it unasked."""
+    import random
+
+    random.seed(seed)
+
+
+def prepare_torch(seed: int, threads: int) -> None:
+    """Make torch compute the same bits whatever the machine's cores and the environment say."""
+    import torch
+
+    prepare(seed, threads)
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)

@@ -1,0 +1,182 @@
+"""What the Snakefile asks of params.yaml and of the code: settings, digests, paths and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from winnow.errors import InputError
+from winnow.pipeline.acquire import find_source
+from winnow.pipeline.closure import code_digest
+from winnow.pipeline.params import load_params
+from winnow.pipeline.settings import Images, dictionary_variants, pruned_variants
+
+FAMILIES = ("curate", "train", "compress", "dictionaries", "evaluate")
+Wildcards = Any  # Snakemake's own type, which reads like a namespace of strings
+
+
+class Workflow:
+    """The checked parameters of one invocation, as the rules need them."""
+
+    def __init__(self, root: Path, overrides: Mapping[str, Any]) -> None:
+        self.root = root
+        self.general, self.workloads = load_params(overrides=overrides)
+        self.images = {name: entry for name, entry in self.workloads.items() if isinstance(entry, Images)}
+        self.variants = {name: self._variants(entry) for name, entry in self.workloads.items()}
+
+    def _variants(self, workload: Any) -> dict[str, dict[str, dict]]:
+        """Family -> variant -> settings, seeds among them."""
+        if not isinstance(workload, Images):
+            return {"evaluate": {"planted": workload.evaluate.model_dump()}}
+        own_seeds = {"seeds": workload.seeds}
+        evaluate = workload.evaluate
+        evaluations = {f"criteria_{name}": entry for name, entry in evaluate.criteria.items()}
+        evaluations |= {name: entry for name in ("pareto", "survival") if (entry := getattr(evaluate, name))}
+        named = {"train": workload.train, "evaluate": evaluations | {"models": evaluate.models}}
+        return {
+            "curate": {"all": {**workload.curate.model_dump(), "source": workload.source, "seeds": [0]}},
+            **{
+                family: {
+                    name: own_seeds | {k: v for k, v in entry.model_dump().items() if k != "seeds" or v is not None}
+                    for name, entry in entries.items()
+                }
+                for family, entries in named.items()
+            },
+            "compress": pruned_variants(workload),
+            "dictionaries": dictionary_variants(workload),
+        }
+
+    def settings(self, family: str, variant: str | None = None) -> Callable[[Wildcards], dict[str, Any]]:
+        """For a rule's `params:`: the settings of the job's variant, without the seeds of its siblings."""
+
+        def of(wildcards: Wildcards) -> dict[str, Any]:
+            found = self._settings_of(wildcards.workload, family, variant or wildcards.variant)
+            by_seed = "seed" in wildcards.keys()
+            return {k: v for k, v in found.items() if k != "seeds" or not by_seed} | {
+                "torch_threads": self.general.torch_threads
+            }
+
+        return of
+
+    def _settings_of(self, workload: str, family: str, variant: str) -> dict[str, Any]:
+        known = self.variants.get(workload, {}).get(family, {})
+        if variant not in known:
+            raise InputError(f"params.yaml: {workload} has no {family} variant {variant!r}; add it or ask for another")
+        return known[variant]
+
+    def closure(self, script: str) -> str:
+        """For a rule's `params:`: the digest of a script and of all it imports from this repository."""
+        return code_digest(self.root / script, self.root)
+
+    def model(self, family: str, variant: str | None = None) -> Callable[[Wildcards], str]:
+        """For a rule's `input:`: the model that the settings of the job's variant name."""
+
+        def of(wildcards: Wildcards) -> str:
+            settings = self._settings_of(wildcards.workload, family, variant or wildcards.variant)
+            return self.model_path(wildcards.workload, settings["model"], wildcards.seed)
+
+        return of
+
+    def card(self, family: str, variant: str | None = None) -> Callable[[Wildcards], str]:
+        """For a rule's `input:`: the card beside that model."""
+        model = self.model(family, variant)
+        return lambda wildcards: model(wildcards).replace(".safetensors", ".json")
+
+    def model_path(self, workload: str, model: str, seed: int | str) -> str:
+        """Where a train or compress variant's model lies."""
+        family = "train" if model in self.variants[workload]["train"] else "compress"
+        return f"results/{workload}/{family}/{model}/seed{seed}/model.safetensors"
+
+    def seeded(self, family: str, name: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the file `name` of every variant and seed of a family of the job's workload."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            return [f"{folder}/{name}" for folder in self.folders(wildcards.workload, family)]
+
+        return of
+
+    def folders(self, workload: str, family: str) -> list[str]:
+        """The result folders of a family: one for each variant and seed, in the order of params.yaml."""
+        return [
+            f"results/{workload}/{family}/{variant}/seed{seed}"
+            for variant, settings in self.variants[workload].get(family, {}).items()
+            for seed in settings["seeds"]
+        ]
+
+    def source(self, wildcards: Wildcards) -> dict[str, Any]:
+        """For a rule's `params:`: where a workload's raw data comes from, and a digest of a folder of one's own."""
+        entry = self.images[wildcards.workload]
+        if entry.path is None:
+            pin = find_source(entry.source, self.root / "data/sources.yaml")
+            return {"source": entry.source, "pin": pin.model_dump(mode="json")}
+        from winnow.workloads.folders import folder_digest
+
+        return {"path": entry.path, "size": entry.size, "digest": folder_digest(entry.path)}
+
+    def targets(self, default: bool = False) -> list[str]:
+        """All files the workflow can make; default=True leaves out workloads marked optional."""
+        chosen = [n for n, entry in self.workloads.items() if not (default and getattr(entry, "optional", False))]
+        files = [file for name in chosen for family in FAMILIES for file in self.family_targets(name, family)]
+        return [*files, *(f"summaries/{name}.json" for name in chosen), "results/claims.parquet", "results/claims.html"]
+
+    def named_targets(self) -> dict[str, list[str]]:
+        """Targets a person can name: each workload, each family, each family of a workload."""
+        both = {(n, f): self.family_targets(n, f) for n in self.workloads for f in FAMILIES}
+        named = {f"{n}_{f}": files for (n, f), files in both.items() if files}
+        for name in self.workloads:
+            named[name] = [file for f in FAMILIES for file in both[name, f]] + [f"summaries/{name}.json"]
+        for family in FAMILIES:
+            named[family] = [file for n in self.workloads for file in both[n, family]]
+        return named
+
+    def family_targets(self, workload: str, family: str) -> list[str]:
+        """One file for each result folder of a family, and the pictures of evaluate."""
+        if family == "curate":
+            return [f"results/{workload}/curate/all/seed0/report.json"] if workload in self.images else []
+        if family != "evaluate":
+            return [f"{folder}/metrics.parquet" for folder in self.folders(workload, family)]
+        return self.evaluations(workload) + [f"results/{workload}/evaluate/plots/{name}.svg" for name in self.plots(workload)]
+
+    def evaluations(self, workload: str) -> list[str]:
+        """The metrics tables of the evaluate family."""
+        files = []
+        for variant, settings in self.variants[workload]["evaluate"].items():
+            folder = f"results/{workload}/evaluate/{variant}"
+            by_seed = variant.startswith("criteria_") or variant == "pareto"
+            seeds = [f"/seed{seed}" for seed in settings["seeds"]] if by_seed else [""]
+            files += [f"{folder}{seed}/metrics.parquet" for seed in seeds]
+        return files
+
+    def plots(self, workload: str) -> list[str]:
+        """Names of the pictures that the evaluations of a workload make."""
+        if workload not in self.images:
+            return ["planted"]
+        evaluate = self.images[workload].evaluate
+        names = ["training", "models", "calibration", "criteria", "layers"]
+        return names + [name for name in ("survival", "pareto") if getattr(evaluate, name)]
+
+    def all_models(self, name: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the file `name` of every model of the job's workload, dense and compressed."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            families = ("train", "compress")
+            return [f"{folder}/{name}" for f in families for folder in self.folders(wildcards.workload, f)]
+
+        return of
+
+    def survival(self, name: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the file `name` of the dictionaries whose features are compared, or of their models."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            workload = wildcards.workload
+            chosen = self._settings_of(workload, "evaluate", "survival")["dictionary"]
+            compared = {v: s for v, s in self.variants[workload]["dictionaries"].items() if v.startswith(f"{chosen}-on-")}
+            if name.startswith("dictionary"):
+                pairs = [(v, seed) for v, s in compared.items() for seed in s["seeds"]]
+                return [f"results/{workload}/dictionaries/{variant}/seed{seed}/{name}" for variant, seed in pairs]
+            pairs = [(s["model"], seed) for s in compared.values() for seed in s["seeds"]]
+            paths = [self.model_path(workload, model, seed) for model, seed in pairs]
+            return [path.replace("model.safetensors", name) for path in paths]
+
+        return of

@@ -1,0 +1,110 @@
+"""The table in which images travel: one row an image, its shape and class names in the schema's metadata.
+
+Free of torch: the stages that only move tables import this and start quickly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from winnow.errors import InputError
+
+METADATA_KEY = b"winnow"
+SPLITS = ("train", "valid", "test")
+MAX_SIDE = 64
+
+
+@dataclass(frozen=True)
+class ImageMeta:
+    """What every image of a table has in common."""
+
+    height: int
+    width: int
+    channels: int
+    classes: tuple[str, ...]
+    workload: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """Values per image, in the order height, width, channel."""
+        return self.height * self.width * self.channels
+
+    def encode(self) -> dict[str, str]:
+        """Parquet metadata, as `write_parquet` takes it."""
+        fields = {**vars(self), "classes": list(self.classes), "kind": "images"}
+        return {METADATA_KEY.decode(): json.dumps(fields, sort_keys=True, ensure_ascii=False)}
+
+
+def image_meta(table: pa.Table, name: str = "images") -> ImageMeta:
+    """The metadata of an image table; absent or inconsistent metadata is an InputError that names `name`."""
+    text = (table.schema.metadata or {}).get(METADATA_KEY)
+    remedy = "make it with read_source, read_image_folder or curate_images"
+    if text is None:
+        raise InputError(f"{name}: not an image table (no metadata {METADATA_KEY.decode()!r}); {remedy}")
+    try:
+        fields = json.loads(text)
+        kind = fields.pop("kind")
+        meta = ImageMeta(**{**fields, "classes": tuple(fields["classes"])})
+        sizes = (meta.height, meta.width, meta.channels)
+        valid = kind == "images" and all(isinstance(s, int) and s > 0 for s in sizes) and meta.classes
+    except (ValueError, TypeError, KeyError, AttributeError):
+        valid = False
+    if not valid:
+        raise InputError(f"{name}: its metadata does not describe images ({text.decode()[:80]!r}); {remedy}")
+    return meta
+
+
+def pixel_column(pixels: np.ndarray, present: np.ndarray | None = None) -> pa.FixedSizeListArray:
+    """Arrow column of uint8[rows, values]; rows where `present` is False become null."""
+    flat = pa.array(np.ascontiguousarray(pixels, dtype=np.uint8).reshape(-1))
+    mask = None if present is None or present.all() else pa.array(~present)
+    return pa.FixedSizeListArray.from_arrays(flat, pixels.shape[1], mask=mask)
+
+
+def pixel_array(table: pa.Table, meta: ImageMeta) -> np.ndarray:
+    """uint8[rows, height * width * channels]; a null row holds zeros."""
+    column = table["pixels"].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunk to combine
+        return np.zeros((0, meta.pixels), np.uint8)
+    values = column.values.slice(column.offset * meta.pixels, len(column) * meta.pixels)
+    rows = values.to_numpy(zero_copy_only=False).reshape(-1, meta.pixels)
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    return np.where(missing[:, None], np.uint8(0), rows) if missing.any() else rows
+
+
+def raw_image_table(
+    images: np.ndarray,
+    labels: Sequence[int | None] | np.ndarray,
+    sources: Sequence[str],
+    classes: Sequence[str],
+    *,
+    present: np.ndarray | None = None,
+    splits: Sequence[str | None] | None = None,
+) -> pa.Table:
+    """Raw table `row, pixels, label, source[, split]`, one row per record in the order given.
+
+    images: uint8[n, h, w, c]. labels: index into `classes`, or None where unknown. present: False where the
+    record could not be read (its pixels become null). splits: the split that the publisher put each record
+    in.
+    """
+    count, height, width, channels = images.shape
+    columns = {
+        "row": pa.array(np.arange(count), pa.int64()),
+        "pixels": pixel_column(images.reshape(count, height * width * channels), present),
+        "label": pa.array(labels, pa.int32()),
+        "source": pa.array(sources, pa.string()),
+    }
+    if splits is not None:
+        columns["split"] = pa.array(splits, pa.string())
+    meta = ImageMeta(height, width, channels, tuple(classes))
+    return pa.table(columns).replace_schema_metadata(meta.encode())
+
+
+def metadata_of(table: pa.Table) -> Mapping[str, str]:
+    """Parquet metadata of an image table, to hand to `write_parquet`."""
+    return image_meta(table).encode()
