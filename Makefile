@@ -45,7 +45,7 @@ mlflow: $(RUNTIME) ## open the MLflow UI on this machine only
 	mlflow ui --host 127.0.0.1 --port $${PORT:-5000}
 
 mlflow-sync: $(RUNTIME) ## log runs again that MLflow missed
-	python -m winnow.pipeline.mlflow_sync
+	python -m snakemake_logger_plugin_mlflow.sync
 
 verify: $(RUNTIME) ## run twice from nothing and compare every byte
 	python -m winnow.pipeline.verify

@@ -1,17 +1,16 @@
 # Winnow: raw data -> curate -> train -> compress -> dictionaries -> evaluate -> claims.
 
-import os
 import sys
 from pathlib import Path
 
 # This checkout's code runs, here and in every job, whichever checkout the environment was installed from.
 sys.path.insert(0, workflow.basedir)
-os.environ["PYTHONPATH"] = os.pathsep.join([workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])])
-os.environ["WINNOW_PARENT"] = str(os.getpid())
 
 from winnow.errors import InputError
 from winnow.pipeline import provenance
-from winnow.pipeline.workflow import FAMILIES, Workflow
+from winnow.pipeline.workflow import Workflow, prepare_jobs
+
+prepare_jobs(workflow.basedir)
 
 try:
     flow = Workflow(Path(workflow.basedir), config)
@@ -20,7 +19,10 @@ except InputError as error:
 
 if workflow.is_main_process:
     for stale in provenance.reconcile(write_lock=False):
-        print(f"{stale}: its bytes are not what any recorded job made; it will be made again if needed", file=sys.stderr)
+        print(
+            f"{stale}: its bytes are not what any recorded job made; it will be made again if needed",
+            file=sys.stderr,
+        )
 
 
 container: "docker://docker.io/library/python:3.11-slim"
@@ -36,9 +38,9 @@ wildcard_constraints:
 
 
 rule all:
+    default_target: True
     input:
         flow.targets(default=True),
-    default_target: True
 
 
 rule everything:
@@ -64,5 +66,7 @@ include: "stages/evaluate/rules.smk"
 
 onsuccess:
     provenance.reconcile(write_lock=True)
+
+
 onerror:
     provenance.reconcile(write_lock=True)

@@ -25,6 +25,7 @@ from snakemake_logger_plugin_mlflow import journal
 WORKER = "snakemake_logger_plugin_mlflow.worker"
 QUIET_WAIT_SECONDS = 1.0
 LOG_TAIL_BYTES = 16_000
+INTERRUPT_SECONDS = 2.0
 INTERRUPTED = "Terminating processes on user request"  # Snakemake says so, and has no event for it
 
 
@@ -56,7 +57,7 @@ class LogHandler(LogHandlerBase):
         self._worker: subprocess.Popen[str] | None = None
         self._off = bool(self.common_settings.dryrun) or bool({"-t", "--touch"} & set(sys.argv))
         self._warned = False
-        self._interrupted = False
+        self._interrupted_at: float | None = None
         self._expected = 0
         self._jobs: dict[int, dict[str, Any]] = {}
         self._actions: dict[LogEvent, Callable[[logging.LogRecord], None]] = {
@@ -96,7 +97,7 @@ class LogHandler(LogHandlerBase):
         """Note one event. Never raises: a run does not fail for want of its log."""
         event = getattr(record, "event", None)
         if event is None and str(record.msg).startswith(INTERRUPTED):
-            self._interrupted = True
+            self._interrupted_at = record.created
         action = self._actions.get(event) if event else None
         if self._off or action is None or (self._journal is None and event != LogEvent.RUN_INFO):
             return
@@ -127,7 +128,9 @@ class LogHandler(LogHandlerBase):
             return
         self._expected = record.stats["total"]  # type: ignore[attr-defined]
         folder = Path.cwd()
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or getattr(self.settings, "experiment", "winnow")
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or getattr(
+            self.settings, "experiment", "winnow"
+        )
         self._journal = journal.Journal(folder / journal.PENDING / f"{uuid4().hex}.jsonl")
         self._journal.add(
             "run",
@@ -151,7 +154,13 @@ class LogHandler(LogHandlerBase):
         attempt = earlier["attempt"] + 1 if earlier else 1
         key = f"{fields['jobid']}" if attempt == 1 else f"{fields['jobid']}.{attempt}"
         outputs = [str(path) for path in fields["output"]]
-        job = {"key": key, "attempt": attempt, "outputs": outputs, "begun": record.created, "state": "running"}
+        job = {
+            "key": key,
+            "attempt": attempt,
+            "outputs": outputs,
+            "begun": record.created,
+            "state": "running",
+        }
         self._jobs[fields["jobid"]] = job
         if not outputs:  # a target rule such as `all`: it only gathers
             job["state"] = "finished"
@@ -161,7 +170,9 @@ class LogHandler(LogHandlerBase):
         }
         if attempt > 1:
             tags["attempt"] = str(attempt)
-        self._add("start", record, job, rule=fields["rule_name"], tags=tags, wildcards=dict(fields["wildcards"]))
+        self._add(
+            "start", record, job, rule=fields["rule_name"], tags=tags, wildcards=dict(fields["wildcards"])
+        )
 
     def _job_finished(self, record: logging.LogRecord) -> None:
         job = self._jobs.get(record.job_id)  # type: ignore[attr-defined]
@@ -180,9 +191,9 @@ class LogHandler(LogHandlerBase):
         job = self._jobs.get(fields["jobid"])
         if not job or job["state"] != "running":
             return
-        job["state"] = "failed"
+        job |= {"state": "failed", "ended": record.created}
         logs = [str(path) for path in fields["log"]]
-        self._add("fail", record, job, log=journal.tail(logs, LOG_TAIL_BYTES), interrupted=self._interrupted)
+        self._add("fail", record, job, log=journal.tail(logs, LOG_TAIL_BYTES))
 
     def _add(self, event: str, record: logging.LogRecord, job: dict[str, Any], **fields: Any) -> None:
         assert self._journal is not None
@@ -192,17 +203,26 @@ class LogHandler(LogHandlerBase):
         for job in self._jobs.values():
             found = journal.recorded_params(job["outputs"][0], job["begun"]) if job["outputs"] else None
             if job["state"] == "failed":
-                lines.add("params", time.time(), job=job["key"], params=found)
+                lines.add("params", job["ended"], job=job["key"], params=found)
+                if self._was_interrupted(job):
+                    lines.add("kill", job["ended"], job=job["key"])
             elif job["state"] == "running" and found is not None:
-                self._finish(job, time.time())  # under --quiet Snakemake reports no job's end
+                # Under --quiet Snakemake reports no job's end.
+                self._finish(
+                    job, max((s[2] / 1e9 for s in journal.stamps(job["outputs"])), default=time.time())
+                )
         lines.add("end", time.time(), status=self._status())
         lines.close()
+
+    def _was_interrupted(self, job: dict[str, Any]) -> bool:
+        """Ctrl-C reaches the jobs too, and Snakemake then reports them as failed, now and then before its own word."""
+        return self._interrupted_at is not None and job["ended"] >= self._interrupted_at - INTERRUPT_SECONDS
 
     def _status(self) -> str:
         states = [job["state"] for job in self._jobs.values()]
         if states.count("finished") >= self._expected:
             return "FINISHED"
-        return "FAILED" if "failed" in states and not self._interrupted else "KILLED"
+        return "FAILED" if "failed" in states and self._interrupted_at is None else "KILLED"
 
     def _check_worker(self) -> None:
         if self._worker is not None and self._worker.poll():

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 PENDING = Path(".snakemake/winnow/mlflow-pending")
 PATH_TAGS = ("workload", "family", "variant", "seed")
-RESULT_PATH = re.compile(r"(?:^|/)results/(?P<workload>[^/]+)/(?P<family>[^/]+)/(?P<variant>[^/]+)/(?:seed(?P<seed>\d+)/)?")
+RESULT_PATH = re.compile(
+    r"(?:^|/)results/(?P<workload>[^/]+)/(?P<family>[^/]+)/(?P<variant>[^/]+)/(?:seed(?P<seed>\d+)/)?"
+)
 CLOCK_TOLERANCE_SECONDS = 1.0
 
 
@@ -101,7 +103,9 @@ def process_identity(process: int) -> str:
 def is_alive(identity: str) -> bool:
     """Whether the process so named still runs."""
     process = identity.split(":")[1]
-    return process.isdigit() and _start_ticks(int(process)) != "" and process_identity(int(process)) == identity
+    return (
+        process.isdigit() and _start_ticks(int(process)) != "" and process_identity(int(process)) == identity
+    )
 
 
 def _start_ticks(process: int) -> str:

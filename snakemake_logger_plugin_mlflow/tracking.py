@@ -146,6 +146,7 @@ class Recorder:
             "finish": self._finish,
             "fail": self._fail,
             "params": self._params,
+            "kill": self._kill,
             "end": self._end,
         }
         handlers[event["event"]](event)
@@ -166,7 +167,11 @@ class Recorder:
             if job:
                 tags["mlflow.parentRunId"] = self.parent
             created = _patiently(
-                self.client.create_run, self.experiment_id, start_time=_milliseconds(when), tags=tags, run_name=name
+                self.client.create_run,
+                self.experiment_id,
+                start_time=_milliseconds(when),
+                tags=tags,
+                run_name=name,
             )
             self.runs[job] = created.info.run_id
         return self.runs[job]
@@ -200,7 +205,7 @@ class Recorder:
         log = event["log"] or "the job left no log"
         self._tag(run, error=log[-TAG_LENGTH:])
         _patiently(self.client.log_text, run, log + "\n", "log_tail.txt")
-        self._terminate(run, "KILLED" if event["interrupted"] else "FAILED", event["time"])
+        self._terminate(run, "FAILED", event["time"])
 
     def _params(self, event: dict[str, Any]) -> None:
         params, digest = named_params(event["params"] or [])
@@ -209,6 +214,9 @@ class Recorder:
             _patiently(self.client.log_batch, self.runs[event["job"]], params=chunk)
         if digest:
             self._tag(self.runs[event["job"]], code=digest)
+
+    def _kill(self, event: dict[str, Any]) -> None:
+        self._terminate(self.runs[event["job"]], "KILLED", event["time"])
 
     def _end(self, event: dict[str, Any]) -> None:
         self.finish(event["status"], event["time"])
@@ -249,7 +257,9 @@ def job_name(event: dict[str, Any]) -> str:
     tags = event["tags"]
     parts = [tags[name] for name in ("workload", "variant") if name in tags]
     parts += [f"seed{tags['seed']}"] if "seed" in tags else []
-    parts += [f"{name}={value}" for name, value in event["wildcards"].items() if name not in journal.PATH_TAGS]
+    parts += [
+        f"{name}={value}" for name, value in event["wildcards"].items() if name not in journal.PATH_TAGS
+    ]
     return " ".join([event["rule"], "/".join(parts)]).strip()
 
 
@@ -301,7 +311,9 @@ def metric_points(paths: list[Path], when: int) -> list[Metric]:
         table = read_metrics(path for path in paths if path.name == name)
         columns = {column: table[column].to_pylist() for column in table.column_names}
         varying = [c for c in ("system", "workload", "variant", "seed") if len(set(columns[c])) > 1]
-        labels = zip(*(_labels(column, columns[column]) for column in (*varying, "split", "metric")), strict=True)
+        labels = zip(
+            *(_labels(column, columns[column]) for column in (*varying, "split", "metric")), strict=True
+        )
         names: dict[tuple[str, ...], str] = {}
         for label, value, step in zip(labels, columns["value"], columns["step"], strict=True):
             if value is not None:

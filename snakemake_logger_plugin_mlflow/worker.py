@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,16 +21,23 @@ POLL_SECONDS = 0.5
 
 
 def follow(path: Path, watched: int) -> Iterator[dict[str, Any]]:
-    """Events of a journal as they are written, until the descriptor `watched` reaches its end."""
-    rest, ended = "", False
+    """Events of a journal as they are written, until the descriptor `watched` reaches its end.
+
+    The last is always an `end`: a process that could not write its own was killed.
+    """
+    rest, ended, last = "", False, ""
     with open(path, encoding="utf-8") as file:
         while True:
             ended = ended or bool(select.select([watched], [], [], POLL_SECONDS)[0])
             text = file.read()
             *lines, rest = (rest + text).split("\n")
-            yield from journal.read_events("\n".join(lines))
+            for event in journal.read_events("\n".join(lines)):
+                last = event["event"]
+                yield event
             if ended and not text:
-                return
+                break
+    if last != "end":
+        yield {"event": "end", "time": time.time(), "status": "KILLED"}
 
 
 def work(path: Path) -> None:

@@ -90,3 +90,55 @@ rule feature_survival:
         code=flow.closure("stages/evaluate/feature_survival.py"),
     script:
         "feature_survival.py"
+
+
+rule planted_dictionaries:
+    output:
+        metrics="results/{workload}/evaluate/planted/metrics.parquet",
+    log:
+        "logs/{workload}/evaluate/planted.log",
+    params:
+        settings=flow.settings("evaluate", "planted"),
+        code=flow.closure("stages/evaluate/planted_dictionaries.py"),
+    script:
+        "planted_dictionaries.py"
+
+
+rule summarise:
+    input:
+        metrics=flow.metrics,
+    output:
+        summary=report(
+            "summaries/{workload}.json",
+            caption="../../docs/report/summary.rst",
+            category="Summary",
+            labels={"workload": "{workload}", "figure": "means over seeds"},
+        ),
+    log:
+        "logs/{workload}/summarise.log",
+    params:
+        settings={},
+        code=flow.closure("stages/evaluate/summarise.py"),
+    script:
+        "summarise.py"
+
+
+rule claims:
+    input:
+        claims="claims.yaml",
+        metrics=flow.claim_metrics(),
+    output:
+        verdicts="results/claims.parquet",
+        page=report(
+            "results/claims.html",
+            caption="../../docs/report/claims.rst",
+            category="Claims",
+            labels={"workload": "all", "figure": "ledger of claims"},
+        ),
+    log:
+        "logs/claims.log",
+    params:
+        settings={},
+        code=flow.closure("stages/evaluate/claims.py"),
+    script:
+        "claims.py"

@@ -15,18 +15,20 @@ from winnow.pipeline.papers import (
 )
 from winnow.pipeline.tables import write_parquet
 
-CLAIMS = """
-claims:
-  - id: prune-mild
-    system: pruning
-    paper: {title: "A | B", authors: Gupta et al., venue: arXiv, year: 2022}
-  - id: prune-hard
-    system: pruning
-    paper: {title: "A | B", authors: Gupta et al., venue: arXiv, year: 2022}
-  - id: sae-alive
-    system: sae
-    paper: {title: Sparse codes, authors: Gao et al., venue: ICLR, year: 2025}
+ENTRY = """
+- id: {id}
+  system: {system}
+  paper: {{title: "{title}", authors: {authors}, venue: arXiv, year: 2022}}
+  statement: what it says
+  measure: {{left: {{metric: accuracy}}, right: 0.5, direction: higher}}
+  effect: 0.01
 """
+CLAIMS = (
+    ENTRY.format(id="prune_mild", system="pruning", title="A | B", authors="Gupta et al.")
+    + ENTRY.format(id="prune_hard", system="pruning", title="A | B", authors="Gupta et al.")
+    + ENTRY.format(id="prune_order", system="pruning", title="Second", authors="Lee and Kim")
+    + ENTRY.format(id="sae_alive", system="sae", title="Sparse codes", authors="Gao et al.")
+)
 
 
 def row(claim, system, verdict, effect=None, low=None, high=None, n=None):
@@ -37,9 +39,9 @@ def row(claim, system, verdict, effect=None, low=None, high=None, n=None):
 
 
 ROWS = [
-    row("prune-mild", "pruning", "holds", 0.01234, 0.008, 0.0171, 5),
-    row("prune-hard", "pruning", "does not hold", -0.5, -0.75, -0.25, 3),
-    row("sae-alive", "sae", "not run"),
+    row("prune_mild", "pruning", "holds", 0.01234, 0.008, 0.0171, 5),
+    row("prune_hard", "pruning", "does not hold", -0.5, -0.75, -0.25, 3),
+    row("sae_alive", "sae", "not run"),
 ]
 
 
@@ -73,17 +75,19 @@ def test_a_bar_or_line_break_in_a_statement_does_not_break_the_table():
 
 
 def test_a_claim_with_several_points_names_each():
-    assert "| prune-mild (s90) |" in claims_table([{**ROWS[0], "point": "s90"}])
+    assert "| prune_mild (s90) |" in claims_table([{**ROWS[0], "point": "s90"}])
 
 
 def test_the_page_has_a_section_for_each_paper_with_its_own_claims(checkout):
     write_papers(checkout)
     page = (checkout / "docs/papers.md").read_text()
     pruning, sae = page.split("## ")[1:]
-    assert pruning.startswith("pruning\n\nGupta et al.: *A | B*. arXiv, 2022.")
-    assert "| prune-mild | what prune-mild says | +0.0123 [+0.008, +0.0171] share | 5 | holds |" in pruning
-    assert "prune-hard" in pruning and "prune" not in sae
-    assert "| sae-alive | what sae-alive says | – | – | not run |" in sae
+    assert pruning.startswith(
+        "pruning\n\n- Gupta et al. *A | B*. arXiv, 2022.\n- Lee and Kim. *Second*. arXiv, 2022.\n"
+    )
+    assert "| prune_mild | what prune_mild says | +0.0123 [+0.008, +0.0171] share | 5 | holds |" in pruning
+    assert "prune_hard" in pruning and "prune" not in sae
+    assert "| sae_alive | what sae_alive says | – | – | not run |" in sae
 
 
 def test_only_the_block_of_the_readme_changes(checkout):
@@ -91,7 +95,7 @@ def test_only_the_block_of_the_readme_changes(checkout):
     text = (checkout / "README.md").read_text()
     assert text.startswith("# Title\n\n" + BEGIN) and text.endswith(END + "\n\nafter\n")
     assert "old numbers" not in text
-    assert "| pruning | A \\| B (2022) | 1 | 0 | 1 | 0 |" in text
+    assert "| pruning | A \\| B (2022); Second (2022) | 1 | 0 | 1 | 0 |" in text
     assert [path.name for path in changed] == ["papers.md", "README.md"]
 
 
@@ -112,7 +116,7 @@ def test_a_missing_ledger_is_named(checkout):
         write_papers(checkout)
 
 
-def test_a_claim_without_a_paper_is_named(checkout):
-    (checkout / "claims.yaml").write_text("claims:\n  - {id: lonely, system: sae}\n")
-    with pytest.raises(InputError, match="entry lonely has no paper"):
+def test_a_faulty_claims_file_is_named(checkout):
+    (checkout / "claims.yaml").write_text("- {id: lonely, system: sae}\n")
+    with pytest.raises(InputError, match="claims.yaml: lonely"):
         write_papers(checkout)

@@ -45,7 +45,7 @@ class CuratedImages:
     classes: pa.Table
     """`label, name` of every class."""
     dropped: pa.Table
-    """`row, source, image_id, label, reason, kept` of every row dropped; kept: the image that stayed instead."""
+    """`row, source, image_id, label, reason, kept` of each row dropped; kept: the image that stayed."""
     report: dict[str, Any]
     """Counts in, kept and dropped by reason; over all, by class, by split."""
     metadata: dict[str, str]
@@ -69,7 +69,7 @@ def image_ids(pixels: np.ndarray, meta: ImageMeta) -> np.ndarray:
 
 
 def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
-    """Metadata of a raw image table; a wrong column, type or value is an InputError with name, column, row."""
+    """Metadata of a raw image table; a wrong column, type or value is an InputError naming it."""
     meta = image_meta(raw, name)
     expected = {
         "row": pa.int64(),
@@ -181,7 +181,7 @@ def _drop_near_duplicates(rows: _Rows, meta: ImageMeta, distance: float) -> dict
 
 
 def _splits(rows: _Rows, salt: str, fractions: Mapping[str, float], name: str) -> np.ndarray:
-    """Split of every kept row: the published one or one by hash; the published train gives what is missing."""
+    """Split of every kept row: the published one or by hash; published train gives what is missing."""
     kept = rows.kept
     published = np.full(len(kept), "train", object) if rows.published is None else rows.published[kept]
     if rows.published is not None and "train" not in rows.published:

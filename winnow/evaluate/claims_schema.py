@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from winnow.errors import InputError
 
+Scale = Literal["smoke", "laptop", "paper"]
+SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
 Test = Literal["bootstrap", "paired_t", "sign", "exact"]
 Key = Literal["system", "workload", "variant", "seed", "split", "step"]
 
@@ -141,8 +144,13 @@ class Claim(Part):
     """Comparisons that must come out right for the claim to hold."""
     correction: Literal["holm"] | None = None
     """Adjust for the number of comparisons, where `require` asks for some of many."""
-    scale: Literal["smoke", "laptop", "paper"] = "laptop"
+    scale: Scale = "laptop"
     """Smallest scale at which it may be judged."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What the interval is held against: bounds of equivalence, or the smallest effect and infinity."""
+        return self.within or (self.effect or 0.0, inf)
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
@@ -192,7 +200,7 @@ class _Loader(yaml.SafeLoader):
     """YAML in which a key that stands twice is an error, not a silent replacement."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [key.value for key, _ in node.value]
         repeated = [key for i, key in enumerate(keys) if key in keys[:i]]
         if repeated:
             raise yaml.MarkedYAMLError(

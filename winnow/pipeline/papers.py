@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from winnow.errors import InputError
+from winnow.evaluate.claims_schema import Claim, Paper, load_claims
 from winnow.pipeline.tables import read_parquet
 
 COLUMNS = ["claim", "system", "point", "verdict", "effect", "low", "high", "n", "unit", "statement"]
@@ -24,18 +23,13 @@ BEGIN, END = "<!-- claims: begin (made by `make papers`) -->", "<!-- claims: end
 Row = Mapping[str, Any]
 
 
-def read_papers(path: Path) -> dict[str, dict[str, str]]:
-    """System -> its paper (title, authors, venue, year), in the order of claims.yaml."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run this in the root of a checkout")
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    entries = entries["claims"] if isinstance(entries, dict) else entries
-    papers: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        missing = [key for key in ("id", "system", "paper") if key not in entry]
-        if missing:
-            raise InputError(f"{path}: entry {entry.get('id', entry)} has no {missing[0]}; add it")
-        papers.setdefault(entry["system"], entry["paper"])
+def papers_by_system(claims: Iterable[Claim]) -> dict[str, list[Paper]]:
+    """System -> the papers its claims are from, each once; both in the order of claims.yaml."""
+    papers: dict[str, list[Paper]] = {}
+    for claim in claims:
+        of_system = papers.setdefault(claim.system, [])
+        if claim.paper not in of_system:
+            of_system.append(claim.paper)
     return papers
 
 
@@ -71,36 +65,34 @@ def claims_table(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
-def papers_page(papers: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> str:
-    """The text of docs/papers.md: each system's paper, then its claims."""
+def papers_page(papers: Mapping[str, list[Paper]], rows: list[Row]) -> str:
+    """The text of docs/papers.md: each system's papers, then its claims."""
     sections = [
         "# Papers and their claims",
         "Made by `make papers` from `claims.yaml` and `results/claims.parquet`; do not edit.",
         count_verdicts(rows) + ".",
     ]
-    for system, paper in papers.items():
-        of_system = [row for row in rows if row["system"] == system]
-        sections += [
-            f"## {system}",
-            f"{paper['authors']}: *{paper['title']}*. {paper['venue']}, {paper['year']}.",
-        ]
-        sections += (
-            [claims_table(of_system)] if of_system else ["No claim of this paper was evaluated in this run."]
-        )
+    for system, of_system in papers.items():
+        found = [row for row in rows if row["system"] == system]
+        sections += [f"## {system}", "\n".join(f"- {_reference(paper)}" for paper in of_system)]
+        sections += [claims_table(found) if found else "No claim of this system was evaluated in this run."]
     return "\n\n".join(sections) + "\n"
 
 
-def readme_block(papers: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> str:
+def _reference(paper: Paper) -> str:
+    venue = f"{paper.venue}, " if paper.venue else ""
+    return f"{paper.authors.rstrip('.')}. *{paper.title}*. {venue}{paper.year}."
+
+
+def readme_block(papers: Mapping[str, list[Paper]], rows: list[Row]) -> str:
     """The block of README.md: one row for each system, how its claims came out."""
+    verdicts = [*VERDICTS, *sorted({row["verdict"] for row in rows} - set(VERDICTS))]
     lines = [f"{count_verdicts(rows)}. [All of them, with effects and intervals](docs/papers.md).", ""]
-    lines += ["| system | paper | " + " | ".join(VERDICTS) + " |", "|---|---|" + "---|" * len(VERDICTS)]
-    for system, paper in papers.items():
+    lines += [f"| system | papers | {' | '.join(verdicts)} |", "|---|---|" + "---|" * len(verdicts)]
+    for system, of_system in papers.items():
         found = [row["verdict"] for row in rows if row["system"] == system]
-        cells = [
-            system,
-            f"{paper['title']} ({paper['year']})",
-            *(found.count(verdict) for verdict in VERDICTS),
-        ]
+        titles = "; ".join(f"{paper.title} ({paper.year})" for paper in of_system)
+        cells = [system, titles, *(found.count(verdict) for verdict in verdicts)]
         lines.append("| " + " | ".join(_cell(value) for value in cells) + " |")
     return "\n".join(lines)
 
@@ -117,7 +109,7 @@ def replace_block(text: str, block: str) -> str:
 
 def write_papers(root: Path) -> list[Path]:
     """Write docs/papers.md and README's block; returns the files whose text changed."""
-    papers = read_papers(root / "claims.yaml")
+    papers = papers_by_system(load_claims(root / "claims.yaml"))
     rows = read_parquet(root / "results/claims.parquet", columns=COLUMNS).to_pylist()
     readme = root / "README.md"
     texts = {

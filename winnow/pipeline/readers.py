@@ -31,6 +31,8 @@ def mnist_csv(members: dict[str, bytes], source_id: str, classes: tuple[str, ...
     options = pyarrow.csv.ReadOptions(autogenerate_column_names=True)
     try:
         table = pyarrow.csv.read_csv(io.BytesIO(gunzip(packed, name)), read_options=options)
+        if any(column.null_count for column in table.columns):
+            raise ValueError("a value is missing")
         values = np.column_stack([column.cast(pa.int64()).to_numpy() for column in table.columns])
     except (pa.ArrowException, ValueError) as error:
         raise InputError(

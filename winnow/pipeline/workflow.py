@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from winnow.pipeline.settings import Images, dictionary_variants, pruned_variant
 
 FAMILIES = ("curate", "train", "compress", "dictionaries", "evaluate")
 Wildcards = Any  # Snakemake's own type, which reads like a namespace of strings
+
+
+def prepare_jobs(root: Path | str) -> None:
+    """Let the jobs of this process import from this checkout, and know whose end is theirs too."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["WINNOW_PARENT"] = str(os.getpid())
 
 
 class Workflow:
@@ -180,3 +187,15 @@ class Workflow:
             return [path.replace("model.safetensors", name) for path in paths]
 
         return of
+
+    def metrics(self, wildcards: Wildcards) -> list[str]:
+        """For a rule's `input:`: every metrics table of the job's workload."""
+        workload = wildcards.workload
+        made = [f for family in FAMILIES[1:4] for f in self.family_targets(workload, family)]
+        curated = [f"results/{workload}/curate/all/seed0/metrics.parquet"] if workload in self.images else []
+        return [*curated, *made, *self.evaluations(workload)]
+
+    def claim_metrics(self) -> list[str]:
+        """For a rule's `input:`: the evaluations of all workloads but the optional ones."""
+        chosen = [name for name, entry in self.workloads.items() if not getattr(entry, "optional", False)]
+        return [file for name in chosen for file in self.evaluations(name)]

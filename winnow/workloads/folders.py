@@ -75,7 +75,7 @@ def _refusal(file: _File, root: Path) -> str | None:
 
 
 def _grey_or_rgb(image: Image.Image) -> Image.Image:
-    """Mode L for grey images, RGB for others; what is transparent becomes white, 16-bit grey becomes 8-bit."""
+    """Mode L for grey images, RGB for others; transparent becomes white, 16-bit grey 8-bit."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image, np.int64).clip(0, 65535) >> 8).astype(np.uint8))

@@ -101,7 +101,7 @@ class Images:
         return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
 
     def arrays(self, split: str) -> Batch:
-        """All of a split in stored order: float32[n, channels, height, width], int64[n]. Not to be changed in place."""
+        """A split in stored order: float32[n, channels, height, width], int64[n]. Do not change them."""
         if split not in self._arrays:
             pixels, labels = self._read(split)
             mean, deviation = self._standardisation()

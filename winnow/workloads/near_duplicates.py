@@ -26,7 +26,7 @@ SLACK = 1e-6
 
 
 def _block_sketch(images: np.ndarray) -> np.ndarray:
-    """float64[n, features]: block sums over the square root of the block's size, a projection that shortens distances."""
+    """float64[n, features]: block sums over the root of their size, a projection that shortens distances."""
     count, height, width, channels = images.shape
     rows = np.linspace(0, height, min(BLOCKS, height) + 1).astype(int)
     columns = np.linspace(0, width, min(BLOCKS, width) + 1).astype(int)

@@ -45,7 +45,7 @@ def _exact_fractions(fractions: Mapping[str, float]) -> list[Fraction]:
 
 
 def _cuts(count: int, fractions: list[Fraction]) -> list[int]:
-    """End position of each split among `count` sorted keys: rounded half up, no split empty while keys suffice."""
+    """End of each split among `count` sorted keys: rounded half up, no split empty while keys suffice."""
     total, ends = Fraction(0), []
     for fraction in fractions:
         total += fraction

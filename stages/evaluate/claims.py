@@ -1,0 +1,18 @@
+"""Judge every claim of the ledger by the metrics of all workloads."""
+
+from winnow.pipeline import stage
+
+
+@stage
+def claims(inputs, outputs, params, log):
+    """Write the verdicts with their intervals, as a table and as a page."""
+    from winnow.evaluate.claims import evaluate_claims, load_claims
+    from winnow.evaluate.claims_page import claims_page
+    from winnow.pipeline.tables import read_metrics, write_parquet
+
+    ledger = load_claims(inputs.claims)
+    verdicts = evaluate_claims(ledger, read_metrics(inputs.metrics), seed=params.seed)
+    write_parquet(verdicts, outputs.verdicts)
+    outputs.page.write_text(claims_page(verdicts, ledger), encoding="utf-8")
+    for row in verdicts.to_pylist():
+        log.info("%s", row)

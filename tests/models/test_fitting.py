@@ -1,0 +1,212 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from winnow.errors import InputError
+from winnow.models import build
+from winnow.models.fitting import fit, steps_per_epoch
+
+IMAGE = {"in_channels": 1, "height": 9, "width": 8, "classes": 3}
+OPTIMIZERS = {
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "plain": lambda p: torch.optim.SGD(p, lr=0.05),
+}
+
+
+class Interrupted(Exception):
+    pass
+
+
+def model_of(name="mlp"):
+    model = build(name, seed=1, **IMAGE)
+    if name == "mlp":
+        model.relu1 = nn.Sequential(nn.ReLU(), nn.Dropout(0.3))  # a resumed run must meet the same dropout
+    return model
+
+
+def run(model, workload, stop_after=None, **changes):
+    def after_step(step):
+        if step == stop_after:
+            raise Interrupted
+
+    settings = {
+        "epochs": 4,
+        "optimizer": OPTIMIZERS["adamw"],
+        "schedule": lambda share: 1 - share,
+        "batch_size": 32,
+        "seed": 3,
+        "label_smoothing": 0.1,
+        "after_step": after_step,
+    }
+    return fit(model, workload, **(settings | changes))
+
+
+def bits(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_fit_takes_exactly_the_steps_that_a_plain_loop_takes(blobs):
+    model, twin = build("mlp", seed=1, **IMAGE), build("mlp", seed=1, **IMAGE)
+    history = run(model, blobs, epochs=2)
+    optimizer, losses, rates = torch.optim.AdamW(twin.parameters(), lr=0.01, weight_decay=0.1), [], []
+    step = 0
+    for epoch in range(2):
+        for x, y in blobs.batches("train", 32, seed=3, epoch=epoch):
+            rates.append(0.01 * (1 - step / 6))
+            optimizer.param_groups[0]["lr"] = rates[-1]
+            loss = functional.cross_entropy(twin(x), y, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            step += 1
+    assert same(bits(model), bits(twin))
+    assert [(v, s) for m, v, s in history if m == "loss"] == list(zip(losses, range(1, 7), strict=True))
+    assert [(v, s) for m, v, s in history if m == "learning_rate"] == list(zip(rates, range(1, 7), strict=True))
+    valid = [(v, s) for m, v, s in history if m == "valid_accuracy"]
+    assert [s for _, s in valid] == [3, 6]
+    assert valid[-1][0] == blobs.metrics(twin.eval(), "valid")["accuracy"]
+    assert not model.training
+
+
+def test_a_model_learns(blobs):
+    model = build("small_cnn", **IMAGE)
+    history = run(model, blobs, epochs=8)
+    assert [v for m, v, _ in history if m == "valid_accuracy"][-1] > 0.9
+    assert blobs.metrics(model, "test")["accuracy"] > 0.9
+
+
+def test_without_a_schedule_the_rate_is_constant_and_epochs_0_change_nothing(blobs):
+    history = run(model_of(), blobs, epochs=1, schedule=None)
+    assert [v for m, v, _ in history if m == "learning_rate"] == [0.01] * 3
+    model = model_of()
+    before = bits(model)
+    assert run(model, blobs, epochs=0) == []
+    assert same(before, bits(model))
+
+
+def test_every_group_of_an_optimizer_follows_the_schedule_from_its_own_rate(blobs):
+    made = []
+
+    def optimizer(parameters):
+        first, *rest = list(parameters)
+        made.append(torch.optim.SGD([{"params": [first], "lr": 0.5}, {"params": rest, "lr": 0.1}]))
+        return made[0]
+
+    run(model_of(), blobs, epochs=1, optimizer=optimizer, schedule=lambda share: 0.5)
+    assert [group["lr"] for group in made[0].param_groups] == [0.25, 0.05]
+
+
+def test_callbacks_come_after_each_step_with_its_number(blobs):
+    steps, progress = [], []
+    run(model_of(), blobs, epochs=2, after_step=steps.append, progress=lambda *a: progress.append(a))
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert progress == [(s, 6) for s in steps]
+    assert steps_per_epoch(blobs, 32, 3) == 3
+
+
+@pytest.mark.parametrize("name", ["mlp", "depthwise_cnn"])
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize(("stop_after", "every"), [(3, 1), (4, 1), (8, 1), (12, 1), (8, 2), (5, 3)])
+def test_an_interrupted_run_that_is_resumed_ends_bit_for_bit_like_a_straight_one(
+    tmp_path, blobs, name, kind, stop_after, every
+):
+    straight, resumed = model_of(name), model_of(name)
+    expected = run(straight, blobs, optimizer=OPTIMIZERS[kind])
+    settings = {"checkpoint": tmp_path / "c", "checkpoint_every": every, "optimizer": OPTIMIZERS[kind]}
+    with pytest.raises(Interrupted):
+        run(resumed, blobs, stop_after=stop_after, **settings)
+    kept = (stop_after - 1) // 3 // every  # epochs of three steps
+    assert (tmp_path / "c").exists() == (kept > 0)
+    again, torch_state = model_of(name), torch.random.get_rng_state()
+    seen = []
+    history = run(again, blobs, after_step=seen.append, **settings)
+    assert seen == list(range(kept * every * 3 + 1, 13))  # what the checkpoint holds is not done twice
+    assert history == expected
+    assert same(bits(straight), bits(again))
+    assert torch.equal(torch_state, torch.random.get_rng_state())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dropout_differs_between_epochs_and_seeds(blobs):
+    class Probe(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = nn.Parameter(torch.zeros(3)), []
+
+        def forward(self, x):
+            if self.training:
+                self.seen.append(functional.dropout(torch.ones(50)).tolist())
+            return self.weight.expand(len(x), 3)
+
+    drawn = []
+    for seed in (3, 4):
+        probe = Probe()
+        run(probe, blobs, epochs=3, seed=seed)
+        drawn += probe.seen
+    assert len({tuple(row) for row in drawn}) == len(drawn) == 18
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 5},
+        {"batch_size": 31},
+        {"seed": 4},
+        {"label_smoothing": 0.0},
+        {"optimizer": OPTIMIZERS["momentum"]},
+        {"schedule": None},
+        {"schedule": lambda share: 1 - share**2},
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_ignored(tmp_path, blobs, changes):
+    with pytest.raises(Interrupted):
+        run(model_of(), blobs, stop_after=5, checkpoint=tmp_path / "c")
+    model, fresh = model_of(), model_of()
+    assert run(model, blobs, checkpoint=tmp_path / "c", **changes) == run(fresh, blobs, **changes)
+    assert same(bits(model), bits(fresh))
+
+
+@pytest.mark.parametrize("what", ["data", "start"])
+def test_a_checkpoint_of_other_data_or_another_start_is_ignored(tmp_path, blobs, what):
+    with pytest.raises(Interrupted):
+        run(model_of(), blobs, stop_after=5, checkpoint=tmp_path / "c")
+    model, fresh = model_of(), model_of()
+    if what == "data":
+        blobs.splits["train"][0][-1, 0, 0, 0] += 1
+    else:
+        for m in (model, fresh):
+            m.output.bias.data[0] += 1
+    assert run(model, blobs, checkpoint=tmp_path / "c") == run(fresh, blobs)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"", lambda b: b"\xff" * len(b)])
+def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path, blobs, damage):
+    path = tmp_path / "c"
+    with pytest.raises(Interrupted):
+        run(model_of(), blobs, stop_after=5, checkpoint=path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match="c: is a damaged checkpoint; delete it"):
+        run(model_of(), blobs, checkpoint=path)
+
+
+def test_a_loss_that_is_not_finite_stops_at_once(blobs):
+    blobs.splits["train"][0][0] = math.nan
+    with pytest.raises(InputError, match="loss is nan at step .*lower the learning rate"):
+        run(model_of(), blobs)
+
+
+def test_an_empty_training_split_is_an_error(blobs):
+    x, y = blobs.splits["train"]
+    blobs.splits["train"] = (x[:0], y[:0])
+    blobs.batches = lambda *a, **k: iter(())
+    with pytest.raises(InputError, match="train: the split has no batch"):
+        run(model_of(), blobs)

@@ -1,0 +1,134 @@
+"""Readers turn archives into raw tables without loss."""
+
+import gzip
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from winnow.errors import InputError
+from winnow.pipeline.acquire import default_cache, find_source
+from winnow.pipeline.readers import idx, mnist_csv, parse_idx, read_archive, read_source
+from winnow.workloads.image_tables import image_meta, pixel_array
+
+CLASSES = ("a", "b", "c")
+
+
+def csv_of(rows):
+    return {"d.csv.gz": gzip.compress("".join(",".join(map(str, row)) + "\n" for row in rows).encode())}
+
+
+def idx_of(array):
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return gzip.compress(header + array.astype(np.uint8).tobytes())
+
+
+def idx_members(train, train_labels, test, test_labels):
+    return {
+        "x/train-images-idx3-ubyte.gz": idx_of(train),
+        "x/train-labels-idx1-ubyte.gz": idx_of(train_labels),
+        "x/t10k-images-idx3-ubyte.gz": idx_of(test),
+        "x/t10k-labels-idx1-ubyte.gz": idx_of(test_labels),
+    }
+
+
+def images(count, height=2, width=3):
+    return np.random.default_rng(0).integers(0, 256, (count, height, width))
+
+
+def test_csv_rows_keep_their_order_pixels_and_labels():
+    table = mnist_csv(csv_of([[0, 255, 7, 1, 2], [9, 8, 7, 6, 0]]), "digits", CLASSES)
+    meta = image_meta(table)
+    assert (meta.height, meta.width, meta.channels, meta.classes) == (2, 2, 1, CLASSES)
+    assert table["row"].to_pylist() == [0, 1]
+    assert table["pixels"].to_pylist() == [[0, 255, 7, 1], [9, 8, 7, 6]]
+    assert table["label"].to_pylist() == [2, 0]
+    assert table["source"].to_pylist() == ["digits", "digits"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[0, 256, 7, 1, 2]], "pixel 256 in row 0; it must lie between 0 and 255"),
+        ([[0, 1, 7, 1, 2], [0, -1, 7, 1, 2]], "pixel -1 in row 1"),
+        ([[0, 1, 7, 1, 3]], "label 3 in row 0; it must lie between 0 and 2"),
+        ([[0, 1, 7, 1, -1]], "label -1"),
+        ([[0, 1, 7, 1, 2], [0, 1, 7]], "not as expected"),
+        ([[0, "x", 7, 1, 2]], "not as expected"),
+        ([[0, 1.5, 7, 1, 2]], "not as expected"),
+        ([[0, "", 7, 1, 2], [0, 1, 7, 1, 2]], "a value is missing"),
+        ([[0, 1, 2, 3, 4, 1]], "5 pixels a row are no square"),
+    ],
+)
+def test_a_csv_that_is_not_as_expected_is_named(rows, message):
+    with pytest.raises(InputError, match=message):
+        mnist_csv(csv_of(rows), "digits", CLASSES)
+
+
+def test_idx_files_become_one_table_with_the_published_split():
+    train, test = images(4), images(2) // 2
+    table = idx(idx_members(train, np.array([0, 1, 2, 0]), test, np.array([2, 1])), "clothes", CLASSES)
+    meta = image_meta(table)
+    assert (meta.height, meta.width, meta.channels) == (2, 3, 1)
+    assert np.array_equal(pixel_array(table, meta), np.concatenate([train, test]).reshape(6, -1))
+    assert table["label"].to_pylist() == [0, 1, 2, 0, 2, 1]
+    assert table["split"].to_pylist() == ["train"] * 4 + ["test"] * 2
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not an IDX file"),
+        (bytes([0, 0, 9, 1, 0, 0, 0, 1, 5]), "not an IDX file of unsigned bytes"),
+        (bytes([0, 0, 8, 1, 0, 0, 0, 2, 5]), "9 bytes where its header promises 10"),
+        (bytes([0, 0, 8, 1, 0, 0, 0, 1, 5, 5]), "10 bytes where its header promises 9"),
+        (bytes([0, 0, 8, 2, 0, 0]), "header promises"),
+    ],
+)
+def test_a_damaged_idx_file_is_named(data, message):
+    with pytest.raises(InputError, match=message):
+        parse_idx(data, "train")
+
+
+def test_idx_files_that_do_not_belong_together_are_refused():
+    good = (images(3), np.zeros(3), images(2), np.zeros(2))
+    with pytest.raises(InputError, match="do not belong together"):
+        idx(idx_members(images(4), *good[1:]), "clothes", CLASSES)
+    with pytest.raises(InputError, match="differ in size"):
+        idx(idx_members(*good[:2], images(2, width=2), good[3]), "clothes", CLASSES)
+    with pytest.raises(InputError, match="test label 3"):
+        idx(idx_members(*good[:3], np.array([0, 3])), "clothes", CLASSES)
+    members = idx_members(*good)
+    del members["x/t10k-labels-idx1-ubyte.gz"]
+    with pytest.raises(InputError, match="no file t10k-labels-idx1-ubyte.gz"):
+        idx(members, "clothes", CLASSES)
+
+
+def test_an_archive_is_read_by_the_reader_that_its_pin_names(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as file:
+        file.writestr("d/d.csv.gz", csv_of([[0, 255, 7, 1, 2]])["d.csv.gz"])
+    pin = find_source("mnist_5k", "data/sources.yaml").model_copy(update={"member": "d/d.csv.gz"})
+    assert read_archive(tmp_path / "a.whl", "mine", pin)["label"].to_pylist() == [2]
+    with pytest.raises(InputError, match="holds no 'd/other'"):
+        read_archive(tmp_path / "a.whl", "mine", pin.model_copy(update={"member": "d/other"}))
+
+
+def test_a_csv_reader_wants_one_file():
+    with pytest.raises(InputError, match="is a folder"):
+        mnist_csv({"a": io.BytesIO().getvalue(), "b": b""}, "digits", CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("source_id", "counts"), [("mnist_5k", {"": 500}), ("fashion_mnist", {"train": 6000, "test": 1000})]
+)
+def test_the_pinned_archives_hold_what_they_are_known_to_hold(source_id, counts):
+    pin = find_source(source_id, "data/sources.yaml")
+    if not (default_cache() / "archives" / pin.sha256).is_dir():
+        pytest.skip("the archive is not in the cache")
+    table = read_source(source_id, "data/sources.yaml")
+    splits = table["split"].to_numpy() if "split" in table.schema.names else np.full(len(table), "")
+    labels = table["label"].to_numpy()
+    for split, count in counts.items():
+        assert np.bincount(labels[splits == split]).tolist() == [count] * 10

@@ -1,0 +1,91 @@
+"""Clusters of near-duplicates are those of comparing every pair."""
+
+import networkx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from winnow.errors import InputError
+from winnow.workloads import near_duplicates
+from winnow.workloads.near_duplicates import near_duplicate_clusters
+
+
+def by_hand(images, distance):
+    """All pairs, the definition of the distance, components by another library."""
+    flat = images.reshape(len(images), -1).astype(float) / 255
+    graph = networkx.Graph()
+    graph.add_nodes_from(range(len(images)))
+    for i in range(len(images)):
+        for j in range(i):
+            if np.sqrt(((flat[i] - flat[j]) ** 2).mean()) <= distance + 1e-12:
+                graph.add_edge(i, j)
+    cluster = np.empty(len(images), int)
+    for number, members in enumerate(sorted(networkx.connected_components(graph), key=min)):
+        cluster[list(members)] = number
+    return cluster
+
+
+def families(seed, count, shape, spread):
+    """Images of which many are noisy copies of others."""
+    rng = np.random.default_rng(seed)
+    parents = rng.integers(0, 256, (count // 4, *shape))
+    children = parents[rng.integers(0, len(parents), count)]
+    return (children + rng.integers(-spread, spread + 1, children.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (9, 5, 3), (3, 4, 1), (1, 1, 1)])
+@pytest.mark.parametrize("distance", [0, 0.01, 0.02, 0.05, 0.3])
+def test_clusters_are_those_of_brute_force(shape, distance, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "ROWS", 16)
+    monkeypatch.setattr(near_duplicates, "PAIRS", 5)
+    images = families(0, 70, shape, spread=8)
+    assert near_duplicate_clusters(images, distance).tolist() == by_hand(images, distance).tolist()
+
+
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(1, 9), st.just(1))),
+    st.floats(0, 1),
+)
+def test_any_images_and_any_distance_agree_with_brute_force(images, distance):
+    squared = (
+        (images.reshape(len(images), 1, -1).astype(int) - images.reshape(1, len(images), -1)) ** 2
+    ).mean(2)
+    if (abs(np.sqrt(squared) / 255 - distance) < 1e-9).any():
+        return  # rounding decides such a pair differently in the two formulas
+    assert near_duplicate_clusters(images, distance).tolist() == by_hand(images, distance).tolist()
+
+
+def test_a_pair_exactly_at_the_distance_is_linked_and_one_just_beyond_is_not():
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    images[1] = 51  # a fifth of the range, everywhere
+    assert near_duplicate_clusters(images, 0.2).tolist() == [0, 0]
+    assert near_duplicate_clusters(images, 0.1999).tolist() == [0, 1]
+
+
+def test_links_chain():
+    images = np.arange(0, 100, 10, dtype=np.uint8)[:, None, None, None]
+    assert near_duplicate_clusters(images, 10 / 255).tolist() == [0] * 10
+    assert near_duplicate_clusters(images, 9.9 / 255).tolist() == list(range(10))
+
+
+def test_zero_links_identical_images_only_and_no_images_make_no_clusters():
+    images = families(1, 40, (8, 8, 1), spread=1)
+    images[30] = images[3]
+    assert near_duplicate_clusters(images, 0).max() == 38
+    assert near_duplicate_clusters(images[:0], 0.1).tolist() == []
+
+
+def test_clusters_do_not_depend_on_the_order_of_rows():
+    images = families(2, 60, (8, 8, 1), spread=6)
+    order = np.random.default_rng(3).permutation(60)
+    straight, shuffled = near_duplicate_clusters(images, 0.02), near_duplicate_clusters(images[order], 0.02)
+    together = straight[:, None] == straight
+    assert np.array_equal(together[np.ix_(order, order)], shuffled[:, None] == shuffled)
+
+
+@pytest.mark.parametrize("distance", [-0.1, 1.1, float("nan")])
+def test_a_distance_outside_the_range_is_refused(distance):
+    with pytest.raises(InputError, match="near_duplicate_distance"):
+        near_duplicate_clusters(np.zeros((2, 1, 1, 1), np.uint8), distance)
