@@ -1,4 +1,4 @@
-"""The repository keeps its own rules: nothing generated or large in git, no dead link, all packages pinned."""
+"""The repository keeps its own rules: nothing generated or large in git, no dead link, all is pinned."""
 
 import re
 import subprocess
