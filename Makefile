@@ -65,7 +65,8 @@ crate: $(RUNTIME) ## export a finished run as RO-Crate: crate.zip
 
 dag: $(RUNTIME) ## docs/dag.svg, the picture of the rules (needs graphviz)
 	@command -v dot >/dev/null || { echo "make dag: no graphviz here; on Debian: apt-get install graphviz"; exit 2; }
-	snakemake --rulegraph dot | dot -Tsvg >docs/dag.svg
+	@# tred leaves out an arrow where a longer way says the same
+	snakemake --rulegraph dot | tred | dot -Tsvg >docs/dag.svg
 
 unlock: $(RUNTIME) ## free the folder after a run was killed
 	snakemake --unlock

@@ -1,8 +1,8 @@
 """Snakemake logger plugin `mlflow`: each invocation is a run in MLflow, each job a run under it.
 
-Snakemake's process only appends what happens to a journal, one JSON line an event. A worker process of low priority
-follows the journal and writes to MLflow, so importing MLflow and a slow store delay no job. A journal that reached the
-store whole is removed; one that did not waits in `.snakemake/winnow/mlflow-pending` for `make mlflow-sync`.
+Snakemake's process only appends what happens to a journal, one JSON line an event. A worker process of low
+priority follows the journal and writes to MLflow, so importing MLflow and a slow store delay no job. A
+journal that reached the store whole is removed; one that did not waits for `make mlflow-sync`.
 """
 
 import logging
@@ -53,6 +53,8 @@ class LogHandler(LogHandlerBase):
     """Turns Snakemake's log events into the lines of a journal, and starts the worker that reads it."""
 
     def __post_init__(self) -> None:
+        given = self.settings
+        self._settings = given if isinstance(given, LogHandlerSettings) else LogHandlerSettings()
         self._journal: journal.Journal | None = None
         self._worker: subprocess.Popen[str] | None = None
         self._off = bool(self.common_settings.dryrun) or bool({"-t", "--touch"} & set(sys.argv))
@@ -128,9 +130,7 @@ class LogHandler(LogHandlerBase):
             return
         self._expected = record.stats["total"]  # type: ignore[attr-defined]
         folder = Path.cwd()
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or getattr(
-            self.settings, "experiment", "winnow"
-        )
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or self._settings.experiment
         self._journal = journal.Journal(folder / journal.PENDING / f"{uuid4().hex}.jsonl")
         self._journal.add(
             "run",
@@ -215,7 +215,7 @@ class LogHandler(LogHandlerBase):
         lines.close()
 
     def _was_interrupted(self, job: dict[str, Any]) -> bool:
-        """Ctrl-C reaches the jobs too, and Snakemake then reports them as failed, now and then before its own word."""
+        """Ctrl-C reaches the jobs too; Snakemake calls them failed, at times before it tells of Ctrl-C."""
         return self._interrupted_at is not None and job["ended"] >= self._interrupted_at - INTERRUPT_SECONDS
 
     def _status(self) -> str:
@@ -229,7 +229,7 @@ class LogHandler(LogHandlerBase):
             self._wait_for(self._worker)
 
     def _wait_for(self, worker: "subprocess.Popen[str]") -> None:
-        limit = getattr(self.settings, "wait", 10.0)
+        limit = self._settings.wait
         try:
             if not _exited(worker, min(limit, QUIET_WAIT_SECONDS)):
                 _say(logging.INFO, f"MLflow: writing the last records (at most {limit:g} s)")
@@ -295,7 +295,7 @@ def _targets() -> str:
 
 
 def _git_tags(folder: Path) -> dict[str, str]:
-    """Commit of the working directory, and whether tracked files differ from it; empty outside a repository."""
+    """Commit of the working directory and whether tracked files differ from it; {} outside a repository."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]

@@ -28,7 +28,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = open(path, "a", encoding="utf-8")
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def add(self, event: str, when: float, **fields: Any) -> None:
         """Append one event. when: seconds since the epoch."""
@@ -63,7 +63,7 @@ def locked(path: Path) -> Iterator[None]:
 def claimed(path: Path) -> Iterator[dict[str, Any] | None]:
     """Hold a journal that nobody writes or reads any more; yields its first event, or None for one in use."""
     try:
-        file = open(path, encoding="utf-8")
+        file = open(path, encoding="utf-8")  # noqa: SIM115
     except FileNotFoundError:
         yield None
         return
@@ -94,6 +94,12 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.split(":///", 1)[-1].split("?")[0])
 
 
+def one_line(error: BaseException) -> str:
+    """The start of an error's message, as a person may see it."""
+    lines = str(error).strip().splitlines()
+    return without_password(lines[0][:160] if lines else type(error).__name__)
+
+
 def process_identity(process: int) -> str:
     """Names a process uniquely on this machine, also after its number is used again."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -102,10 +108,8 @@ def process_identity(process: int) -> str:
 
 def is_alive(identity: str) -> bool:
     """Whether the process so named still runs."""
-    process = identity.split(":")[1]
-    return (
-        process.isdigit() and _start_ticks(int(process)) != "" and process_identity(int(process)) == identity
-    )
+    process = int(identity.split(":")[1])
+    return _start_ticks(process) != "" and process_identity(process) == identity
 
 
 def _start_ticks(process: int) -> str:
@@ -113,7 +117,7 @@ def _start_ticks(process: int) -> str:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return ""
-    # The name stands in parentheses and may hold spaces; the state comes next, the start is field 22 of the whole.
+    # The name stands in parentheses and may hold spaces; then come the state and, as field 22, the start.
     state, *rest = stat.rpartition(")")[2].split()
     return "" if state == "Z" else rest[18]
 
@@ -131,7 +135,7 @@ def path_tags(paths: list[str]) -> dict[str, str]:
 
 
 def recorded_params(output: str, since: float) -> list[str] | None:
-    """Python literals of a job's params, from Snakemake's record of an output; None if none was made since then.
+    """Python literals of a job's params, from Snakemake's record of an output; None without a new one.
 
     Snakemake's events carry no params, and its records keep their values but not their names.
     """
@@ -146,7 +150,7 @@ def recorded_params(output: str, since: float) -> list[str] | None:
 
 
 def stamps(paths: list[str]) -> list[tuple[str, int, int]]:
-    """Path, size in bytes and mtime in ns of each file, so that a later replay knows whether it is still the same."""
+    """Path, size in bytes and mtime in ns of each file, by which a later replay knows whether it changed."""
     found = []
     for path in paths:
         if os.path.isfile(path):

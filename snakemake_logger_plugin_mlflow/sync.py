@@ -1,6 +1,7 @@
 """Logs what MLflow missed: python -m snakemake_logger_plugin_mlflow.sync, in the folder where Snakemake ran.
 
-Goes to MLFLOW_TRACKING_URI if it is set, else to the store that the run meant. What is there already is not repeated.
+Goes to MLFLOW_TRACKING_URI if it is set, else to the store that the run meant. What is there already is not
+repeated.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def replay_pending(folder: Path) -> tuple[int, list[str]]:
                 tracking.replay(path, tracking.Recorder(*stores[key]))
                 written += 1
             except Exception as error:
-                problems.append(f"{path.name}: {tracking.one_line(error)}")
+                problems.append(f"{path.name}: {journal.one_line(error)}")
     return written, problems
 
 

@@ -1,4 +1,4 @@
-"""Writes the events of a journal to MLflow. Imported by the worker and by sync, never in Snakemake's own process."""
+"""Writes the events of a journal to MLflow. For the worker and sync, not for Snakemake's own process."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
-from winnow.errors import InputError  # noqa: E402
-from winnow.pipeline.tables import read_metrics  # noqa: E402
+from winnow.errors import InputError
+from winnow.pipeline.tables import read_metrics
 
 OPEN_SECONDS = 30
 BUSY_SECONDS = 60.0
@@ -78,7 +78,7 @@ def _patiently(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
 def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """A client and the id of the experiment, made if need be.
 
-    SQLite artefacts go to `mlartifacts` beside the database. Raises StoreError where the store cannot be used.
+    SQLite artefacts go to `mlartifacts` beside the database. Raises StoreError if the store cannot be used.
     """
     shown = journal.without_password(uri)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -97,7 +97,7 @@ def open_store(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     except StoreError:
         raise
     except Exception as error:
-        raise StoreError(f"{shown}: {one_line(error)}") from error
+        raise StoreError(f"{shown}: {journal.one_line(error)}") from error
 
 
 def _check_writable(database: Path) -> None:
@@ -122,12 +122,6 @@ def _client_and_experiment(uri: str, name: str, artefacts: str | None) -> tuple[
     if found.lifecycle_stage != "active":
         raise StoreError(f"experiment {name!r} is deleted; restore it or name another one")
     return client, found.experiment_id
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
 
 
 class Recorder:
@@ -191,7 +185,7 @@ class Recorder:
             for chunk in _chunks(metric_points(same, _milliseconds(event["time"])), METRICS_PER_BATCH):
                 _patiently(self.client.log_batch, run, metrics=chunk)
         except InputError as error:
-            notes.append(one_line(error))
+            notes.append(journal.one_line(error))
         for path, folder in artefacts(same):
             _patiently(self.client.log_artifact, run, str(path), folder)
         if notes:
@@ -203,13 +197,14 @@ class Recorder:
         if run in self.settled:
             return
         log = event["log"] or "the job left no log"
-        self._tag(run, error=log[-TAG_LENGTH:])
+        self._tag(run, error=log)
         _patiently(self.client.log_text, run, log + "\n", "log_tail.txt")
         self._terminate(run, "FAILED", event["time"])
 
     def _params(self, event: dict[str, Any]) -> None:
         params, digest = named_params(event["params"] or [])
-        pairs = [Param(_clean(name), _shortened(value)) for name, value in params.items()]
+        named = {_clean(name): _shortened(value) for name, value in params.items()}
+        pairs = [Param(name, value) for name, value in named.items()]
         for chunk in _chunks(pairs, PARAMS_PER_BATCH):
             _patiently(self.client.log_batch, self.runs[event["job"]], params=chunk)
         if digest:
@@ -230,7 +225,7 @@ class Recorder:
         self.open = False
 
     def close_abandoned(self, folder: str, kept: set[str]) -> None:
-        """Mark as KILLED what processes that are gone left running in this folder. kept: invocations with a journal."""
+        """Mark as KILLED what dead processes left running here. kept: invocations that have a journal."""
         for run in self._search(f"attributes.status = 'RUNNING' and tags.`winnow.folder` = '{folder}'"):
             tags = run.data.tags
             invocation = tags["winnow.invocation"]
@@ -244,7 +239,7 @@ class Recorder:
         return list(_patiently(self.client.search_runs, [self.experiment_id], condition, max_results=50_000))
 
     def _tag(self, run: str, **tags: str) -> None:
-        _patiently(self.client.log_batch, run, tags=[RunTag(name, value) for name, value in tags.items()])
+        _patiently(self.client.log_batch, run, tags=[RunTag(k, v[-TAG_LENGTH:]) for k, v in tags.items()])
 
     def _terminate(self, run: str, status: str, when: float) -> None:
         _patiently(self.client.set_terminated, run, status, _milliseconds(when))
@@ -266,8 +261,8 @@ def job_name(event: dict[str, Any]) -> str:
 def named_params(literals: Iterable[str]) -> tuple[dict[str, str], str]:
     """Params by name, and the code digest; "" without one.
 
-    literals: Python literals as Snakemake records them, without names. The keys of a dict become names, nested ones
-    joined by dots; a list becomes JSON; a hexadecimal digest is the code's; anything else is numbered.
+    literals: Python literals as Snakemake records them, without names. The keys of a dict become names,
+    nested ones joined by dots; a list becomes JSON; a hexadecimal digest is the code's; the rest is numbered.
     """
     params: dict[str, str] = {}
     digest = ""
@@ -302,9 +297,9 @@ def _as_text(value: Any) -> str:
 def metric_points(paths: list[Path], when: int) -> list[Metric]:
     """Points of all metrics, history and timings tables among a job's outputs.
 
-    Named split/metric, after the value of each column of system, workload, variant and seed that varies within the
-    tables of one file name, so that a sweep's rows stay apart. when: milliseconds since the epoch. A null value is
-    left out, a null step is 0. Raises InputError for a table that is not one.
+    Named split/metric, after the value of each column of system, workload, variant and seed that varies
+    within the tables of one file name, so that a sweep's rows stay apart. A null value is left out, a null
+    step is 0. when: milliseconds since the epoch. Raises InputError for a table that is not one.
     """
     points = []
     for name in METRIC_FILES:

@@ -1,7 +1,7 @@
 """Follows the journal of a running invocation and writes it to MLflow: python -m ...worker JOURNAL.
 
-Standard input is a pipe from Snakemake's process that nothing is written to: its end tells that the process is gone,
-whichever way. Prints one line if the store cannot be used; the journal then stays.
+Standard input is a pipe from Snakemake's process that nothing is written to: its end tells that the process
+is gone, whichever way. Prints one line if the store cannot be used; the journal then stays.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from snakemake_logger_plugin_mlflow import journal
 
 POLL_SECONDS = 0.5
+PRIORITY = 10  # lower than the jobs', yet it ends soon after them on a busy machine
 
 
 def follow(path: Path, watched: int) -> Iterator[dict[str, Any]]:
@@ -59,15 +60,14 @@ def work(path: Path) -> None:
 
 def main() -> int:
     """0 once all is written."""
-    os.nice(19)  # the jobs come first
+    os.nice(PRIORITY)
     path = Path(sys.argv[1])
     with journal.locked(path):
         try:
             work(path)
         except Exception as error:
             traceback.print_exc()
-            lines = str(error).strip().splitlines()
-            print(lines[0][:300] if lines else type(error).__name__, flush=True)
+            print(journal.one_line(error), flush=True)
             return 1
     return 0
 

@@ -284,3 +284,11 @@ def test_the_licences_table_holds_each_source_once():
 def test_pip_here_can_download(tmp_path):
     """acquire starts pip as a module of this interpreter."""
     assert subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0
+
+
+def test_the_page_on_licences_holds_every_pin():
+    page = " ".join(Path("docs/data-licences.md").read_text(encoding="utf-8").split())
+    for source_id, pin in load_sources("data/sources.yaml").items():
+        for text in (f"`{source_id}`", f"{pin.package} {pin.version}", pin.licence, pin.sha256):
+            assert text in page
+        assert f"| {pin.licence} | {'yes' if pin.redistribute else 'no'} |" in page

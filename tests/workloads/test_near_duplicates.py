@@ -57,6 +57,19 @@ def test_any_images_and_any_distance_agree_with_brute_force(images, distance):
     assert near_duplicate_clusters(images, distance).tolist() == by_hand(images, distance).tolist()
 
 
+def test_the_bounds_leave_hardly_a_pair_but_the_close_ones_to_compare():
+    images = families(4, 80, (28, 28, 1), spread=2)
+    flat = images.reshape(80, -1).astype(int)
+    limit = (255 * 0.02) ** 2 * flat.shape[1]
+    candidates = [
+        set(zip(a.tolist(), b.tolist(), strict=True))
+        for a, b in near_duplicates._candidate_blocks(images, limit)
+    ]
+    squared = ((flat[:, None] - flat[None]) ** 2).sum(2)
+    close = {(i, j) for i in range(80) for j in range(i) if squared[i, j] <= limit}
+    assert {(max(pair), min(pair)) for pair in set().union(*candidates)} == close
+
+
 def test_a_pair_exactly_at_the_distance_is_linked_and_one_just_beyond_is_not():
     images = np.zeros((2, 4, 4, 1), np.uint8)
     images[1] = 51  # a fifth of the range, everywhere

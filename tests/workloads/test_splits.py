@@ -67,7 +67,7 @@ def test_an_added_key_moves_only_keys_at_the_cuts(keys, added):
     before = dict(zip(keys, split([(k, 0) for k in keys]), strict=True))
     more = keys | {added}
     after = dict(zip(more, split([(k, 0) for k in more]), strict=True))
-    # Each of the two cuts moves by at most one key, and passes at most one more that the new key pushed along.
+    # Each of the two cuts passes at most one key that was there before.
     assert sum(before[k] != after[k] for k in keys) <= 2
 
 

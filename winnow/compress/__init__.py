@@ -21,7 +21,7 @@ from winnow.compress._baselines import (
     uniform_scores,
 )
 from winnow.compress._masking import Masks, estimate_statistics, finetune, prunable_weights
-from winnow.compress.global_magnitude import GradualSchedule, masks_from_scores
+from winnow.compress.global_magnitude import GradualSchedule, masks_from_scores, require_finite
 from winnow.errors import InputError
 from winnow.models.fitting import History, Trainable
 from winnow.randomness import torch_generator
@@ -82,7 +82,9 @@ def masks_for(
         raise InputError(f"sparsity: is {sparsity}; give at least 0 and below 1")
     if not 0 <= min_keep_share < 1:
         raise InputError(f"min_keep_share: is {min_keep_share}; give at least 0 and below 1")
-    total = sum(weight.numel() for weight in prunable_weights(model).values())
+    weights = prunable_weights(model)
+    require_finite(weights)  # a score of ranks or noise would hide it
+    total = sum(weight.numel() for weight in weights.values())
     scores = METHODS[method](model, workload, seed)
     return masks_from_scores(scores, 1 - sparsity, round(min_keep_share * total), within)
 

@@ -49,7 +49,7 @@ def _quantiles(weight: Tensor) -> Tensor:
     ranks = torch.empty(magnitude.numel(), dtype=torch.float64)
     order = torch.sort(magnitude, descending=True, stable=True).indices
     ranks[order] = (torch.arange(magnitude.numel(), dtype=torch.float64) + 0.5) / magnitude.numel()
-    return torch.where(torch.isfinite(magnitude), ranks, magnitude.double()).view(weight.shape)
+    return ranks.view(weight.shape)
 
 
 def _lamp(weight: Tensor) -> Tensor:

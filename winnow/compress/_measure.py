@@ -15,7 +15,8 @@ def flops(model: nn.Module, masks: dict[str, Tensor], example: Tensor) -> dict[s
     """Floating-point operations of one example: dense, sparse and their ratio.
 
     A linear or convolution layer costs 2 * kept weights * output positions, which are pixels of a map,
-    tokens or steps of a sequence. Layers without a mask count whole. Biases, normalisation and nonlinearities are left out.
+    tokens or steps of a sequence. Layers without a mask count whole. Biases, normalisation and
+    nonlinearities are left out.
     """
     dense = sparse = 0.0
     for name, (weight, positions) in _positions(model, example).items():

@@ -68,14 +68,19 @@ def masks_from_scores(
         raise InputError(f"keep: is {keep}; give more than 0 and at most 1")
     if not scores:
         raise InputError("model: has no weight that can be pruned; use one with linear or convolution layers")
-    for name, score in scores.items():
-        if not torch.isfinite(score).all():
-            raise InputError(f"{name}: a weight or score is NaN or infinite; train the model again")
+    require_finite(scores)
     if within is not None:
         lowest = torch.finfo(torch.float64).min
         scores = {name: torch.where(within[name], s.double(), lowest) for name, s in scores.items()}
     kept = _layer_budgets(scores, round(keep * sum(s.numel() for s in scores.values())), min_keep)
     return {name: _top(score, kept[name]) for name, score in scores.items()}
+
+
+def require_finite(tensors: dict[str, Tensor]) -> None:
+    """Raise InputError, naming the layer, if a weight or a score made from it is not finite."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{name}: a weight or score is NaN or infinite; train the model again")
 
 
 def _layer_budgets(scores: dict[str, Tensor], budget: int, min_keep: int) -> dict[str, int]:

@@ -30,8 +30,14 @@ class Adam:
         self.second = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
         self.steps = 0
 
-    def step(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor], lr: float) -> None:
-        """Move the parameters in place."""
+    def step(
+        self,
+        parameters: dict[str, Tensor],
+        gradients: dict[str, Tensor],
+        lr: float,
+        relative: dict[str, float] | None = None,
+    ) -> None:
+        """Move the parameters in place by about lr, times the factor that `relative` gives a name."""
         self.steps += 1
         size = lr / (1 - BETAS[0] ** self.steps)
         correction = math.sqrt(1 - BETAS[1] ** self.steps)
@@ -40,7 +46,7 @@ class Adam:
             self.first[name].lerp_(gradient, 1 - BETAS[0])
             self.second[name].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
             denominator = self.second[name].sqrt().div_(correction).add_(EPSILON)
-            parameter.addcdiv_(self.first[name], denominator, value=-size)
+            parameter.addcdiv_(self.first[name], denominator, value=-size * (relative or {}).get(name, 1.0))
 
     def forget(self, rows: Tensor, names: tuple[str, ...]) -> None:
         """Zero the moments of some rows of the named parameters."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from winnow.dictionaries.dictionary import Dictionary
+from winnow.dictionaries.metrics import absorption
 from winnow.errors import InputError
 from winnow.randomness import torch_generator
 
@@ -93,3 +96,14 @@ def recovery(decoder: Tensor, atoms: Tensor) -> float:
     """Mean over true atoms float[t, d] of the largest cosine with a row of decoder float[m, d]."""
     unit = torch.nn.functional.normalize
     return float((unit(atoms, dim=1) @ unit(decoder, dim=1).T).max(dim=1).values.mean())
+
+
+def hierarchy_absorption(dictionary: Dictionary, sampled: HierarchyRows) -> float | None:
+    """Mean absorption rate over the planted parents; probes are fitted on the first half of the rows.
+
+    A parent whose rows the probe never gets right is left out; None where all are. Errors are those of `absorption`.
+    """
+    train = torch.arange(len(sampled.rows)) < len(sampled.rows) // 2
+    rates = [absorption(dictionary, sampled.rows, active, train=train).rate for active in sampled.parent_active.T]
+    known = [rate for rate in rates if rate is not None]
+    return math.fsum(known) / len(known) if known else None

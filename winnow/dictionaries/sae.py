@@ -55,6 +55,8 @@ class SaeConfig:
     """jumprelu: width of the kernel around the threshold; None is .001 sqrt(d), the paper's .001 for unit norm."""
     threshold: float = 0.1
     """jumprelu: the threshold at the start."""
+    threshold_lr: float = 20.0
+    """jumprelu: lr of log theta relative to that of the weights; at 1 a short run ends before thresholds move."""
     steps: int = 300
     batch: int = 4096
     """Rows per step."""
@@ -93,7 +95,7 @@ class SaeConfig:
         for name in ("l1", "l0_coefficient", "aux_coefficient"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: {getattr(self, name)}; it must not be negative")
-        for name in ("lr", "target_l0", "bandwidth", "threshold", "dead_after"):
+        for name in ("lr", "target_l0", "bandwidth", "threshold", "threshold_lr", "dead_after"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise InputError(f"{name}: {getattr(self, name)}; it must be above 0")
         for name in ("anneal", "warmup", "decay"):
@@ -209,7 +211,7 @@ class Trainer:
         clip(result.gradients)
         left = (self.config.steps - self.done) / max(1.0, self.config.decay * self.config.steps)
         lr = self.config.peak_lr * self._warmup() * min(1.0, left)
-        self.adam.step(self.parameters, result.gradients, lr)
+        self.adam.step(self.parameters, result.gradients, lr, {"log_threshold": self.config.threshold_lr})
         decoder /= decoder.norm(dim=1, keepdim=True)
 
     def _follow_threshold(self, result: Step) -> None:

@@ -130,9 +130,11 @@ def _overall(claim: Claim, rows: list[_Row], counted: list[_Row]) -> _Row:
     required = len(counted) if claim.require == "all" else claim.require
     told = f"{holding} of {len(counted)} comparisons hold" if len(rows) > 1 else rows[0].note
     if not counted or (holding < required and absent):
-        notes = dict.fromkeys(row.note for row in absent or rows)
-        several = [told] if len(rows) > 1 else []
-        return _Row(None, rows[0].left, rows[0].right, note="; ".join([*several, *notes]))
+        missing = absent or rows
+        notes = dict.fromkeys(row.note for row in missing)
+        some = [told] if any(row.effect is not None for row in rows) else []
+        n = min(row.n for row in missing)
+        return _Row(None, rows[0].left, rows[0].right, n=n, note="; ".join([*some, *notes]))
     judged = [row for row in counted if row.effect is not None]
     weakest = min(judged, key=lambda row: _margin(claim, row))
     verdict = "holds" if holding >= required else "partly" if holding else "does not hold"

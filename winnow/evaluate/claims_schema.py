@@ -246,7 +246,7 @@ def _lines(error: ValidationError) -> Iterable[str]:
             yield f"{key}: is missing; add it"
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            shown = "" if fault["type"] == "value_error" else f"is {str(fault['input'])[:60]!r}; "
+            shown = "" if fault["type"] == "value_error" else f"is {fault['input']!r:.60}; "
             yield f"{key}: {shown}{message[0].lower()}{message[1:]}"
 
 

@@ -73,3 +73,9 @@ def _from_rows(rows: Tensor, like: Tensor) -> Tensor:
         return rows.view(like.shape)
     n, c, h, w = like.shape
     return rows.view(n, h, w, c).movedim(-1, 1)
+
+
+@torch.no_grad()
+def capture_split(model: nn.Module, workload: Any, split: str, hook: str, batch_size: int = 512) -> Tensor:
+    """The rows that `capture` gives for all of a split, in stored order: float32[rows, d]."""
+    return torch.cat([capture(model, x, hook) for x, _ in workload.batches(split, batch_size)])

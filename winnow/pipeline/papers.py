@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from winnow.errors import InputError
+from winnow.evaluate.claims import CLAIMS_SCHEMA, VERDICTS
 from winnow.evaluate.claims_schema import Claim, Paper, load_claims
 from winnow.pipeline.tables import read_parquet
 
-COLUMNS = ["claim", "system", "point", "verdict", "effect", "low", "high", "n", "unit", "statement"]
-VERDICTS = ("holds", "partly", "does not hold", "not run")
 BEGIN, END = "<!-- claims: begin (made by `make papers`) -->", "<!-- claims: end -->"
 
 Row = Mapping[str, Any]
@@ -33,11 +32,18 @@ def papers_by_system(claims: Iterable[Claim]) -> dict[str, list[Paper]]:
     return papers
 
 
+def overall(rows: Iterable[Row]) -> list[Row]:
+    """The row that speaks for each claim: its first one; those after it are its single comparisons."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row["claim"], row)
+    return list(first.values())
+
+
 def count_verdicts(rows: Iterable[Row]) -> str:
     """How many claims came out how: `5 claims: holds 3, partly 1, does not hold 1`."""
-    found = [row["verdict"] for row in rows]
-    kinds = [*VERDICTS, *sorted(set(found) - set(VERDICTS))]
-    counts = ", ".join(f"{kind} {found.count(kind)}" for kind in kinds if kind in found)
+    found = [row["verdict"] for row in overall(rows)]
+    counts = ", ".join(f"{verdict} {found.count(verdict)}" for verdict in VERDICTS if verdict in found)
     return f"{len(found)} claims: {counts}"
 
 
@@ -45,37 +51,49 @@ def measured(row: Row) -> str:
     """An effect with interval and unit: `+0.012 [+0.008, +0.017] share`; a dash if nothing was measured."""
     if row["effect"] is None:
         return "–"
-    interval = "" if row["low"] is None else f" [{row['low']:+.3g}, {row['high']:+.3g}]"
-    return f"{row['effect']:+.3g}{interval} {row['unit'] or ''}".rstrip()
+    style = ".3g" if row["unit"] == "ratio" else "+.3g"
+    low = "−∞" if row["low"] is None else format(row["low"], style)
+    high = "∞" if row["high"] is None else format(row["high"], style)
+    return f"{row['effect']:{style}} [{low}, {high}] {row['unit'] or ''}".rstrip()
 
 
 def claims_table(rows: Iterable[Row]) -> str:
     """A Markdown table of claims, one row each, in the order given."""
     lines = ["| claim | in our words | measured effect | n | verdict |", "|---|---|---|---|---|"]
     for row in rows:
-        name = f"{row['claim']} ({row['point']})" if row["point"] else row["claim"]
-        cells = [
-            name,
-            row["statement"],
-            measured(row),
-            row["n"] if row["n"] is not None else "–",
-            row["verdict"],
-        ]
-        lines.append("| " + " | ".join(_cell(value) for value in cells) + " |")
+        verdict = f"{row['verdict']}: {row['note']}" if row["verdict"] == "not run" else row["verdict"]
+        lines.append(_line(row["claim"], row["statement"], measured(row), row["n"], verdict))
     return "\n".join(lines)
+
+
+def comparisons_table(rows: Iterable[Row]) -> str:
+    """A Markdown table, folded away, of the single comparisons that claims are made of."""
+    lines = ["<details><summary>Each comparison</summary>", ""]
+    lines += [
+        "| claim | at | left | right | measured effect | n | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        sides = row["point"] or "", row["left"], row["right"]
+        lines.append(_line(row["claim"], *sides, measured(row), row["n"], row["verdict"]))
+    return "\n".join([*lines, "", "</details>"])
 
 
 def papers_page(papers: Mapping[str, list[Paper]], rows: list[Row]) -> str:
     """The text of docs/papers.md: each system's papers, then its claims."""
     sections = [
         "# Papers and their claims",
-        "Made by `make papers` from `claims.yaml` and `results/claims.parquet`; do not edit.",
+        "Made by `make papers` from `claims.yaml` and `results/claims.parquet`; do not edit. "
+        "Of a claim that makes several comparisons, the effect is that of the weakest.",
         count_verdicts(rows) + ".",
     ]
+    spoken = overall(rows)
     for system, of_system in papers.items():
-        found = [row for row in rows if row["system"] == system]
+        found = [row for row in spoken if row["system"] == system]
+        single = [row for row in rows if row["system"] == system and row not in found]
         sections += [f"## {system}", "\n".join(f"- {_reference(paper)}" for paper in of_system)]
         sections += [claims_table(found) if found else "No claim of this system was evaluated in this run."]
+        sections += [comparisons_table(single)] if single else []
     return "\n\n".join(sections) + "\n"
 
 
@@ -86,14 +104,13 @@ def _reference(paper: Paper) -> str:
 
 def readme_block(papers: Mapping[str, list[Paper]], rows: list[Row]) -> str:
     """The block of README.md: one row for each system, how its claims came out."""
-    verdicts = [*VERDICTS, *sorted({row["verdict"] for row in rows} - set(VERDICTS))]
+    spoken = overall(rows)
     lines = [f"{count_verdicts(rows)}. [All of them, with effects and intervals](docs/papers.md).", ""]
-    lines += [f"| system | papers | {' | '.join(verdicts)} |", "|---|---|" + "---|" * len(verdicts)]
+    lines += [_line("system", "papers", *VERDICTS), "|---|---|" + "---|" * len(VERDICTS)]
     for system, of_system in papers.items():
-        found = [row["verdict"] for row in rows if row["system"] == system]
+        found = [row["verdict"] for row in spoken if row["system"] == system]
         titles = "; ".join(f"{paper.title} ({paper.year})" for paper in of_system)
-        cells = [system, titles, *(found.count(verdict) for verdict in verdicts)]
-        lines.append("| " + " | ".join(_cell(value) for value in cells) + " |")
+        lines.append(_line(system, titles, *(found.count(verdict) for verdict in VERDICTS)))
     return "\n".join(lines)
 
 
@@ -110,7 +127,7 @@ def replace_block(text: str, block: str) -> str:
 def write_papers(root: Path) -> list[Path]:
     """Write docs/papers.md and README's block; returns the files whose text changed."""
     papers = papers_by_system(load_claims(root / "claims.yaml"))
-    rows = read_parquet(root / "results/claims.parquet", columns=COLUMNS).to_pylist()
+    rows = read_parquet(root / "results/claims.parquet", columns=CLAIMS_SCHEMA.names).to_pylist()
     readme = root / "README.md"
     texts = {
         root / "docs/papers.md": papers_page(papers, rows),
@@ -122,8 +139,9 @@ def write_papers(root: Path) -> list[Path]:
     return changed
 
 
-def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+def _line(*cells: object) -> str:
+    texts = (" ".join(str(cell).split()).replace("|", "\\|") for cell in cells)
+    return "| " + " | ".join(texts) + " |"
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -73,7 +74,7 @@ class Images:
             path = self._folder / f"{split}.parquet"
             table = read_parquet(path, ["pixels", "label"])
             meta = image_meta(table, str(path))
-            if meta != self._meta:
+            if meta != self._meta or table.schema.field("pixels").type != pa.list_(pa.uint8(), meta.pixels):
                 raise InputError(
                     f"{path}: describes other images than train.parquet; run its curate stage again"
                 )

@@ -124,6 +124,14 @@ class EvaluatePlanted(Section):
     """Features active in a row."""
     rows: int = Field(200_000, ge=1000)
     """Rows to fit on."""
+    parents: int = Field(12, ge=1)
+    """Features of the planted hierarchy that have children; all of them together must fit the dimensions."""
+    children: int = Field(4, ge=1)
+    """Children of each parent, of which one at most is active with it."""
+    parent_rate: float = Field(0.3, gt=0, lt=1)
+    """Share of the rows in which a parent is active."""
+    probe_rows: int = Field(4000, ge=100)
+    """Rows on which absorption is probed and judged, half each."""
     width: int = Field(512, ge=2)
     """Features of the dictionary (m)."""
     k: Counts = [4, 8, 16]
@@ -136,3 +144,12 @@ class EvaluatePlanted(Section):
     """Peak learning rate of Adam."""
     seeds: Seeds = [0, 1, 2]
     """Seeds, all fitted in one job."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> EvaluatePlanted:
+        if self.parents * (1 + self.children) > self.dimensions:
+            needed = self.parents * (1 + self.children)
+            raise ValueError(f"dimensions is {self.dimensions}; the hierarchy needs {needed}: raise it or plant fewer")
+        if max(self.k) >= self.width:
+            raise ValueError(f"k is {max(self.k)}, not below width {self.width}; lower k or raise width")
+        return self

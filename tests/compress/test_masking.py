@@ -1,0 +1,238 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from winnow.compress import METHODS, compress, masks_for
+from winnow.compress._masking import apply_masks, estimate_statistics, finetune, prunable_weights
+from winnow.compress.global_magnitude import GradualSchedule, global_masks
+from winnow.errors import InputError
+from winnow.models import build
+
+
+def share(masks):
+    return 1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+
+
+def outside(model, masks):
+    """All values that the masks say are zero."""
+    return torch.cat([model.get_parameter(name)[~mask] for name, mask in masks.items()])
+
+
+def test_prunable_are_matrices_and_kernels_in_the_models_order_and_nothing_else():
+    def names(name):
+        return list(prunable_weights(build(name, in_channels=1, height=9, width=8, classes=3)))
+
+    assert names("mlp") == ["linear1.weight", "linear2.weight", "output.weight"]
+    assert names("depthwise_cnn") == [
+        "conv.weight",
+        *(f"blocks.{i}.{kind}.weight" for i in range(3) for kind in ("depthwise", "pointwise")),
+        "output.weight",
+    ]
+    assert names("fastgrnn") == [
+        *(f"cell.{kind}.weight" for kind in ("input_down", "input_up", "state_down", "state_up")),
+        "output.weight",
+    ]
+
+
+def test_embeddings_are_left_alone_also_when_an_output_layer_shares_their_weight():
+    model = nn.ModuleDict(
+        {"embed": nn.Embedding(7, 4), "mix": nn.Linear(4, 4), "out": nn.Linear(4, 7, bias=False)}
+    )
+    assert list(prunable_weights(model)) == ["mix.weight", "out.weight"]
+    model["out"].weight = model["embed"].weight
+    assert list(prunable_weights(model)) == ["mix.weight"]
+
+
+def test_a_bare_layer_is_a_model_too_and_one_without_weights_is_refused():
+    layer = nn.Conv1d(2, 3, 3)
+    assert prunable_weights(layer)["weight"] is layer.weight
+    with pytest.raises(InputError, match="no weight that can be pruned"):
+        prunable_weights(nn.Sequential(nn.BatchNorm2d(3), nn.Embedding(3, 3)))
+
+
+def test_applied_masks_write_plain_zeros_over_whatever_was_there():
+    layer = nn.Linear(4, 1)
+    layer.weight.data.copy_(torch.tensor([[-1.0, float("nan"), 2.0, -3.0]]))
+    mask = torch.tensor([[False, False, True, True]])
+    assert apply_masks(layer, {"weight": mask}) is layer
+    assert layer.weight.tolist() == [[0.0, 0.0, 2.0, -3.0]]
+    assert math.copysign(1, layer.weight[0, 0].item()) == 1  # -0.0 would change the bytes of the file
+
+
+@pytest.mark.parametrize("name", ["wieght", "weight"])
+def test_a_mask_that_fits_no_weight_is_refused(name):
+    with pytest.raises(InputError, match=name):
+        apply_masks(nn.Linear(4, 1), {name: torch.ones(1, 3, dtype=torch.bool)})
+
+
+@pytest.mark.parametrize("gradual", [None, GradualSchedule(0.9, 3)])
+def test_masked_weights_are_0_after_every_step_and_the_kept_ones_learn(model, blobs, gradual):
+    seen = []
+
+    def look(step, total):
+        masks = global_masks(prunable_weights(model), 1.0 if gradual else 0.1) if not seen else seen[-1]
+        seen.append({n: masks[n] & (w != 0) for n, w in prunable_weights(model).items()})
+
+    start = masks_for("global_magnitude", model, blobs, 0.0 if gradual else 0.9, 0)
+    before = {n: w.detach().clone() for n, w in prunable_weights(model).items()}
+    masks, _ = finetune(
+        model,
+        start,
+        blobs,
+        epochs=3,
+        lr=0.1,
+        seed=0,
+        batch_size=32,
+        gradual=gradual,
+        tighten=lambda m, s: masks_for("global_magnitude", model, blobs, s, 0, within=m),
+        progress=look,
+    )
+    assert len(seen) == 9
+    assert torch.count_nonzero(outside(model, masks)) == 0
+    for earlier, later in zip(seen, seen[1:], strict=False):
+        assert all((~later[n] | earlier[n]).all() for n in later)  # what is zero stays zero
+    changed = [(model.get_parameter(n) != before[n])[mask] for n, mask in masks.items()]
+    assert torch.cat(changed).double().mean() > 0.9
+    assert share(masks) == pytest.approx(0.9, abs=1 / sum(m.numel() for m in masks.values()))
+
+
+def test_finetuning_is_sgd_with_the_authors_settings_on_a_masked_model(model, blobs):
+    twin = build(model.registry_name, seed=1, **model.arguments)
+    masks = masks_for("global_magnitude", model, blobs, 0.7, 0)
+    finetune(model, masks, blobs, epochs=2, lr=0.2, seed=5, batch_size=40)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.2, momentum=0.875, weight_decay=7e-6)
+    step = 0
+    twin.train()
+    for name, mask in masks.items():
+        twin.get_parameter(name).data *= mask
+    for epoch in range(2):
+        for x, y in blobs.batches("train", 40, seed=5, epoch=epoch):
+            optimizer.param_groups[0]["lr"] = 0.2 * 0.5 * (1 + math.cos(math.pi * step / 6))
+            optimizer.zero_grad()
+            functional.cross_entropy(twin(x), y, label_smoothing=0.1).backward()
+            optimizer.step()
+            for name, mask in masks.items():
+                twin.get_parameter(name).data *= mask
+            step += 1
+    state = twin.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_gradual_pruning_rises_in_equal_steps_and_ends_half_way(blobs):
+    model = build("mlp", seed=1, in_channels=1, height=9, width=8, classes=3)
+    _, _, history = compress(
+        "global_magnitude",
+        model,
+        blobs,
+        sparsity=0.8,
+        seed=0,
+        epochs=8,
+        lr=0.05,
+        gradual_steps=4,
+        batch_size=32,
+    )
+    rows = [(step, value) for metric, value, step in history if metric == "sparsity"]
+    assert [step for step, _ in rows] == [0, 3, 6, 9, 12]  # of 24 steps
+    assert [value for _, value in rows] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8], abs=1e-4)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 8), (1, 1), (0, 4)])
+def test_gradual_pruning_reaches_its_target_however_short_training_is(model, blobs, epochs, steps):
+    pruned, masks, history = compress(
+        "global_magnitude",
+        model,
+        blobs,
+        sparsity=0.8,
+        seed=0,
+        epochs=epochs,
+        lr=0.05,
+        gradual_steps=steps,
+        batch_size=32,
+    )
+    assert sum(int(m.sum()) for m in masks.values()) == round(0.2 * sum(m.numel() for m in masks.values()))
+    assert torch.count_nonzero(outside(pruned, masks)) == 0
+    assert [value for metric, value, _ in history if metric == "sparsity"][-1] == pytest.approx(0.8, abs=1e-3)
+
+
+def test_gradual_pruning_looks_at_the_current_weights(blobs):
+    model = build("mlp", seed=1, in_channels=1, height=9, width=8, classes=3)
+    settings = {"sparsity": 0.9, "seed": 0, "epochs": 6, "lr": 0.2, "batch_size": 32}
+    _, once, _ = compress("global_magnitude", model, blobs, **settings)
+    _, gradual, _ = compress("global_magnitude", model, blobs, gradual_steps=4, **settings)
+    assert any(not torch.equal(once[name], gradual[name]) for name in once)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("gradual_steps", [0, 3])
+def test_compress_leaves_the_dense_model_alone_and_repeats_itself(method, gradual_steps, blobs):
+    model = build("depthwise_cnn", seed=1, in_channels=1, height=9, width=8, classes=3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    settings = {
+        "sparsity": 0.8,
+        "seed": 3,
+        "epochs": 1,
+        "lr": 0.05,
+        "gradual_steps": gradual_steps,
+        "batch_size": 16,
+    }
+    first, masks, history = compress(method, model, blobs, **settings)
+    again, same_masks, same_history = compress(method, model, blobs, **settings)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert history == same_history and all(torch.equal(masks[n], same_masks[n]) for n in masks)
+    expected = first.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in again.state_dict().items())
+    assert not first.training and first.registry_name == "depthwise_cnn"
+    assert torch.count_nonzero(outside(first, masks)) == 0
+
+
+def test_compress_respects_the_minimum_also_while_sparsity_rises(blobs):
+    model = build("depthwise_cnn", seed=1, in_channels=1, height=9, width=8, classes=3)
+    for steps in (0, 4):
+        _, masks, _ = compress(
+            "global_magnitude", model, blobs, sparsity=0.97, seed=0, epochs=2, lr=0.1, gradual_steps=steps,
+            min_keep_share=0.002, batch_size=32,
+        )  # fmt: skip
+        total = sum(m.numel() for m in masks.values())
+        assert min(int(m.sum()) for m in masks.values()) >= round(0.002 * total) > 1
+        assert sum(int(m.sum()) for m in masks.values()) == round(0.03 * total)
+
+
+def test_a_pruned_model_recovers_by_finetuning(blobs):
+    model = build("mlp", seed=1, in_channels=1, height=9, width=8, classes=3)
+    settings = {"sparsity": 0.9, "seed": 0, "lr": 0.05, "batch_size": 16}
+    raw, _, _ = compress("lamp", model, blobs, epochs=0, **settings)
+    tuned, _, history = compress("lamp", model, blobs, epochs=10, **settings)
+    assert blobs.metrics(raw, "test")["accuracy"] < 0.9 < blobs.metrics(tuned, "test")["accuracy"]
+    assert len([1 for metric, _, _ in history if metric == "loss"]) == 60
+
+
+def test_estimated_statistics_are_the_mean_and_variance_of_the_batches(blobs):
+    norm = nn.BatchNorm2d(1, momentum=0.3)
+    model = nn.Sequential(norm, nn.Flatten(), nn.Linear(72, 3)).train()
+    norm.running_mean.fill_(50.0)
+    estimate_statistics(model, blobs, 30, seed=2)
+    batches = [x for x, _ in blobs.batches("train", 30, seed=2)]
+    torch.testing.assert_close(norm.running_mean, torch.stack([x.mean() for x in batches]).mean().view(1))
+    torch.testing.assert_close(norm.running_var, torch.stack([x.var() for x in batches]).mean().view(1))
+    assert norm.momentum == 0.3 and not model.training
+    assert norm.weight.grad is None
+
+
+def test_without_epochs_the_statistics_belong_to_the_pruned_weights(blobs):
+    model = build("depthwise_cnn", seed=1, in_channels=1, height=9, width=8, classes=3)
+    pruned, masks, _ = compress(
+        "global_magnitude", model, blobs, sparsity=0.5, seed=0, epochs=0, lr=0.1, batch_size=30
+    )
+    twin = build("depthwise_cnn", seed=1, in_channels=1, height=9, width=8, classes=3)
+    estimate_statistics(apply_masks(twin, masks), blobs, 30, seed=0)
+    expected = twin.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in pruned.state_dict().items())
+    assert not torch.equal(pruned.norm.running_mean, model.norm.running_mean)
+
+
+def test_a_model_without_batch_norm_is_only_put_in_eval_mode(blobs):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 3)).train()
+    assert not estimate_statistics(model, blobs, 30, 0).training

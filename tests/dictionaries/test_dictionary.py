@@ -1,0 +1,215 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from winnow.dictionaries import load, save
+from winnow.dictionaries.dictionary import Dictionary, Sparse
+from winnow.errors import InputError
+
+
+def make(activation="topk", d_in=6, d_out=6, m=20, **changes):
+    generator = torch.Generator().manual_seed(0)
+    settings = {
+        "W_enc": torch.randn(d_in, m, generator=generator),
+        "b_enc": torch.randn(m, generator=generator) * 0.2,
+        "W_dec": torch.nn.functional.normalize(torch.randn(m, d_out, generator=generator), dim=1),
+        "b_dec_in": torch.randn(d_in, generator=generator),
+        "b_dec_out": torch.randn(d_out, generator=generator),
+        "threshold": torch.rand(m, generator=generator) + 0.5,
+        "architecture": activation,
+        "activation": activation,
+        "k": 4 if activation == "topk" else None,
+        "info": {"hook": "features.0", "seed": 3, "rows": 100, "metrics": {"fvu": 0.5}},
+    }
+    return Dictionary(**{**settings, **changes})
+
+
+ROWS = torch.randn(50, 6, generator=torch.Generator().manual_seed(1)) * 2
+
+
+def codes_by_hand(dictionary, x):
+    pre = (x - dictionary.b_dec_in) @ dictionary.W_enc + dictionary.b_enc
+    if dictionary.activation == "jumprelu":
+        return torch.where(pre > dictionary.threshold, pre, 0)
+    best = torch.topk(pre, dictionary.k, dim=1)
+    return torch.zeros_like(pre).scatter(1, best.indices, best.values.relu())
+
+
+@pytest.mark.parametrize("activation", ["topk", "jumprelu"])
+def test_codes_and_reconstructions_follow_the_equations(activation):
+    dictionary = make(activation, d_out=9)
+    expected = codes_by_hand(dictionary, ROWS)
+    torch.testing.assert_close(dictionary.dense(ROWS), expected, atol=1e-5, rtol=1e-5)
+    out = expected @ dictionary.W_dec + dictionary.b_dec_out
+    for found in (
+        dictionary.reconstruct(ROWS),
+        dictionary.decode(expected),
+        dictionary.decode(dictionary.encode(ROWS)),
+    ):
+        torch.testing.assert_close(found, out, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["topk", "jumprelu"])
+def test_sparse_codes_list_active_latents_by_index_and_pad_with_zeros(activation):
+    dictionary = make(activation, threshold=torch.full((20,), 2.0))
+    values, indices = dictionary.encode(ROWS)
+    dense = codes_by_hand(dictionary, ROWS)
+    assert values.shape == indices.shape and indices.dtype == torch.int64 and values.dtype == torch.float32
+    assert values.shape[1] == (4 if activation == "topk" else int((dense > 0).sum(1).max()))
+    for n in range(len(ROWS)):
+        active = dense[n].nonzero().flatten().tolist()
+        assert indices[n].tolist() == active + [0] * (values.shape[1] - len(active))
+        assert (values[n, len(active) :] == 0).all() and (values[n, : len(active)] > 0).all()
+
+
+@pytest.mark.parametrize("activation", ["topk", "jumprelu"])
+def test_a_permuted_batch_has_permuted_codes(activation):
+    dictionary, order = make(activation), torch.randperm(50, generator=torch.Generator().manual_seed(2))
+    values, indices = dictionary.encode(ROWS)
+    moved = dictionary.encode(ROWS[order])
+    assert torch.equal(moved.indices, indices[order])
+    torch.testing.assert_close(moved.values, values[order])
+
+
+def test_many_rows_are_encoded_in_pieces_as_if_at_once():
+    generator = torch.Generator().manual_seed(3)
+    dictionary = make("jumprelu", threshold=torch.full((20,), 6.0))
+    rows = torch.randn(1_800_000 // 6, 6, generator=generator)
+    wide = make(m=2000, d_in=6)
+    small = wide.encode(rows[:5000])
+    large = wide.encode(rows[:20_000])  # several pieces, and the compiled backend
+    assert torch.equal(large.indices[:5000], small.indices)
+    torch.testing.assert_close(large.values[:5000], small.values)
+    assert len(dictionary.encode(rows).values) == len(rows)
+
+
+def test_no_rows_have_an_empty_code():
+    assert make().encode(torch.zeros(0, 6)).values.shape == (0, 4)
+    assert make("jumprelu").dense(torch.zeros(0, 6)).shape == (0, 20)
+
+
+@pytest.mark.parametrize("activation", ["topk", "jumprelu"])
+def test_saved_dictionaries_come_back_whole(tmp_path, activation):
+    dictionary = make(activation, d_out=5)
+    save(dictionary, tmp_path / "dictionary.safetensors")
+    for place in (tmp_path, tmp_path / "dictionary.safetensors"):
+        found = load(place)
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec_in", "b_dec_out", "threshold"):
+            assert torch.equal(getattr(found, name), getattr(dictionary, name))
+        assert (found.architecture, found.activation, found.k) == (activation, activation, dictionary.k)
+        assert found.info == dictionary.info
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dictionary.json", "dictionary.safetensors"]
+    described = json.loads((tmp_path / "dictionary.json").read_text())
+    assert described["normalisation"] == "folded" and described["m"] == 20 and described["d_out"] == 5
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path):
+    for name in "ab":
+        save(make(), tmp_path / f"{name}.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def damage(folder, how):
+    weights, described = folder / "dictionary.safetensors", folder / "dictionary.json"
+    text = json.loads(described.read_text())
+    if how == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-20])
+    elif how == "rubbish":
+        weights.write_bytes(b"not a tensor file")
+    elif how == "missing":
+        weights.unlink()
+    elif how == "no json":
+        described.unlink()
+    elif how == "broken json":
+        described.write_text("{")
+    elif how == "json list":
+        described.write_text("[]")
+    elif how == "incomplete":
+        described.write_text(json.dumps({k: v for k, v in text.items() if k != "activation"}))
+    elif how == "format":
+        described.write_text(json.dumps({**text, "format": 99}))
+    elif how == "unfolded":
+        described.write_text(json.dumps({**text, "normalisation": "raw"}))
+    elif how == "other shape":
+        described.write_text(json.dumps({**text, "m": 21}))
+    elif how == "activation":
+        described.write_text(json.dumps({**text, "activation": "softmax"}))
+    elif how == "tensor":
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(weights)
+        del tensors["threshold"]
+        save_file(tensors, weights)
+    elif how == "norm":
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(weights)
+        tensors["W_dec"][3] *= 1.01
+        save_file(tensors, weights)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("truncated", "cannot be read"),
+        ("rubbish", "cannot be read"),
+        ("missing", "missing"),
+        ("no json", "missing"),
+        ("broken json", "cannot be read"),
+        ("json list", "holds no JSON object"),
+        ("incomplete", "activation is missing"),
+        ("format", "format is 99"),
+        ("unfolded", "normalisation is not folded"),
+        ("other shape", "not one pair"),
+        ("activation", "activation 'softmax' is unknown"),
+        ("tensor", "holds .* needs .*threshold"),
+        ("norm", "off unit norm"),
+    ],
+)
+def test_damaged_files_are_named_with_a_remedy(tmp_path, how, message):
+    save(make(), tmp_path / "dictionary.safetensors")
+    damage(tmp_path, how)
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": 20}, "k is 20; it must be at least 1 and below m = 20"),
+        ({"k": 0}, "k is 0"),
+        ({"k": None}, "k is None"),
+        ({"b_enc": torch.zeros(19)}, "b_enc has shape"),
+        ({"W_dec": torch.eye(20)[:, :6] * 0 + 2}, "off unit norm"),
+        ({"threshold": torch.full((20,), float("nan"))}, "threshold is not finite"),
+        ({"b_dec_in": torch.zeros(7)}, "b_dec_in has shape"),
+        ({"W_enc": torch.zeros(6)}, "must be matrices"),
+    ],
+)
+def test_inconsistent_dictionaries_cannot_be_made(changes, message):
+    with pytest.raises(InputError, match=message):
+        replace(make(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (torch.zeros(3, 7), r"the dictionary reads \[n, 6\]"),
+        (torch.zeros(6), r"the dictionary reads \[n, 6\]"),
+        (torch.tensor([[0.0] * 6, [0.0] * 5 + [float("nan")]]), "row 1 is NaN or infinite"),
+        (torch.full((1, 6), float("inf")), "row 0 is NaN or infinite"),
+    ],
+)
+def test_bad_activations_are_named(rows, message):
+    for function in (make().encode, make().dense, make().reconstruct):
+        with pytest.raises(InputError, match=message):
+            function(rows)
+
+
+def test_a_sparse_code_is_a_named_pair():
+    code = make().encode(ROWS)
+    assert isinstance(code, Sparse) and code.values is code[0] and code.indices is code[1]

@@ -1,0 +1,108 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from winnow.dictionaries.store import batches, geometric_median, statistics
+from winnow.errors import InputError
+
+
+def take(iterator, count):
+    return list(itertools.islice(iterator, count))
+
+
+def numbered(n, d=3):
+    return torch.arange(n, dtype=torch.float32)[:, None].repeat(1, d)
+
+
+def test_a_matrix_is_read_once_per_pass_in_an_order_that_changes():
+    read = torch.cat(take(batches(numbered(10), 4, seed=0), 5))[:, 0].tolist()
+    first, second = read[:10], read[10:]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second and first != sorted(first)
+
+
+def test_the_order_depends_on_the_seed_alone():
+    orders = [torch.cat(take(batches(numbered(50), 25, seed), 2)) for seed in (1, 1, 2)]
+    assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
+
+
+@pytest.mark.parametrize("store", [numbered(10), [numbered(10)[:7], numbered(10)[7:]]], ids=["matrix", "pieces"])
+@pytest.mark.parametrize("start", [1, 3, 8])
+def test_reading_can_start_at_any_batch(store, start):
+    whole = take(batches(store, 4, 0), start + 3)[start:]
+    for expected, found in zip(whole, take(batches(store, 4, 0, start), 3), strict=True):
+        assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 10])
+def test_pieces_are_cut_anew_in_their_own_order_and_read_again(cut):
+    read = torch.cat(take(batches(list(numbered(10).split(cut)), 4, 0), 5))[:, 0].tolist()
+    assert read == [i % 10 for i in range(20)]
+
+
+@pytest.mark.parametrize("store", [np.ones((8, 2), np.float16), torch.ones(8, 2).double(), [np.ones((8, 2))]])
+def test_rows_of_any_float_type_arrive_as_float32(store):
+    (rows,) = take(batches(store, 8, 0), 1)
+    assert rows.dtype == torch.float32 and rows.shape == (8, 2)
+
+
+def bad(value):
+    rows = torch.ones(9, 2)
+    rows[7, 1] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [
+        (torch.ones(0, 4), "store: has no rows"),
+        ([], "store: has no rows"),
+        (iter([torch.ones(3, 2)]), "store: ends after 3 rows"),
+        (torch.ones(4), "activations are a matrix"),
+        ([torch.ones(2, 2, 2)], "activations are a matrix"),
+        (torch.ones(4, 2, dtype=torch.int64), "dtype torch.int64"),
+        ([torch.ones(2, 3), torch.ones(2, 4)], "3 dimensions at first, then 4"),
+        ([torch.ones(5, 3), torch.ones(5, 4)], "3 dimensions at first, then 4"),
+        (bad(math.nan), "NaN or infinite"),
+        (bad(math.inf), "NaN or infinite"),
+        ([bad(-math.inf)], "NaN or infinite"),
+    ],
+)
+def test_bad_stores_are_named(store, message):
+    with pytest.raises(InputError, match=message):
+        take(batches(store, 5, 0), 4)
+
+
+def test_rows_so_large_that_their_sum_overflows_are_still_finite():
+    (rows,) = take(batches(torch.full((4, 4), 3e38), 4, 0), 1)
+    assert torch.isfinite(rows).all()
+
+
+def test_statistics_scale_rows_to_mean_norm_root_d():
+    rows = torch.randn(500, 16, generator=torch.Generator().manual_seed(0)) * 7 + 3
+    found = statistics(rows)
+    assert float((rows * found.scale).norm(dim=1).mean()) == pytest.approx(4, rel=1e-5)
+    assert found.variance == pytest.approx(float((rows * found.scale).var(0, correction=0).sum()), rel=1e-4)
+    torch.testing.assert_close(found.centre, geometric_median(rows) * found.scale, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("constant", [0.0, 2.0])
+def test_constant_rows_have_themselves_as_centre_and_no_variance(constant):
+    found = statistics(torch.full((20, 4), constant))
+    assert found.variance == pytest.approx(0, abs=1e-9)
+    torch.testing.assert_close(found.centre, torch.full((4,), constant * found.scale))
+
+
+def test_the_geometric_median_minimises_the_sum_of_distances():
+    rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(1)).exp()
+    best = minimize(lambda c: np.linalg.norm(rows.numpy() - c, axis=1).sum(), np.zeros(3), tol=1e-10)
+    np.testing.assert_allclose(geometric_median(rows).numpy(), best.x, atol=1e-3)
+
+
+def test_the_geometric_median_of_a_line_is_its_middle_even_at_a_data_point():
+    rows = torch.tensor([[0.0], [1.0], [50.0]])
+    assert float(geometric_median(rows)) == pytest.approx(1, abs=1e-3)

@@ -1,0 +1,242 @@
+"""The kind images: what a model is given, and what is measured on it."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import log_loss
+from torch import nn
+
+from winnow.curate.images import curate_images
+from winnow.errors import InputError
+from winnow.pipeline.tables import read_parquet, write_parquet
+from winnow.workloads import load_workload
+from winnow.workloads.image_tables import raw_image_table
+from winnow.workloads.images import brier_score, expected_calibration_error
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def folder(request, tmp_path_factory):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 200, (90, 5, 4, request.param)).astype(np.uint8)
+    images[..., -1] //= 2  # channels differ in mean and spread
+    table = raw_image_table(images, rng.integers(0, 3, 90), [""] * 90, ["a", "b", "c"])
+    curated = curate_images(table, workload="tiny")
+    path = tmp_path_factory.mktemp("curated")
+    for split, part in curated.tables.items():
+        write_parquet(part, path / f"{split}.parquet", curated.metadata)
+    return path
+
+
+def model_for(workload):
+    torch.manual_seed(0)
+    c, h, w = workload.shape
+    return nn.Sequential(nn.Flatten(), nn.Linear(c * h * w, 16), nn.Dropout(0.5), nn.Linear(16, 3))
+
+
+def test_a_workload_knows_itself(folder):
+    workload = load_workload(folder)
+    assert (workload.name, workload.kind, workload.classes) == ("tiny", "images", ["a", "b", "c"])
+    assert workload.shape[1:] == (5, 4) and workload.example_inputs(2).shape == (2, *workload.shape)
+    assert torch.equal(workload.example_inputs(), workload.arrays("train")[0][:1])
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_arrays_are_the_pixels_standardised_by_train_channel_by_channel(folder, split):
+    workload = load_workload(folder)
+    c, h, w = workload.shape
+    pixels = {
+        s: np.array(read_parquet(folder / f"{s}.parquet")["pixels"].to_pylist()) for s in ("train", split)
+    }
+    images = {s: p.reshape(-1, h, w, c).transpose(0, 3, 1, 2) / 255 for s, p in pixels.items()}
+    mean = images["train"].mean(axis=(0, 2, 3), keepdims=True)
+    std = images["train"].std(axis=(0, 2, 3), keepdims=True)
+    x, y = workload.arrays(split)
+    assert x.dtype == torch.float32 and y.dtype == torch.int64
+    assert np.allclose(x.numpy(), (images[split] - mean) / std, atol=1e-6)  # one float32 rounding
+    assert y.tolist() == read_parquet(folder / f"{split}.parquet")["label"].to_pylist()
+
+
+def test_a_channel_that_never_varies_stays_finite(tmp_path):
+    images = np.zeros((12, 2, 2, 3), np.uint8)
+    images[:, :, :, 0] = np.arange(48).reshape(12, 2, 2) * 5
+    curated = curate_images(raw_image_table(images, [0, 1] * 6, [""] * 12, ["a", "b"]), workload="t")
+    for split, part in curated.tables.items():
+        write_parquet(part, tmp_path / f"{split}.parquet", curated.metadata)
+    x, _ = load_workload(tmp_path).arrays("train")
+    assert torch.isfinite(x).all() and (x[:, 1:] == 0).all()
+
+
+def test_batches_in_stored_order_are_the_split_cut_up(folder):
+    workload = load_workload(folder)
+    x, y = workload.arrays("train")
+    batches = list(workload.batches("train", 13))
+    assert [len(b[1]) for b in batches] == [13] * (len(y) // 13) + [len(y) % 13] * (len(y) % 13 > 0)
+    assert torch.equal(torch.cat([b[0] for b in batches]), x) and torch.equal(
+        torch.cat([b[1] for b in batches]), y
+    )
+
+
+def test_shuffled_batches_hold_each_row_once_and_depend_on_seed_and_epoch_alone(folder):
+    workload = load_workload(folder)
+
+    def order(seed, epoch, size=13):
+        return torch.cat([b[0] for b in workload.batches("train", size, seed, epoch)]).flatten(1)
+
+    rows = {tuple(row) for row in workload.arrays("train")[0].flatten(1).tolist()}
+    assert {tuple(row) for row in order(0, 0).tolist()} == rows
+    torch.manual_seed(5)
+    assert torch.equal(order(0, 1), order(0, 1, size=7))
+    for other in ((0, 1), (1, 0)):
+        assert not torch.equal(order(0, 0), order(*other))
+    x, y = next(workload.batches("train", 13, 0, 0))
+    stored = {tuple(a.flatten().tolist()): int(b) for a, b in zip(*workload.arrays("train"), strict=True)}
+    assert [stored[tuple(a.flatten().tolist())] for a in x] == y.tolist()
+
+
+def test_loss_and_metrics_are_their_definitions_and_leave_the_mode_alone(folder, monkeypatch):
+    monkeypatch.setattr("winnow.workloads.images.EVALUATION_BATCH", 7)
+    workload = load_workload(folder)
+    model = model_for(workload).train()
+    found = workload.metrics(model, "test")
+    assert model.training
+    model.eval()
+    assert workload.metrics(model, "test") == found and not model.training
+    x, y = workload.arrays("test")
+    with torch.no_grad():
+        p = model(x).double().softmax(1).numpy()
+        loss = workload.loss(model, (x, y))
+        smooth = workload.loss(model, (x, y), label_smoothing=0.3)
+    assert found["accuracy"] == (p.argmax(1) == y.numpy()).mean()
+    # float32 logits of batches of different size.
+    assert found["cross_entropy"] == pytest.approx(log_loss(y, p, labels=[0, 1, 2]), rel=1e-5)
+    assert float(loss) == pytest.approx(found["cross_entropy"], rel=1e-5)
+    assert float(smooth) == pytest.approx(0.7 * float(loss) - 0.3 * np.log(p).mean(), rel=1e-5)
+    assert found["brier"] == pytest.approx(slow_brier(p, y.numpy()), rel=1e-5)
+    assert found["expected_calibration_error"] == pytest.approx(slow_calibration(p, y.numpy(), 15), abs=1e-5)
+
+
+def slow_calibration(probabilities, labels, bins):
+    """Guo et al., equation 3, one bin at a time; bin m is ((m-1)/M, m/M]."""
+    total = 0.0
+    for m in range(1, bins + 1):
+        rows = [
+            (max(p), np.argmax(p) == y)
+            for p, y in zip(probabilities, labels, strict=True)
+            if (m - 1) / bins < max(p) <= m / bins
+        ]
+        if rows:
+            total += len(rows) * abs(np.mean([hit for _, hit in rows]) - np.mean([c for c, _ in rows]))
+    return total / len(labels)
+
+
+def slow_brier(probabilities, labels):
+    return np.mean(
+        [
+            sum((q - (k == y)) ** 2 for k, q in enumerate(p))
+            for p, y in zip(probabilities, labels, strict=True)
+        ]
+    )
+
+
+@given(
+    arrays(float, st.tuples(st.integers(1, 30), st.integers(2, 4)), elements=st.floats(0.01, 1)),
+    st.randoms(use_true_random=False),
+)
+def test_calibration_and_brier_are_their_definitions(weights, random):
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    labels = np.array([random.randrange(probabilities.shape[1]) for _ in probabilities])
+    # A confidence on the very edge of a bin falls by rounding.
+    edges = np.arange(16) / 15
+    if (abs(probabilities.max(1)[:, None] - edges) > 1e-12).all():
+        found = expected_calibration_error(probabilities, labels)
+        assert found == pytest.approx(slow_calibration(probabilities, labels, 15), abs=1e-9)
+    assert brier_score(probabilities, labels) == pytest.approx(slow_brier(probabilities, labels), abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+def test_every_bin_counts_from_hardly_sure_to_certain(classes):
+    rng = np.random.default_rng(classes)
+    sharpness = np.linspace(0, 30, 300)[:, None]
+    weights = np.exp(sharpness * rng.random((300, classes)))
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    labels = rng.integers(0, classes, 300)
+    used = np.histogram(probabilities.max(1), bins=15, range=(0, 1))[0] > 0
+    assert used[1 if classes == 40 else 8 :].all()
+    found = expected_calibration_error(probabilities, labels)
+    assert found == pytest.approx(slow_calibration(probabilities, labels, 15), abs=1e-12)
+
+
+def test_the_brier_score_of_two_classes_is_twice_sklearns():
+    from sklearn.metrics import brier_score_loss
+
+    p = np.random.default_rng(0).random(50)
+    y = np.random.default_rng(1).integers(0, 2, 50)
+    assert brier_score(np.stack([1 - p, p], 1), y) == pytest.approx(
+        2 * brier_score_loss(y, p, scale_by_half=True)
+    )
+
+
+def test_calibration_of_a_sure_model_is_its_error_and_edges_belong_to_the_bin_below():
+    sure = np.eye(2)[[0, 0, 0, 1]]
+    assert expected_calibration_error(sure, np.array([0, 0, 1, 1])) == pytest.approx(0.25)
+    # .8 right and .6 wrong: with 5 bins .8 closes (.6, .8] and .6 closes (.4, .6]; in one bin they cancel.
+    p = np.array([[0.8, 0.2], [0.6, 0.4]])
+    assert expected_calibration_error(p, np.array([0, 1]), bins=5) == pytest.approx((0.2 + 0.6) / 2)
+    assert expected_calibration_error(p, np.array([0, 1]), bins=1) == pytest.approx(0.2)
+
+
+def test_valid_and_test_are_read_only_when_asked_for(folder, tmp_path):
+    (tmp_path / "train.parquet").write_bytes((folder / "train.parquet").read_bytes())
+    workload = load_workload(tmp_path)
+    assert len(workload.arrays("train")[1]) > 0
+    with pytest.raises(InputError, match=r"valid\.parquet: no such file"):
+        workload.arrays("valid")
+
+
+def test_what_cannot_be_a_workload_is_named(folder, tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        load_workload(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"train\.parquet: no such file"):
+        load_workload(tmp_path)
+    (tmp_path / "train.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"train\.parquet: not a readable parquet file"):
+        load_workload(tmp_path)
+    table = read_parquet(folder / "train.parquet")
+    write_parquet(table, tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=r"train\.parquet: not an image table"):
+        load_workload(tmp_path)
+
+
+def test_a_split_that_is_unknown_empty_or_of_other_images_is_named(folder, tmp_path):
+    table = read_parquet(folder / "train.parquet")
+    metadata = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+    write_parquet(table, tmp_path / "train.parquet", metadata)
+    write_parquet(table.slice(0, 0), tmp_path / "valid.parquet", metadata)
+    write_parquet(
+        table, tmp_path / "test.parquet", {k: v.replace("tiny", "other") for k, v in metadata.items()}
+    )
+    workload = load_workload(tmp_path)
+    with pytest.raises(InputError, match="split 'dev' is unknown; the splits are train, valid, test"):
+        workload.arrays("dev")
+    with pytest.raises(InputError, match=r"valid\.parquet: has no rows"):
+        workload.arrays("valid")
+    with pytest.raises(InputError, match=r"test\.parquet: describes other images"):
+        workload.arrays("test")
+    lists = pa.array(table["pixels"].to_pylist(), pa.list_(pa.uint8()))
+    write_parquet(table.set_column(1, "pixels", lists), tmp_path / "test.parquet", metadata)
+    with pytest.raises(InputError, match=r"test\.parquet: describes other images"):
+        workload.arrays("test")
+    with pytest.raises(InputError, match="batch size is 0"):
+        next(workload.batches("train", 0))
+
+
+def test_hook_points_are_those_of_the_model(folder):
+    class Model(nn.Module):
+        def hook_points(self):
+            return ("a", "b")
+
+    assert load_workload(folder).hook_points(Model()) == ["a", "b"]

@@ -1,0 +1,332 @@
+"""Charts of results: tables in, an altair chart out; `save_chart` writes SVG without a browser or a network.
+
+Colours are Okabe and Ito's, which colour-blind readers tell apart ("Color Universal Design", 2008), and
+series differ in marker shape as well. Bands and bars are 95 % Student intervals over seeds. A chart raises
+InputError where its table has none of the rows it shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+import vl_convert
+
+from winnow.errors import InputError
+from winnow.evaluate.chart_parts import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALETTE,
+    VERMILION,
+    Rows,
+    at_sparsities,
+    data,
+    finite,
+    grouped,
+    key_of,
+    lines,
+    mean_bands,
+    metric_values,
+    short,
+    some,
+    sparsity_axis,
+    styled,
+    titled,
+)
+from winnow.evaluate.claims import VERDICTS
+
+VERDICT_COLOURS = dict(zip(VERDICTS, [GREEN, ORANGE, VERMILION, GREY, GREY], strict=True))
+COSTS = {"bytes": "bytes on disk", "flops": "operations per example", "latency_ms": "latency (ms)"}
+WIDTH, HEIGHT = 560, 380  # of the plotting area: about 900 x 500 with axes and a legend beside it
+WIDE = 720  # of all panels in a row, with the legend below
+CURVE_POINTS = 200  # of a training curve; more cannot be told apart at this width
+
+
+def accuracy_by_sparsity(metrics: pa.Table, metric: str = "accuracy") -> alt.HConcatChart:
+    """A metric over sparsity, a line with a band per system, a panel per model.
+
+    metrics: rows of the metrics schema whose variant is "<model>-s<percent>"; other rows are left out. The
+    axis is logarithmic in the weights kept, so that 98, 99 and 99.5 % stand apart.
+    """
+    rows = some(at_sparsities(metrics, metric), f"{metric} at a sparsity")
+    series = mean_bands(rows, ["model", "system", "kept"])
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    key = key_of("system", "criterion", rows)
+    panels = []
+    for model in models:
+        mine = [row for row in series if row["model"] == model]
+        kept = sorted({row["kept"] for row in mine})
+        x = sparsity_axis(kept)
+        title = titled(metric, rows) if model == models[0] else None
+        y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False))
+        panels.append(lines(mine, x, y, key).properties(title=model, width=WIDE / len(models), height=HEIGHT))
+    return styled(alt.hconcat(*panels, spacing=30).resolve_scale(y="shared"), legend="bottom")
+
+
+def density_heat_map(layers: pa.Table) -> alt.HConcatChart:
+    """Weights that each layer keeps, over sparsity, a panel per system; an empty layer stands out.
+
+    layers: columns system, sparsity [share], layer, nonzero, size; rows of one cell (seeds) are averaged.
+    """
+    rows = some(layers.to_pylist(), "layers")
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    order = list(dict.fromkeys(row["layer"] for row in rows))
+    cells = [
+        {"system": system, "sparsity": f"{100 * sparsity:g} %", "layer": layer, **_density(found)}
+        for (system, sparsity, layer), found in grouped(rows, ["system", "sparsity", "layer"]).items()
+    ]
+    columns = [f"{100 * sparsity:g} %" for sparsity in sorted({row["sparsity"] for row in rows})]
+    panels = []
+    for system in systems:
+        base = alt.Chart(data([cell for cell in cells if cell["system"] == system])).encode(
+            x=alt.X("sparsity:O", title="sparsity", sort=columns, axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("layer:N", title="layer" if system == systems[0] else None, sort=order),
+        )
+        colour = alt.Color(
+            "density:Q",
+            title="weights kept (%)",
+            scale=alt.Scale(type="sqrt", range=["#F7FBFF", "#08306B"], domain=[0, 100]),
+        )
+        empty = alt.condition("datum.nonzero == 0", alt.value(VERMILION), colour)
+        ink = alt.condition("datum.density > 25 || datum.nonzero == 0", alt.value("white"), alt.value(BLACK))
+        shape = base.mark_rect(stroke="white", strokeWidth=2).encode(color=empty)
+        panel = shape + base.mark_text(fontSize=15).encode(text="label:N", color=ink)
+        panels.append(panel.properties(title=system, width=WIDE / len(systems), height=46 * len(order)))
+    return styled(alt.hconcat(*panels, spacing=30), legend="bottom")
+
+
+def reliability_diagram(reliability: pa.Table) -> alt.LayerChart:
+    """Accuracy over confidence, a line per variant; on the grey diagonal confidence is what it says.
+
+    reliability: rows of `reliability_table` with a column variant. A marker grows with its share of predictions.
+    """
+    rows = [row for row in reliability.to_pylist() if row["count"]]
+    totals = {key[0]: sum(r["count"] for r in found) for key, found in grouped(rows, ["variant"]).items()}
+    rows = [row | {"share": row["count"] / totals[row["variant"]]} for row in some(rows, "bins")]
+    key = key_of("variant", "model", rows)
+    unit = alt.Scale(domain=[0, 1], nice=False)
+    base = alt.Chart(data(rows)).encode(
+        x=alt.X("confidence:Q", title="confidence (mean of the bin)", scale=unit),
+        y=alt.Y("accuracy:Q", title="accuracy (share of the bin)", scale=unit),
+        color=key.colour(),
+    )
+    size = alt.Size(
+        "share:Q", title="predictions", scale=alt.Scale(range=[30, 700]), legend=alt.Legend(format=".0%")
+    )
+    diagonal = alt.Chart(data([{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]))
+    ideal = diagonal.mark_line(color=GREY, strokeDash=[6, 4]).encode(x="confidence:Q", y="accuracy:Q")
+    points = base.mark_point(filled=True, opacity=0.8).encode(size=size, shape=key.shape())
+    chart = ideal + base.mark_line(strokeWidth=2.5) + points
+    return styled(chart.properties(width=460, height=460))
+
+
+def survival_by_sparsity(metrics: pa.Table) -> alt.LayerChart:
+    """Share of surviving features over sparsity, a line per compressor; chance and another seed for comparison.
+
+    metrics: rows of the metrics schema; `survival` with variant "<name>-s<percent>", and `chance_survival`
+    and `retrained_survival` of any variant, whose means over all rows are the dashed lines.
+    """
+    rows = some(at_sparsities(metrics, "survival"), "survival at a sparsity")
+    series = mean_bands(rows, ["model", "kept"])
+    x = sparsity_axis(sorted({row["kept"] for row in series}))
+    y = alt.Y("mean:Q", title="surviving features (share)", scale=alt.Scale(domain=[0, 1]))
+    layers = [lines(series, x, y, key_of("model", "compressed model", rows))]
+    for metric, label in (("retrained_survival", "another training seed"), ("chance_survival", "chance")):
+        values = [row["value"] for row in metric_values(metrics, metric)]
+        if values:
+            line = alt.Chart(data([{"mean": float(np.mean(values)), "label": label}]))
+            layers.append(line.mark_rule(strokeDash=[8, 5], strokeWidth=2, color=BLACK).encode(y="mean:Q"))
+            for rim in (5, 0):  # a white rim keeps the words legible over lines
+                stroke = "white" if rim else "transparent"
+                text = line.mark_text(
+                    align="left", baseline="bottom", dx=6, dy=-3, fontSize=15, stroke=stroke, strokeWidth=rim
+                )
+                layers.append(text.encode(x=alt.value(0), y="mean:Q", text="label:N"))
+    return styled(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
+
+
+def dictionary_pareto(metrics: pa.Table, metric: str = "fvu") -> alt.LayerChart:
+    """A metric over the number of active features, a line per architecture, a marker per variant.
+
+    metrics: rows of the metrics schema with the metric and `l0` for the same system, variant and seed. Use it
+    with fvu (lower is better) and with ce_recovered (higher is better).
+    """
+    keys = ["system", "workload", "variant", "seed", "split"]
+    l0 = {tuple(row[k] for k in keys): row["value"] for row in metric_values(metrics, "l0")}
+    rows = [row | {"l0": l0.get(tuple(row[k] for k in keys))} for row in metric_values(metrics, metric)]
+    rows = some([row for row in rows if row["l0"]], f"{metric} with l0 above 0")
+    found = grouped(rows, ["system", "variant"])
+    places = {key: float(np.mean([row["l0"] for row in group])) for key, group in found.items()}
+    series = [
+        row | {"l0": places[row["system"], row["variant"]]} for row in mean_bands(rows, ["system", "variant"])
+    ]
+    ticks = [2.0**power for power in range(-3, 16)]
+    x = alt.X(
+        "l0:Q",
+        title="active features per row (L0, log scale)",
+        axis=alt.Axis(values=ticks, format="~g"),
+        scale=alt.Scale(type="log", nice=False, padding=20),
+    )
+    y = alt.Y("mean:Q", title=titled(metric, rows), scale=alt.Scale(zero=False))
+    key = key_of("system", "architecture", rows)
+    return styled(lines(series, x, y, key, bars=True).properties(width=WIDTH, height=HEIGHT))
+
+
+def density_histogram(features: pa.Table) -> alt.HConcatChart:
+    """How often features fire: a histogram over the logarithm of the density, a panel per variant.
+
+    features: columns variant, density [share of rows on which the feature fires]; those that never fire are
+    counted in the panel's title.
+    """
+    rows = some(features.to_pylist(), "features")
+    fired = np.log10([row["density"] for row in rows if row["density"] > 0] or [0.1])
+    edges = np.linspace(min(np.floor(fired.min()), -1), 0, 31)
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    panels = []
+    for variant, colour in zip(variants, PALETTE * len(variants), strict=False):
+        density = np.array([row["density"] for row in rows if row["variant"] == variant])
+        count, _ = np.histogram(np.log10(density[density > 0]), edges)
+        bars = [
+            {"low": a, "high": b, "count": n}
+            for a, b, n in zip(edges[:-1], edges[1:], count.tolist(), strict=True)
+        ]
+        chart = alt.Chart(data(bars)).mark_bar(color=colour, binSpacing=1)
+        chart = chart.encode(
+            x=alt.X(
+                "low:Q",
+                title="log10 of the share of rows",
+                bin="binned",
+                scale=alt.Scale(domain=[edges[0], 0]),
+            ),
+            x2="high:Q",
+            y=alt.Y(
+                "count:Q", title="features" if variant == variants[0] else None, axis=alt.Axis(tickCount=6)
+            ),
+        )
+        title = f"{variant}: {int((density == 0).sum())} of {len(density)} dead"
+        panels.append(chart.properties(title=title, width=WIDE / len(variants), height=HEIGHT))
+    return styled(alt.hconcat(*panels, spacing=30).resolve_scale(y="shared"))
+
+
+def training_curves(history: pa.Table) -> alt.HConcatChart:
+    """Metrics over training steps, a line with a band per variant, a panel per metric.
+
+    history: rows of the metrics schema with a step. Long curves are averaged to 200 points.
+    """
+    rows = some([r for r in history.to_pylist() if r["step"] is not None and finite(r["value"])], "steps")
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    key = key_of("variant", "model", rows)
+    panels = []
+    for metric in metrics:
+        mine = [row for row in rows if row["metric"] == metric]
+        x = alt.X("step:Q", title="optimiser step")
+        y = alt.Y("mean:Q", title=titled(metric, mine), scale=alt.Scale(zero=False))
+        curves = lines(mean_bands(_thinned(mine), ["variant", "step"]), x, y, key, markers=False)
+        panels.append(curves.properties(width=WIDE / len(metrics), height=HEIGHT))
+    return styled(alt.hconcat(*panels, spacing=30), legend="bottom")
+
+
+def claims_forest(claims: pa.Table) -> alt.VConcatChart:
+    """The effect and interval of each claim that was judged, a panel per unit, coloured by verdict.
+
+    claims: from `evaluate_claims`; overall rows are drawn. The black tick is the smallest effect that counts,
+    or both bounds for equivalence.
+    """
+    overall = [row for row in claims.to_pylist() if row["point"] is None]
+    rows = some([row for row in overall if row["effect"] is not None], "judged claims")
+    colour = alt.Color(
+        "verdict:N",
+        legend=None,
+        scale=alt.Scale(domain=list(VERDICTS[:3]), range=[VERDICT_COLOURS[v] for v in VERDICTS[:3]]),
+    )
+    panels = []
+    for (unit,), found in grouped(rows, ["unit"]).items():
+        found = [row | {"label": f"{row['verdict']} (n = {row['n']})"} for row in found]
+        title = "ratio (log scale)" if unit == "ratio" else f"difference ({unit})" if unit else "difference"
+        scale = alt.Scale(type="log", nice=False, padding=30) if unit == "ratio" else alt.Scale(padding=30)
+        base = alt.Chart(data(found)).encode(
+            x=alt.X("effect:Q", title=title, scale=scale),
+            y=alt.Y(
+                "claim:N", title=None, sort=[row["claim"] for row in found], axis=alt.Axis(labelLimit=420)
+            ),
+        )
+        interval = base.mark_rule(strokeWidth=4).encode(
+            x=alt.X("low:Q", title=title), x2="high:Q", color=colour
+        )
+        effect = base.mark_point(filled=True, size=110, opacity=1).encode(color=colour)
+        bounds = [
+            base.mark_tick(thickness=2, size=26, color=BLACK).encode(x=f"{k}:Q")
+            for k in ("smallest", "largest")
+        ]
+        words = base.mark_text(align="left", fontSize=14, dx=8).encode(x=alt.value(430), text="label:N")
+        panel = alt.layer(interval, *bounds, effect, words)
+        panels.append(panel.properties(width=430, height=44 * len(found)))
+    return styled(alt.vconcat(*panels, spacing=20))
+
+
+def cost_bars(metrics: pa.Table, costs: Mapping[str, str] = COSTS) -> alt.HConcatChart:
+    """What each variant costs, a panel per metric, bars from zero.
+
+    metrics: rows of the metrics schema; costs: metric -> axis title with its unit. Metrics without rows are
+    left out.
+    """
+    panels: list[alt.LayerChart] = []
+    found = {metric: metric_values(metrics, metric) for metric in costs}
+    present = [metric for metric in costs if found[metric]]
+    every = some([row for metric in present for row in found[metric]], ", ".join(costs))
+    order = list(dict.fromkeys(row["variant"] for row in every))
+    for metric in present:
+        bars = mean_bands(found[metric], ["variant"])
+        labelled = [bar | {"label": short(bar["mean"])} for bar in bars]
+        base = alt.Chart(data(labelled)).encode(
+            x=alt.X(
+                "mean:Q",
+                title=costs[metric],
+                axis=alt.Axis(labelExpr="format(datum.value, datum.value < 1000 ? '~g' : '~s')", tickCount=4),
+                scale=alt.Scale(domain=[0, 1.35 * max(bar["mean"] for bar in bars)], nice=False),
+            ),
+            y=alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labels=not panels, ticks=not panels)),
+        )
+        text = base.mark_text(align="left", dx=5, fontSize=14).encode(text="label:N")
+        panel = base.mark_bar(color=BLUE, height={"band": 0.7}) + text
+        panels.append(panel.properties(width=WIDE / len(present), height=max(120, 30 * len(order))))
+    return styled(alt.hconcat(*panels, spacing=30))
+
+
+def save_chart(chart: alt.TopLevelMixin, path: Path | str) -> None:
+    """Write a chart as SVG, the same bytes every time; InputError for another suffix."""
+    if Path(path).suffix != ".svg":
+        raise InputError(f"{path}: charts are written as SVG; name it .svg")
+    version = "_".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    svg = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=version)
+    # The renderer numbers gradients and clips through the life of the process; here each file starts at 0.
+    found = list(dict.fromkeys(re.findall(r"(?:gradient_|clip)\d+", svg)))
+    numbers = {name: f"mark{number}" for number, name in enumerate(found)}
+    Path(path).write_text(re.sub(r"(?:gradient_|clip)\d+", lambda m: numbers[m[0]], svg), encoding="utf-8")
+
+
+def _thinned(rows: Rows) -> Rows:
+    """Averages of each variant and seed over equal spans of steps, where there are too many to tell apart."""
+    width = (max(row["step"] for row in rows) + 1) / CURVE_POINTS
+    if width > 1:
+        rows = [row | {"step": (int(row["step"] / width) + 0.5) * width} for row in rows]
+    return [
+        {"variant": variant, "step": step, "value": float(np.mean([row["value"] for row in found]))}
+        for (variant, step, _), found in grouped(rows, ["variant", "step", "seed"]).items()
+    ]
+
+
+def _density(found: Rows) -> dict[str, Any]:
+    """The share of weights that a layer keeps and its label: the number of weights, where it is small."""
+    nonzero = float(np.mean([row["nonzero"] for row in found]))
+    density = 100 * nonzero / found[0]["size"]
+    label = f"n = {nonzero:.3g}" if nonzero < 10 else f"{density:.2g} %"
+    return {"nonzero": nonzero, "density": density, "label": label}
