@@ -51,7 +51,7 @@ verify: $(RUNTIME) ## run twice from nothing and compare every byte
 	python -m winnow.pipeline.verify
 
 bench: $(TESTING) ## side by side with peers; writes the tables that docs include
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; python "$$script"; done
+	@for script in $(filter-out benchmarks/test_% benchmarks/_%,$(wildcard benchmarks/*.py)); do echo "== $$script"; python "$$script"; done
 
 papers: $(RUNTIME) ## docs/papers.md and README's table from the claims ledger
 	python -m winnow.pipeline.papers

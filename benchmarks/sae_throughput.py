@@ -3,10 +3,11 @@
     python benchmarks/sae_throughput.py --out benchmarks/results/sae_throughput.json
 
 Every run is a process of its own in one virtual environment (.cache/benchmarks/sae, made on first use from
-sae_peers.txt), one thread, on the same planted rows in the same order with equal d, m, k, batch and steps. Each
-tool first runs once at each lr; at the lr of its lowest validation FVU it then runs `--repeats` times, tools taking
-turns. Counted is time.process_time from the first step to the last, after two steps that load what is loaded late
-(reported as start-up). Before that, equal weights must give equal reconstructions in all tools (test_peers.py).
+sae_peers.txt), one thread, on the same planted rows in the same order with equal d, m, k, batch and steps.
+Each tool first runs once at each lr; at the lr of its lowest validation FVU it then runs `--repeats` times,
+tools taking turns. Counted is time.process_time from the first step to the last, after two steps that load
+what is loaded late (reported as start-up). Before that, equal weights must give equal reconstructions in all
+tools (test_peers.py).
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ PEERS_LACK = {("dictionary_learning", "relu_l1"), ("dictionary_learning", "jumpr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/sae_throughput.json")
     parser.add_argument("--architectures", nargs="+", default=["topk", "batchtopk"])
     parser.add_argument("--tools", nargs="+", default=list(TOOLS))
@@ -65,18 +68,27 @@ def environment() -> None:
         subprocess.run([sys.executable, "-m", "venv", CACHE / "sae"], check=True)
         pip = [PYTHON, "-m", "pip", "install", "-q", "-r", ROOT / "benchmarks/sae_peers.txt"]
         subprocess.run(pip, check=True)
-        # dictionary_learning's nnsight brings a torchvision built for a torch with CUDA; with it nothing imports.
+        # dictionary_learning's nnsight brings a torchvision built for a torch with CUDA; with it nothing
+        # imports.
         subprocess.run([PYTHON, "-m", "pip", "uninstall", "-q", "-y", "torchvision"], check=True)
         done.write_text(wanted)
     parity = [PYTHON, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-W", "ignore"]
     command = [*parity, ROOT / "tests/dictionaries/test_peers.py"]
     found = subprocess.run(command, env=surroundings(), cwd=ROOT, capture_output=True, text=True)
     if found.returncode or "2 passed" not in found.stdout:
-        raise SystemExit(f"the tools do not compute the same function:\n{found.stdout[-3000:]}{found.stderr[-1000:]}")
+        raise SystemExit(
+            f"the tools do not compute the same function:\n{found.stdout[-3000:]}{found.stderr[-1000:]}"
+        )
 
 
 def surroundings() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "WANDB_MODE": "disabled",
+    }
 
 
 def compare(problem: dict[str, Any], tools: list[str], repeats: int) -> list[dict[str, Any]]:
@@ -101,7 +113,8 @@ def compare(problem: dict[str, Any], tools: list[str], repeats: int) -> list[dic
         ratio = f"{row['ratio_to_saelens']:5.2f}x" if reference else ""
         print(
             f"{row['architecture']:10} {row['tool']:20} {row['rows_per_cpu_second']:9.0f} rows/CPU s {ratio} "
-            f"lr {row['lr']:g} FVU {row['fvu']:.4f} L0 {row['l0']:.1f} start-up {row['startup_seconds']:.1f} s",
+            f"lr {row['lr']:g} FVU {row['fvu']:.4f} L0 {row['l0']:.1f} "
+            f"start-up {row['startup_seconds']:.1f} s",
             flush=True,
         )
     return table
@@ -136,7 +149,9 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     rows, valid, test = (planted.sample(n, seed) for n, seed in ((job["rows"], 0), (20_480, 1), (20_480, 2)))
     scale = job["d"] ** 0.5 / rows.norm(dim=1).mean()
     rows, valid, test = rows * scale, valid * scale, test * scale
-    train = {"saelens": with_saelens, "dictionary_learning": with_dictionary_learning}.get(job["tool"], with_winnow)
+    train = {"saelens": with_saelens, "dictionary_learning": with_dictionary_learning}.get(
+        job["tool"], with_winnow
+    )
     start = time.process_time()
     train(batches(rows, job["batch"]), {**job, "steps": 2})
     startup, start = time.process_time() - start, time.process_time()
@@ -187,7 +202,9 @@ def with_saelens(rows: Iterator[Any], job: dict[str, Any]) -> Callable[[Any], tu
     made = {
         "topk": lambda: saes.TopKTrainingSAE(saes.TopKTrainingSAEConfig(**common, k=job["k"])),
         "batchtopk": lambda: saes.BatchTopKTrainingSAE(saes.BatchTopKTrainingSAEConfig(**common, k=job["k"])),
-        "relu_l1": lambda: saes.StandardTrainingSAE(saes.StandardTrainingSAEConfig(**common, l1_coefficient=3.0)),
+        "relu_l1": lambda: saes.StandardTrainingSAE(
+            saes.StandardTrainingSAEConfig(**common, l1_coefficient=3.0)
+        ),
         "jumprelu": lambda: saes.JumpReLUTrainingSAE(saes.JumpReLUTrainingSAEConfig(**common)),
     }
     sae = made[job["architecture"]]()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 from uuid import uuid4
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -24,6 +24,8 @@ from snakemake_logger_plugin_mlflow import journal
 
 WORKER = "snakemake_logger_plugin_mlflow.worker"
 QUIET_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 10.0
+WAIT_SHARE = 0.05
 LOG_TAIL_BYTES = 16_000
 INTERRUPT_SECONDS = 2.0
 INTERRUPTED = "Terminating processes on user request"  # Snakemake says so, and has no event for it
@@ -37,11 +39,11 @@ class LogHandlerSettings(LogHandlerSettingsBase):
         default="winnow",
         metadata={"help": "MLflow experiment that the runs belong to.", "env_var": False, "required": False},
     )
-    wait: float = field(
-        default=10.0,
+    wait: Optional[float] = field(  # noqa: UP045  # Snakemake reads this annotation
+        default=None,
         metadata={
-            "help": "Seconds that Snakemake waits at its end for the last records to reach MLflow; "
-            "what is left then is written in the background.",
+            "help": "Seconds that Snakemake waits at its end for the last records to reach MLflow; the rest "
+            "is written in the background. Without it a twentieth of the run's time, from 1 to 10.",
             "env_var": False,
             "required": False,
             "type": float,
@@ -61,6 +63,7 @@ class LogHandler(LogHandlerBase):
         self._warned = False
         self._interrupted_at: float | None = None
         self._expected = 0
+        self._begun = 0.0
         self._jobs: dict[int, dict[str, Any]] = {}
         self._actions: dict[LogEvent, Callable[[logging.LogRecord], None]] = {
             LogEvent.RUN_INFO: self._run_begins,
@@ -129,6 +132,7 @@ class LogHandler(LogHandlerBase):
         if self._journal is not None:
             return
         self._expected = record.stats["total"]  # type: ignore[attr-defined]
+        self._begun = record.created
         folder = Path.cwd()
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or self._settings.experiment
         self._journal = journal.Journal(folder / journal.PENDING / f"{uuid4().hex}.jsonl")
@@ -229,13 +233,17 @@ class LogHandler(LogHandlerBase):
             self._wait_for(self._worker)
 
     def _wait_for(self, worker: "subprocess.Popen[str]") -> None:
-        limit = self._settings.wait
+        share = (time.time() - self._begun) * WAIT_SHARE
+        limit = min(max(share, QUIET_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
+        limit = self._settings.wait if self._settings.wait is not None else limit
         try:
-            if not _exited(worker, min(limit, QUIET_WAIT_SECONDS)):
-                _say(logging.INFO, f"MLflow: writing the last records (at most {limit:g} s)")
-                if not _exited(worker, limit - QUIET_WAIT_SECONDS):
-                    _say(logging.INFO, "MLflow: the rest is being written in the background")
-                    return
+            done = _exited(worker, min(limit, QUIET_WAIT_SECONDS))
+            if not done and limit > QUIET_WAIT_SECONDS:
+                _say(logging.INFO, f"MLflow: writing the last records (at most {limit:.0f} s)")
+                done = _exited(worker, limit - QUIET_WAIT_SECONDS)
+            if not done:
+                _say(logging.INFO, "MLflow: the last records are being written in the background")
+                return
         except KeyboardInterrupt:
             return  # the worker has its own session and goes on
         if worker.returncode:

@@ -6,13 +6,16 @@ from winnow.pipeline import stage
 @stage
 def claims(inputs, outputs, params, log):
     """Write the verdicts with their intervals, as a table and as a page."""
-    from winnow.evaluate.claims import evaluate_claims, load_claims
+    from winnow.evaluate import charts
+    from winnow.evaluate.claims import evaluate_claims
     from winnow.evaluate.claims_page import claims_page
+    from winnow.evaluate.claims_schema import load_claims
     from winnow.pipeline.tables import read_metrics, write_parquet
 
     ledger = load_claims(inputs.claims)
-    verdicts = evaluate_claims(ledger, read_metrics(inputs.metrics), seed=params.seed)
+    verdicts = evaluate_claims(ledger, read_metrics(inputs.metrics), seed=params.seed, scale=params.scale)
     write_parquet(verdicts, outputs.verdicts)
-    outputs.page.write_text(claims_page(verdicts, ledger), encoding="utf-8")
+    outputs.page.write_text(claims_page(verdicts), encoding="utf-8")
+    charts.save_chart(charts.claims_forest(verdicts), outputs.plot)
     for row in verdicts.to_pylist():
         log.info("%s", row)

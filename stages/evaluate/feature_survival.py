@@ -44,7 +44,9 @@ def feature_survival(inputs, outputs, params, log):
                 seed=seed,
             )
             labels = {"system": f"matched_by_{by}", "workload": params.workload, "variant": variant, "seed": seed}
-            tables.append(metric_rows(result.summary, split="test", **labels))
+            prefix = "retrained_" if variant == "retrained" else ""
+            summary = {f"{prefix}{name}": value for name, value in result.summary.items()}
+            tables.append(metric_rows(summary, split="test", **labels))
             count = result.features.num_rows
             for name, value in labels.items():
                 kind = pa.int32() if name == "seed" else pa.string()

@@ -104,6 +104,27 @@ rule planted_dictionaries:
         "planted_dictionaries.py"
 
 
+rule plot:
+    input:
+        tables=flow.plot_tables,
+    output:
+        plot=report(
+            "results/{workload}/evaluate/plots/{plot}.svg",
+            caption="../../docs/report/plot.rst",
+            category=flow.plot_category,
+            labels={"workload": "{workload}", "figure": "{plot}"},
+        ),
+    log:
+        "logs/{workload}/evaluate/plots/{plot}.log",
+    wildcard_constraints:
+        plot="[a-z_]+",
+    params:
+        settings=flow.plot_settings,
+        code=flow.closure("stages/evaluate/plot.py"),
+    script:
+        "plot.py"
+
+
 rule summarise:
     input:
         metrics=flow.metrics,
@@ -135,10 +156,16 @@ rule claims:
             category="Claims",
             labels={"workload": "all", "figure": "ledger of claims"},
         ),
+        plot=report(
+            "results/claims.svg",
+            caption="../../docs/report/claims.rst",
+            category="Claims",
+            labels={"workload": "all", "figure": "effects and intervals"},
+        ),
     log:
         "logs/claims.log",
     params:
-        settings={},
+        settings=flow.claim_settings,
         code=flow.closure("stages/evaluate/claims.py"),
     script:
         "claims.py"

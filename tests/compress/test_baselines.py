@@ -111,6 +111,7 @@ def test_snip_on_a_model_predicts_what_a_small_scaling_of_one_weight_does_to_the
 def test_random_scores_are_uniform_and_reproducible():
     one, same, other = (random_scores(WEIGHTS, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert all(torch.equal(one[n], same[n]) and not torch.equal(one[n], other[n]) for n in WEIGHTS)
+    assert all(0 <= scores.min() and scores.max() < 1 for scores in one.values())
     kept = counts(masks_from_scores(one, 0.3))
     assert all(abs(kept[n] / w.numel() - 0.3) < 0.1 for n, w in WEIGHTS.items())
     assert len(set(torch.cat([s.flatten() for s in one.values()]).tolist())) == 1860
@@ -140,6 +141,13 @@ def test_every_method_refuses_a_model_with_a_nan_and_names_the_layer(method, mod
     weight.data.view(-1)[0] = float("nan")
     with pytest.raises(InputError, match="weight.*NaN or infinite"):
         masks_for(method, model, blobs, 0.5, seed=0)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_stays_inside_earlier_masks_whatever_the_weights_are_now(method, model, blobs):
+    earlier = masks_for("random", model, blobs, 0.5, seed=7)
+    masks = masks_for(method, model, blobs, 0.8, seed=0, within=earlier)
+    assert all((~masks[name] | earlier[name]).all() for name in masks)
 
 
 def test_methods_differ_from_one_another(blobs, model):

@@ -193,12 +193,13 @@ def test_of_copies_in_published_splits_the_one_in_test_stays_then_the_one_in_val
     images = distinct(60)
     published = ["train"] * 40 + ["valid"] * 10 + ["test"] * 10
     images[50], images[51] = images[0], images[40]  # test repeats train and valid exactly
-    images[41] = images[1] ^ 1  # valid nearly repeats train
+    images[41], images[49] = images[1] ^ 1, images[5]  # valid repeats train
     images[52] = images[42] ^ 1  # test nearly repeats valid
     table = raw(images, [0] * 30 + [1] * 10 + [0] * 20, splits=published)
     curated = curate(table)
     assert reasons(curated) == {
         0: "exact_duplicate",
+        5: "exact_duplicate",
         40: "exact_duplicate",
         1: "near_duplicate",
         42: "near_duplicate",

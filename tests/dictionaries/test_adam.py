@@ -12,13 +12,16 @@ def test_steps_are_those_of_torch_adam(dtype):
     peer, adam = torch.optim.Adam(theirs, lr=0.1, betas=(0.9, 0.999), eps=1e-8), Adam(ours)
     for step in range(25):
         rate = 0.1 / (1 + step)
-        gradients = {name: torch.randn(3, 4, generator=generator, dtype=dtype) * 10.0 ** (step % 3 - 1) for name in "ab"}
+        gradients = {
+            name: torch.randn(3, 4, generator=generator, dtype=dtype) * 10.0 ** (step % 3 - 1)
+            for name in "ab"
+        }
         peer.param_groups[0]["lr"] = rate
-        for parameter, gradient in zip(theirs, gradients.values()):
+        for parameter, gradient in zip(theirs, gradients.values(), strict=False):
             parameter.grad = gradient.clone()
         peer.step()
         adam.step(ours, gradients, rate)
-    for name, parameter in zip("ab", theirs):
+    for name, parameter in zip("ab", theirs, strict=False):
         torch.testing.assert_close(ours[name], parameter.detach(), atol=1e-6, rtol=1e-5)
     assert adam.steps == 25
 
@@ -46,9 +49,9 @@ def test_clipping_is_that_of_torch(size):
     generator = torch.Generator().manual_seed(1)
     ours = {name: torch.randn(5, 2, generator=generator) * size for name in "ab"}
     peers = [torch.zeros(5, 2) for _ in "ab"]
-    for peer, gradient in zip(peers, ours.values()):
+    for peer, gradient in zip(peers, ours.values(), strict=False):
         peer.grad = gradient.clone()
     torch.nn.utils.clip_grad_norm_(peers, 1.0)
     clip(ours)
-    for peer, gradient in zip(peers, ours.values()):
+    for peer, gradient in zip(peers, ours.values(), strict=False):
         torch.testing.assert_close(gradient, peer.grad, atol=1e-5, rtol=1e-5)

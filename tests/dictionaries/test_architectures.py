@@ -15,7 +15,7 @@ NAMES = ["torch", "numba", "two threads"]
 
 def problem(seed, *extra):
     generator = torch.Generator().manual_seed(seed)
-    shapes = {"encoder": (M, D), "b_enc": (M,), "decoder": (M, D), "b_dec": (D,)} | {name: (M,) for name in extra}
+    shapes = {"encoder": (M, D), "b_enc": (M,), "decoder": (M, D), "b_dec": (D,)} | dict.fromkeys(extra, (M,))
     parameters = {n: torch.randn(s, generator=generator, dtype=torch.float64) for n, s in shapes.items()}
     # Norms off one, so that a gradient that leaves them out is seen.
     return parameters, torch.randn(ROWS, D, generator=generator, dtype=torch.float64) * 2
@@ -30,7 +30,7 @@ def assert_same_gradients(name, loss, parameters, rows, settings):
     assert step.loss == pytest.approx(expected.item(), abs=1e-9)
     assert set(step.gradients) == set(parameters)
     for key, value in tracked.items():
-        torch.testing.assert_close(step.gradients[key], value.grad, atol=1e-9, rtol=0, msg=lambda m: f"{key}: {m}")
+        torch.testing.assert_close(step.gradients[key], value.grad, atol=1e-9, rtol=0, msg=key)
     return step
 
 
@@ -51,7 +51,9 @@ def auxiliary(p, rows, f, dead, k, coefficient):
     """AuxK as the paper states it."""
     residual = (rows - f @ p["decoder"] - p["b_dec"]).detach()
     chosen = kept_of_rows(pre_activations(p, rows)[:, dead], min(k, int(dead.sum())))
-    missed = (chosen @ p["decoder"][dead] - residual).pow(2).sum() / (residual - residual.mean(0)).pow(2).sum()
+    missed = (chosen @ p["decoder"][dead] - residual).pow(2).sum() / (residual - residual.mean(0)).pow(
+        2
+    ).sum()
     return coefficient * min(1, int(dead.sum()) / k) * missed
 
 
@@ -81,7 +83,9 @@ def test_auxk_adds_the_residual_that_dead_latents_reconstruct_without_bias(dead,
     settings = Settings(backend, k=2, dead=mask, aux_k=3, aux_coefficient=0.7)
     step = assert_same_gradients("topk", loss, parameters, rows, settings)
     assert step.loss > step.squared_error
-    none = ARCHITECTURES["topk"](parameters, rows, Settings(backend, k=2, dead=mask & False, aux_k=3, aux_coefficient=1))
+    none = ARCHITECTURES["topk"](
+        parameters, rows, Settings(backend, k=2, dead=mask & False, aux_k=3, aux_coefficient=1)
+    )
     assert none.loss == none.squared_error == step.squared_error
 
 
@@ -191,7 +195,9 @@ def test_jumprelu_lowers_a_threshold_that_a_row_just_misses():
     parameters["encoder"][0] *= torch.sign(pre[0, 0])
     parameters["b_enc"][0] *= torch.sign(pre[0, 0])
     parameters["log_threshold"][0] = math.log(missed)
-    gradient = ARCHITECTURES["jumprelu"](parameters, rows[:1], Settings(sparsity=1.0, bandwidth=0.1)).gradients
+    gradient = ARCHITECTURES["jumprelu"](
+        parameters, rows[:1], Settings(sparsity=1.0, bandwidth=0.1)
+    ).gradients
     assert gradient["log_threshold"][0] != 0
 
 

@@ -12,7 +12,9 @@ BACKENDS = [TorchBackend(), CompiledBackend(1), CompiledBackend(3)]
 NAMES = ["torch", "numba", "three threads"]
 every_backend = pytest.mark.parametrize("backend", BACKENDS, ids=NAMES)
 small = st.integers(-3, 3).map(float)  # few values, many ties
-matrices = st.integers(1, 6).flatmap(lambda m: st.lists(st.lists(small, min_size=m, max_size=m), min_size=1, max_size=5))
+matrices = st.integers(1, 6).flatmap(
+    lambda m: st.lists(st.lists(small, min_size=m, max_size=m), min_size=1, max_size=5)
+)
 
 
 def spelt_out(code, m):
@@ -65,7 +67,7 @@ def test_top_of_rows_agrees_with_torch_topk_at_size(backend, m, k, shape):
     found = spelt_out(backend.top_of_rows(pre, k), m)
     values, indices = torch.topk(pre, k, dim=1)
     expected = {
-        (n, int(j)): float(v) for n in range(37) for v, j in zip(values[n], indices[n]) if v > 0
+        (n, int(j)): float(v) for n in range(37) for v, j in zip(values[n], indices[n], strict=False) if v > 0
     }
     assert found == expected
 

@@ -210,6 +210,13 @@ def test_the_overall_row_shows_the_weakest_point():
     assert shifted["effect"] == pytest.approx(0.3)
 
 
+def test_where_some_points_suffice_the_overall_row_shows_the_one_that_decides():
+    measure, tables = three_points(0.3, -0.1, 0.2)
+    for require, effect in [(1, 0.3), (2, 0.2), (3, -0.1)]:
+        overall = judge(claim("exact", measure=measure, require=require), *tables)[0]
+        assert overall["effect"] == pytest.approx(effect)
+
+
 def test_several_right_hand_sides_are_compared_one_by_one():
     measure = {"right": [{"system": "theirs"}, {"system": "others"}]}
     overall, first, second = judge(claim("exact", measure=measure), *BOTH, rows("others", OURS))
@@ -279,6 +286,15 @@ def test_what_is_missing_is_said_and_nothing_crashes(measure, note):
     ]
     row = one(claim(measure=measure), *BOTH, *extra)
     assert row["verdict"] == "not run" and row["note"].startswith(note)
+
+
+def test_the_overall_note_names_the_first_reason_and_how_many_others_there_are():
+    measure, tables = three_points(None, 0.1, None)
+    overall = judge(claim("exact", measure=measure), *tables)[0]
+    first = "no rows with system ours, metric accuracy, variant v0"
+    assert overall["note"] == f"1 of 3 comparisons hold; {first}; and 1 more"
+    alike = judge(claim("exact", minimum_pairs=9, measure={"points": {"a": {}, "b": {}}}), *BOTH)[0]
+    assert alike["note"] == "5 of the 9 pairs needed" and alike["n"] == 5
 
 
 def test_the_same_value_twice_is_not_ambiguous():

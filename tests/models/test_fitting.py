@@ -95,6 +95,15 @@ def test_without_a_schedule_the_rate_is_constant_and_epochs_0_change_nothing(blo
     assert same(before, bits(model))
 
 
+def test_training_runs_in_train_mode_and_validation_in_eval_mode_without_gradients(blobs):
+    modes = []
+    loss, metrics = blobs.loss, blobs.metrics
+    blobs.loss = lambda m, *a: modes.append(("loss", m.training, torch.is_grad_enabled())) or loss(m, *a)
+    blobs.metrics = lambda m, s: modes.append((s, m.training, torch.is_grad_enabled())) or metrics(m, s)
+    run(model_of(), blobs, epochs=2)
+    assert modes == 2 * (3 * [("loss", True, True)] + [("valid", False, False)])
+
+
 def test_every_group_of_an_optimizer_follows_the_schedule_from_its_own_rate(blobs):
     made = []
 

@@ -583,17 +583,20 @@ def test_an_error_of_the_logger_is_one_warning_and_no_more(handler, caplog):
     assert len(caplog.records) == 1 and "MLflow" in caplog.text
 
 
-def test_waiting_for_the_worker_is_bounded(handler, monkeypatch):
+@pytest.mark.parametrize(
+    ("wait", "age", "least"), [(1.5, 0, 1.5), (0.2, 900, 0.2), (None, 0, 1.0), (None, 40, 2.0)]
+)
+def test_waiting_for_the_worker_is_bounded(handler, monkeypatch, wait, age, least):
     def never_ends(path, folder):
         command = [sys.executable, "-c", "import time; time.sleep(60)"]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     monkeypatch.setattr("snakemake_logger_plugin_mlflow._start_worker", never_ends)
-    handler._settings.wait = 1.5
-    emit(handler, LogEvent.RUN_INFO, stats={"total": 1})
+    handler._settings.wait = wait
+    emit(handler, LogEvent.RUN_INFO, stats={"total": 1}, created=time.time() - age)
     process, begun = handler._worker, time.monotonic()
     handler.close()
-    assert 1.4 < time.monotonic() - begun < 4
+    assert least - 0.05 <= time.monotonic() - begun < least + 1.5
     process.kill()
     process.wait()
 

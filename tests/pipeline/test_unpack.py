@@ -116,6 +116,12 @@ def test_a_symbolic_link_in_a_wheel_is_refused(tmp_path):
         read_members(wheel, "d/passwd")
 
 
+def test_a_file_that_a_wheel_marks_as_a_file_is_read(tmp_path):
+    info = zipfile.ZipInfo("d/plain")
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    assert read_members(zip_of(tmp_path / "a.whl", (info, b"x")), "d/plain") == {"d/plain": b"x"}
+
+
 def test_what_expands_beyond_the_limit_is_refused_and_what_just_fits_is_read(tmp_path):
     content = bytes(1000)
     wheel = zip_of(tmp_path / "a.whl", ("d/a", content), ("d/b", content))

@@ -1,4 +1,4 @@
-"""The MLflow logger under real Snakemake: what the store holds after runs that end well, badly or not at all."""
+"""The MLflow logger under real Snakemake: what the store holds after runs that end well or badly."""
 
 import os
 import signal

@@ -92,6 +92,13 @@ def test_a_small_stratum_gives_each_split_one_while_keys_suffice(count, expected
     assert sum(counts.values()) == count
 
 
+@pytest.mark.parametrize("shares", [(0.98, 0.01, 0.01), (0.01, 0.98, 0.01), (0.01, 0.01, 0.98)])
+def test_each_split_gets_one_however_small_its_share(shares):
+    names = hash_split(range(5), [0] * 5, "s", dict(zip(SHARES, shares, strict=True)))
+    counts = Counter(names.tolist())
+    assert [counts[name] for name in SHARES] == [3 if share == 0.98 else 1 for share in shares]
+
+
 def test_a_share_of_zero_stays_empty_and_one_of_one_takes_all():
     names = hash_split(range(7), [0] * 7, "s", {"train": 0.5, "valid": 0.0, "test": 0.5})
     assert Counter(names.tolist()) == {"train": 4, "test": 3}

@@ -1,6 +1,7 @@
 """Adam (Kingma and Ba, 2015) in plain tensor operations.
 
-torch.optim.Adam takes the same steps, but making one imports torch's compiler: 1.5 s that a short fit would pay.
+torch.optim.Adam takes the same steps, but making one imports torch's compiler: 1.5 s that a short fit would
+pay.
 """
 
 from __future__ import annotations

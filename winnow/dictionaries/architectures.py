@@ -1,13 +1,14 @@
 """Losses of five sparse autoencoders and their gradients, written by hand.
 
-x is a row scaled to E|x| = sqrt(d), f its code, e = x - b_dec - f W_dec the residual. The squared error is always
-summed over d and averaged over the b rows of a batch. `encoder` is kept as float[m, d], the transpose of the
-papers' W_enc, so that both weights are read and written by latent.
+x is a row scaled to E|x| = sqrt(d), f its code, e = x - b_dec - f W_dec the residual. The squared error is
+always summed over d and averaged over the b rows of a batch. `encoder` is kept as float[m, d], the transpose
+of the papers' W_enc, so that both weights are read and written by latent.
 
 relu_l1: Bricken et al., "Towards Monosemanticity", 2023; Jermyn and Templeton, "Ghost Grads", 2024.
 topk: Gao et al., "Scaling and evaluating sparse autoencoders", 2024.
 batchtopk: Bussmann et al., "BatchTopK Sparse Autoencoders", 2024.
-jumprelu and gated: Rajamanoharan et al., "Jumping Ahead" and "Improving Dictionary Learning with Gated SAEs", 2024.
+jumprelu and gated: Rajamanoharan et al., "Jumping Ahead" and "Improving Dictionary Learning with Gated SAEs",
+2024.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
     """f = pre where pre > theta = exp(log_threshold); penalty on L0; straight-through gradients for theta.
 
     With H the step and K the rectangle of width epsilon, the pseudo-derivatives in theta are
-    d f = -(theta / epsilon) K((pre - theta) / epsilon) and d H = -(1 / epsilon) K((pre - theta) / epsilon). Both
-    look at pre on either side of theta: f is zero below it and would never lower a threshold again.
+    d f = -(theta / epsilon) K((pre - theta) / epsilon) and d H = -(1 / epsilon) K((pre - theta) / epsilon).
+    Both look at pre on either side of theta: f is zero below it and would never lower a threshold again.
     """
     centred, pre = _encode(parameters, rows)
     theta = parameters["log_threshold"].exp()
@@ -107,7 +108,9 @@ def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
     half = settings.bandwidth / 2
     window = settings.backend.between(pre, theta - half, theta + half)
     through_f = window.with_values(window.dots(grad, parameters["decoder"])).column_sums() * theta
-    through_l0 = window.with_values(window.per_latent(torch.ones_like(theta))).column_sums() * (l0_grad / len(rows))
+    through_l0 = window.with_values(window.per_latent(torch.ones_like(theta))).column_sums() * (
+        l0_grad / len(rows)
+    )
     # The last theta is the derivative of exp: the parameter is log theta.
     gradients["log_threshold"] = -(through_f + through_l0) / settings.bandwidth * theta
     error = _squared_error(residual)
@@ -117,8 +120,8 @@ def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
 def gated(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
     """A gate decides which latents are active, a second reading of the same weights how strongly.
 
-    The gate learns from sparsity * sum_j relu(gate_j) |W_dec,j| and from reconstructing x by relu(gate) with a
-    frozen decoder, because the step function passes no gradient on.
+    The gate learns from sparsity * sum_j relu(gate_j) |W_dec,j| and from reconstructing x by relu(gate) with
+    a frozen decoder, because the step function passes no gradient on.
     """
     encoder, decoder = parameters["encoder"], parameters["decoder"]
     b, centred = len(rows), rows - parameters["b_dec"]
@@ -202,7 +205,12 @@ def _top_step(parameters: Parameters, centred: Tensor, pre: Tensor, code: Code, 
 
 
 def _auxiliary(
-    gradients: Gradients, parameters: Parameters, centred: Tensor, pre: Tensor, residual: Tensor, settings: Settings
+    gradients: Gradients,
+    parameters: Parameters,
+    centred: Tensor,
+    pre: Tensor,
+    residual: Tensor,
+    settings: Settings,
 ) -> float:
     """AuxK (Gao et al., appendix A.2): the dead latents that come closest reconstruct the residual.
 
@@ -223,7 +231,12 @@ def _auxiliary(
 
 
 def _ghost(
-    gradients: Gradients, parameters: Parameters, centred: Tensor, pre: Tensor, residual: Tensor, dead_mask: Tensor
+    gradients: Gradients,
+    parameters: Parameters,
+    centred: Tensor,
+    pre: Tensor,
+    residual: Tensor,
+    dead_mask: Tensor,
 ) -> float:
     """Ghost gradients: exp(pre) of the dead latents, at half the residual's norm, reconstructs the residual.
 

@@ -1,9 +1,9 @@
 """Which latents of each row are active, and the four products a training step takes with them.
 
-A `Dense` code is plain torch over all m latents, readable and differentiable by eye. A `Compact` code holds the
-active entries alone and runs the compiled loops of kernels.py; the results agree to rounding. A backend makes codes:
-`TorchBackend` dense ones, `CompiledBackend` compact ones (dense where so many latents are active that a matrix
-product is cheaper).
+A `Dense` code is plain torch over all m latents, readable and differentiable by eye. A `Compact` code holds
+the active entries alone and runs the compiled loops of kernels.py; the results agree to rounding. A backend
+makes codes: `TorchBackend` dense ones, `CompiledBackend` compact ones (dense where so many latents are active
+that a matrix product is cheaper).
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from torch import Tensor
 from winnow.errors import InputError
 
 DENSE_ABOVE = 0.12
-"""Share of active entries from which dense products cost less CPU than gathered ones (d 128, m 1024, AVX2)."""
+"""Share of active entries from which dense products cost less CPU than gathered ones (d 128, m 1024,
+AVX2)."""
 
 
 class Code(Protocol):
     """Active entries of a batch of b rows over m latents."""
 
-    values: Tensor
+    @property
+    def values(self) -> Tensor:
+        """One per active entry; the layout is the code's own."""
 
     def with_values(self, values: Tensor) -> Code:
         """The same entries with other values."""
@@ -86,7 +89,8 @@ class Dense:
 
 
 class TorchBackend:
-    """Dense codes in plain torch: the fallback without numba, and the form that tests read as the definition."""
+    """Dense codes in plain torch: the fallback without numba, and the form that tests read as the
+    definition."""
 
     def top_of_rows(self, pre: Tensor, k: int) -> Code:
         """The k largest positive entries of each row, ties to the lower index."""
@@ -150,7 +154,8 @@ class Compact:
 
         out = grad.new_zeros(self.m, grad.shape[1])
         arrays = _arrays(self.starts, self.indices, self.values, grad)
-        # Every thread owns a residue class of latents: no atomic addition, the same sums at any number of threads.
+        # Every thread owns a residue class of latents: no atomic addition, the same sums at any number of
+        # threads.
         parts = self.backend.threads
         self.backend.run(lambda part, _: kernels.outer(*arrays, part, parts, out.numpy()), parts)
         return out
@@ -204,7 +209,8 @@ class CompiledBackend:
         """The `keep` largest positive entries of the batch, ties to the earlier entry in row order."""
         from winnow.dictionaries import kernels
 
-        # Most entries fall to a bound guessed from the last batch; where it was too high, all positive ones compete.
+        # Most entries fall to a bound guessed from the last batch; where it was too high, all positive ones
+        # compete.
         parts = self._above(pre, torch.full_like(pre[0], self.batch_bound))
         if sum(len(part[1]) for part in parts) < keep:
             parts = self._above(pre, torch.zeros_like(pre[0]))
@@ -229,7 +235,10 @@ class CompiledBackend:
         """The entries with low[j] < pre < high[j]; dense where they are many."""
         capacity = int(DENSE_ABOVE * pre.numel())
         parts = self._between(pre, low, high, capacity)
-        if any(len(part[0]) and part[0][0] < 0 for part in parts) or sum(len(part[1]) for part in parts) > capacity:
+        if (
+            any(len(part[0]) and part[0][0] < 0 for part in parts)
+            or sum(len(part[1]) for part in parts) > capacity
+        ):
             return TorchBackend().between(pre, low, high)
         return self._code(parts, pre.shape[1])
 

@@ -1,7 +1,7 @@
 """A fitted dictionary: codes of activations, reconstructions from codes, and two files that hold it.
 
-`dictionary.safetensors` has the weights with the normalisation of the training rows folded in, so raw activations
-go in and come out; `dictionary.json` beside it says how they were made.
+`dictionary.safetensors` has the weights with the normalisation of the training rows folded in, so raw
+activations go in and come out; `dictionary.json` beside it says how they were made.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ class Sparse(NamedTuple):
 class Dictionary:
     """m latents between activations of d_in and d_out dimensions (equal for an autoencoder).
 
-    W_enc float32[d_in, m], b_enc[m], W_dec[m, d_out] with rows of unit norm, b_dec_in[d_in], b_dec_out[d_out],
-    threshold[m]. architecture: what it was trained as. activation: "topk" keeps the k largest positive
-    pre-activations of a row, "jumprelu" those above the latent's threshold. info: what else the json file says
-    (hook, rows, seed, metrics).
-    Raises InputError for shapes that disagree, values that are not finite, k >= m, a decoder row off unit norm.
+    W_enc float32[d_in, m], b_enc[m], W_dec[m, d_out] with rows of unit norm, b_dec_in[d_in],
+    b_dec_out[d_out], threshold[m]. architecture: what it was trained as. activation: "topk" keeps the k
+    largest positive pre-activations of a row, "jumprelu" those above the latent's threshold. info: what else
+    the json file says (hook, rows, seed, metrics).
+    Raises InputError for shapes that disagree, values that are not finite, k >= m, a decoder row off unit
+    norm.
     """
 
     W_enc: Tensor
@@ -80,10 +81,10 @@ class Dictionary:
         backend = make_backend("auto" if x.numel() // x.shape[1] * self.m > 2**25 else "torch")
         parts = [_entries(self._code(backend, part)) for part in x.split(size)] if len(x) else []
         if not parts:
-            empty = torch.zeros(0, self.k or 0)
+            empty = torch.zeros(0, self.k or 1)
             return Sparse(empty, empty.long())
-        counts, indices, values = (torch.cat(list(column)) for column in zip(*parts))
-        width = self.k if self.activation == "topk" and self.k is not None else int(counts.max())
+        counts, indices, values = (torch.cat(list(column)) for column in zip(*parts, strict=True))
+        width = self.k if self.activation == "topk" and self.k is not None else max(1, int(counts.max()))
         return _padded(counts, indices, values, width)
 
     def _code(self, backend: Backend, x: Tensor) -> Any:
@@ -145,14 +146,21 @@ def load(path: Path | str) -> Dictionary:
         description = json.loads(beside.read_text())
         tensors = load_file(path)
     except FileNotFoundError as error:
-        raise InputError(f"{error.filename or path}: missing; run the stage that fits the dictionary") from None
+        raise InputError(
+            f"{error.filename or path}: missing; run the stage that fits the dictionary"
+        ) from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it and fit the dictionary again") from None
+        raise InputError(
+            f"{path}: cannot be read ({error}); delete it and fit the dictionary again"
+        ) from None
     _check_description(description, tensors, path, beside)
     info = {key: value for key, value in description.items() if key not in DESCRIBED}
-    settings = {key: description[key] for key in ("architecture", "activation", "k")}
+    fields: dict[str, Any] = {
+        **tensors,
+        **{key: description[key] for key in ("architecture", "activation", "k")},
+    }
     try:
-        return Dictionary(**tensors, **settings, info=info)
+        return Dictionary(**fields, info=info)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -177,22 +185,28 @@ def _check_description(description: Any, tensors: dict[str, Tensor], path: Path,
         if key not in description:
             raise InputError(f"{beside}: {key} is missing; fit the dictionary again")
     if description["format"] != FORMAT:
-        raise InputError(f"{beside}: format is {description['format']!r}, this version reads {FORMAT}; fit it again")
+        raise InputError(
+            f"{beside}: format is {description['format']!r}, this version reads {FORMAT}; fit it again"
+        )
     if description["normalisation"] != "folded":
         raise InputError(f"{beside}: normalisation is not folded; fold it into the weights or fit again")
     if sorted(tensors) != sorted(TENSORS):
-        raise InputError(f"{path}: holds {sorted(tensors)}, needs {sorted(TENSORS)}; fit the dictionary again")
+        raise InputError(
+            f"{path}: holds {sorted(tensors)}, needs {sorted(TENSORS)}; fit the dictionary again"
+        )
     shape = (description["d_in"], description["m"])
     if tuple(tensors["W_enc"].shape) != shape:
         found = tuple(tensors["W_enc"].shape)
-        raise InputError(f"{path}: W_enc is {found} but {beside.name} says {shape}; the files are not one pair")
+        raise InputError(
+            f"{path}: W_enc is {found} but {beside.name} says {shape}; the files are not one pair"
+        )
 
 
 def _check(dictionary: Dictionary, name: str) -> None:
     if dictionary.W_enc.ndim != 2 or dictionary.W_dec.ndim != 2:
         raise InputError(f"{name}: W_enc and W_dec must be matrices; fit the dictionary again")
     (d_in, m), d_out = dictionary.W_enc.shape, dictionary.W_dec.shape[1]
-    shapes = dict(zip(TENSORS, ((d_in, m), (m, d_out), (d_in,), (d_out,), (m,), (m,))))
+    shapes = dict(zip(TENSORS, ((d_in, m), (m, d_out), (d_in,), (d_out,), (m,), (m,)), strict=True))
     for key, shape in shapes.items():
         tensor = getattr(dictionary, key)
         if tuple(tensor.shape) != shape:
@@ -201,7 +215,9 @@ def _check(dictionary: Dictionary, name: str) -> None:
             raise InputError(f"{name}: {key} is not finite; fit the dictionary again with a lower lr")
     worst = float((dictionary.W_dec.norm(dim=1) - 1).abs().max())
     if worst > 1e-4:
-        raise InputError(f"{name}: a row of W_dec is {worst:.2g} off unit norm; fold norms into W_enc before saving")
+        raise InputError(
+            f"{name}: a row of W_dec is {worst:.2g} off unit norm; fold norms into W_enc before saving"
+        )
     if dictionary.activation not in ("topk", "jumprelu"):
         raise InputError(f"{name}: activation {dictionary.activation!r} is unknown; it is topk or jumprelu")
     if dictionary.activation == "topk" and not (isinstance(dictionary.k, int) and 0 < dictionary.k < m):
@@ -210,10 +226,14 @@ def _check(dictionary: Dictionary, name: str) -> None:
 
 def _check_rows(x: Tensor, d: int) -> None:
     if x.ndim != 2 or x.shape[1] != d:
-        raise InputError(f"activations: shape {tuple(x.shape)}, the dictionary reads [n, {d}]; use its own hook point")
+        raise InputError(
+            f"activations: shape {tuple(x.shape)}, the dictionary reads [n, {d}]; use its own hook point"
+        )
     if not torch.isfinite(x).all():
         row = int((~torch.isfinite(x)).any(1).nonzero()[0])
-        raise InputError(f"activations: row {row} is NaN or infinite; drop it or capture the activations again")
+        raise InputError(
+            f"activations: row {row} is NaN or infinite; drop it or capture the activations again"
+        )
 
 
 def _entries(code: Any) -> tuple[Tensor, Tensor, Tensor]:

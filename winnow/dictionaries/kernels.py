@@ -2,26 +2,26 @@
 
 Importing this module costs the import of numba, so only codes.py does it, on first use. A code is held row by
 row: row n owns entries starts[n] to starts[n + 1] of `indices` and `values`, by rising index. Every kernel
-releases the interpreter lock and works on a range of rows or on one residue class of latents, so the caller may
-run several in threads: no entry of a result is written by two of them and no sum changes its order.
+releases the interpreter lock and works on a range of rows or on one residue class of latents, so the caller
+may run several in threads: no entry of a result is written by two of them and no sum changes its order.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
 
-Function = TypeVar("Function")
 
-if TYPE_CHECKING:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Sums may be reordered within a vector register, or no dot product would use one; NaN stays NaN."""
+    made: Callable[..., Any] = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})(
+        function
+    )
+    return made
 
-    def compiled(function: Function) -> Function: ...
-
-else:
-    # Sums may be reordered within a vector register, or no dot product would use one; NaN stays NaN.
-    compiled = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 
 Array = Any
 SPARE = 8
@@ -51,7 +51,8 @@ def _gather_above(row: Array, bound: float, indices: Array, values: Array) -> in
 
 @compiled
 def _bound_of_row(row: Array, k: int, guess: float) -> float:
-    """A bound that between k and k + SPARE entries exceed, or one that more exceed if ties allow no better."""
+    """A bound that between k and k + SPARE entries exceed, or one that more exceed if ties allow no
+    better."""
     low, high = row.dtype.type(0), row.dtype.type(np.inf)
     bound = row.dtype.type(guess)
     for _ in range(40):
@@ -106,7 +107,9 @@ def top_of_rows(pre: Array, k: int, begin: int, end: int) -> tuple[Array, Array,
 
 
 @compiled
-def between(pre: Array, low: Array, high: Array, capacity: int, begin: int, end: int) -> tuple[Array, Array, Array]:
+def between(
+    pre: Array, low: Array, high: Array, capacity: int, begin: int, end: int
+) -> tuple[Array, Array, Array]:
     """Entries with low[j] < pre < high[j]: (counts, indices, values); counts[0] is -1 if over `capacity`."""
     m = pre.shape[1]
     indices = np.empty(capacity + m + 1, np.int32)
@@ -167,7 +170,9 @@ def keep_largest(counts: Array, indices: Array, values: Array, keep: int, bits: 
 
 
 @compiled
-def decode(starts: Array, indices: Array, values: Array, weight: Array, begin: int, end: int, out: Array) -> None:
+def decode(
+    starts: Array, indices: Array, values: Array, weight: Array, begin: int, end: int, out: Array
+) -> None:
     """out[n] = sum of values * weight[indices] over row n; four latents at a time spare trips to memory."""
     for n in range(begin, end):
         row, p, stop = out[n], starts[n], starts[n + 1]
@@ -200,7 +205,9 @@ def dots(starts: Array, indices: Array, grad: Array, weight: Array, begin: int, 
 
 
 @compiled
-def outer(starts: Array, indices: Array, values: Array, grad: Array, part: int, parts: int, out: Array) -> None:
+def outer(
+    starts: Array, indices: Array, values: Array, grad: Array, part: int, parts: int, out: Array
+) -> None:
     """out[j] += values * grad[n] over the entries of latent j, for the latents with j % parts == part."""
     for n in range(len(starts) - 1):
         row = grad[n]

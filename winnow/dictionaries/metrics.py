@@ -21,7 +21,8 @@ PIECE = 8192
 
 
 class Evaluation(NamedTuple):
-    """metrics: l0, fvu (None for constant rows), dead_fraction, decoder_max_cosine, rows; density float64[m]."""
+    """metrics: l0, fvu (None for constant rows), dead_fraction, decoder_max_cosine, rows; density
+    float64[m]."""
 
     metrics: dict[str, float | None]
     density: Tensor
@@ -73,11 +74,14 @@ def decoder_max_cosine(decoder: Tensor) -> Tensor:
     return out
 
 
-def density_histogram(density: Tensor, bins: int = 24, lowest: float = 1e-6) -> list[tuple[float, float, int]]:
-    """(log10 from, log10 to, latents) over equal bins from `lowest` to 1; rarer and dead latents in the first."""
+def density_histogram(
+    density: Tensor, bins: int = 24, lowest: float = 1e-6
+) -> list[tuple[float, float, int]]:
+    """(log10 from, log10 to, latents) over equal bins from `lowest` to 1; rarer and dead latents in the
+    first."""
     edges = np.linspace(np.log10(lowest), 0.0, bins + 1)
     counts, _ = np.histogram(np.log10(density.double().clamp(min=lowest, max=1.0).numpy()), edges)
-    return [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts)]
+    return [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=False)]
 
 
 def ce_recovered(zero: Loss, mean: Loss, sae: Loss, clean: Loss) -> dict[str, float | None]:
@@ -96,14 +100,17 @@ def ce_recovered(zero: Loss, mean: Loss, sae: Loss, clean: Loss) -> dict[str, fl
 
 
 def seed_stability(first: Tensor, second: Tensor) -> float:
-    """Mean cosine of the rows of two decoders float[m, d] under the one-to-one matching that makes it largest.
+    """Mean cosine of the rows of two decoders float[m, d] under the one-to-one matching that makes it
+    largest.
 
     Raises InputError if they differ in d. With unequal m the surplus latents stay unmatched.
     """
     from scipy.optimize import linear_sum_assignment
 
     if first.shape[1] != second.shape[1]:
-        raise InputError(f"decoders: {first.shape[1]} and {second.shape[1]} dimensions; compare one hook point")
+        raise InputError(
+            f"decoders: {first.shape[1]} and {second.shape[1]} dimensions; compare one hook point"
+        )
     unit = torch.nn.functional.normalize
     cosine = (unit(first.double(), dim=1) @ unit(second.double(), dim=1).T).numpy()
     rows, columns = linear_sum_assignment(cosine, maximize=True)
@@ -132,11 +139,11 @@ def absorption(
 ) -> Absorption:
     """How often latents that should show a class stay silent because another latent has taken it over.
 
-    rows float[n, d] raw; labels bool[n]; train bool[n]: rows to fit probes on, the others are judged. A logistic
-    probe finds the class's direction. Main latents are those of k-sparse probes: of the latents whose mean differs
-    most between classes, the first k, as long as each adds `gain` to F1. A row of the class is absorbed if the
-    probe is right, all main latents are silent, and one other latent with at least `cosine` to the probe carries
-    at least `share` of the row's projection on it.
+    rows float[n, d] raw; labels bool[n]; train bool[n]: rows to fit probes on, the others are judged. A
+    logistic probe finds the class's direction. Main latents are those of k-sparse probes: of the latents
+    whose mean differs most between classes, the first k, as long as each adds `gain` to F1. A row of the
+    class is absorbed if the probe is right, all main latents are silent, and one other latent with at least
+    `cosine` to the probe carries at least `share` of the row's projection on it.
     Raises InputError for a class without examples on either side.
     """
     for part, name in ((train, "training"), (~train, "judged")):
@@ -173,7 +180,9 @@ def _main_latents(codes: Tensor, labels: Tensor, most: int, gain: float) -> list
     chosen, best = order[:1], -1.0
     for k in range(1, len(order) + 1):
         features = codes[:, order[:k]]
-        score = float(f1_score(labels.numpy(), _logistic(features, labels).predict(features.double().numpy())))
+        score = float(
+            f1_score(labels.numpy(), _logistic(features, labels).predict(features.double().numpy()))
+        )
         if score - best < gain:
             break
         chosen, best = order[:k], score

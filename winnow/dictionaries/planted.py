@@ -24,7 +24,8 @@ class PlantedDictionary:
     active: int
 
     def sample(self, rows: int, seed: int, noise: float = 0.0) -> Tensor:
-        """float32[rows, d]: sums of `active` drawn atoms (a repeated draw counts once), values 1 + |normal|."""
+        """float32[rows, d]: sums of `active` drawn atoms (a repeated draw counts once), values 1 +
+        |normal|."""
         generator = torch_generator(seed, "planted", "rows")
         uniform = torch.rand(rows, self.active, generator=generator, dtype=torch.float64)
         edges = self.frequency.cumsum(0)
@@ -56,7 +57,8 @@ class HierarchyRows(NamedTuple):
 def planted_dictionary(
     features: int = 800, d: int = 128, active: int = 12, *, exponent: float = 1.0, seed: int = 0
 ) -> PlantedDictionary:
-    """`features` random unit atoms in d dimensions; the j-th most frequent is drawn in proportion to j^-exponent."""
+    """`features` random unit atoms in d dimensions; the j-th most frequent is drawn in proportion to
+    j^-exponent."""
     if min(features, d, active) < 1:
         raise InputError(f"features, d, active: {features}, {d}, {active}; all must be at least 1")
     normal = torch.randn(features, d, generator=torch_generator(seed, "planted", "atoms"))
@@ -66,10 +68,13 @@ def planted_dictionary(
 
 
 def planted_hierarchy(parents: int = 8, children: int = 4, d: int = 64, *, seed: int = 0) -> PlantedHierarchy:
-    """Orthonormal atoms for `parents` parents with `children` children each. Raises InputError if d is too small."""
+    """Orthonormal atoms for `parents` parents with `children` children each. Raises InputError if d is too
+    small."""
     total = parents * (1 + children)
     if total > d or min(parents, children) < 1:
-        raise InputError(f"d: {d} dimensions cannot hold {total} orthogonal atoms; raise d to at least {total}")
+        raise InputError(
+            f"d: {d} dimensions cannot hold {total} orthogonal atoms; raise d to at least {total}"
+        )
     normal = torch.randn(d, total, generator=torch_generator(seed, "hierarchy", "atoms"))
     basis = torch.linalg.qr(normal).Q.T.contiguous()
     return PlantedHierarchy(basis[:parents], basis[parents:].view(parents, children, d))
@@ -101,9 +106,12 @@ def recovery(decoder: Tensor, atoms: Tensor) -> float:
 def hierarchy_absorption(dictionary: Dictionary, sampled: HierarchyRows) -> float | None:
     """Mean absorption rate over the planted parents; probes are fitted on the first half of the rows.
 
-    A parent whose rows the probe never gets right is left out; None where all are. Errors are those of `absorption`.
+    A parent whose rows the probe never gets right is left out; None where all are. Errors are those of
+    `absorption`.
     """
     train = torch.arange(len(sampled.rows)) < len(sampled.rows) // 2
-    rates = [absorption(dictionary, sampled.rows, active, train=train).rate for active in sampled.parent_active.T]
+    rates = [
+        absorption(dictionary, sampled.rows, active, train=train).rate for active in sampled.parent_active.T
+    ]
     known = [rate for rate in rates if rate is not None]
     return math.fsum(known) / len(known) if known else None

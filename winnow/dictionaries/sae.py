@@ -1,117 +1,33 @@
 """Fitting sparse autoencoders to any rows of activations: no language model, no tracker, no autograd graph.
 
-Training follows Gao et al., "Scaling and evaluating sparse autoencoders", 2024, for all five architectures (their
-losses and sources are in architectures.py): rows scaled to mean norm sqrt(d), decoder rows of unit norm, Adam. The
-dead window is a share of the training, so that reviving dead latents begins in short runs too.
+Training follows Gao et al., "Scaling and evaluating sparse autoencoders", 2024, for all five architectures
+(their losses and sources are in architectures.py): rows scaled to mean norm sqrt(d), decoder rows of unit
+norm, Adam. The dead window is a share of the training, so that reviving dead latents begins in short runs
+too.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from winnow.dictionaries.adam import Adam, clip
-from winnow.dictionaries.architectures import ARCHITECTURES, Parameters, Settings, Step
-from winnow.dictionaries.codes import make_backend
-from winnow.dictionaries.dictionary import Dictionary, write_atomically
-from winnow.dictionaries.store import Statistics, Store, batches, in_memory, statistics
+from winnow.dictionaries.config import SaeConfig
+from winnow.dictionaries.dictionary import Dictionary
+from winnow.dictionaries.store import Store, batches, in_memory, statistics
+from winnow.dictionaries.trainer import History, Trainer
 from winnow.errors import InputError
-from winnow.randomness import torch_generator
 
-History = list[tuple[str, float, int]]
+__all__ = ["SaeConfig", "fit", "fit_many"]
+
 Progress = Callable[[int, int], None]
 
 STATISTICS_ROWS = 20_000
-
-
-@dataclass(frozen=True)
-class SaeConfig:
-    """Settings of one sparse autoencoder. Raises InputError for a value out of bounds."""
-
-    architecture: str = "topk"
-    """topk, batchtopk, relu_l1, jumprelu or gated."""
-    m: int = 1024
-    """Number of latents."""
-    k: int = 16
-    """topk: active latents per row; batchtopk: on average."""
-    l1: float = 1.0
-    """relu_l1 and gated: weight of the sparsity penalty on rows of mean norm sqrt(d)."""
-    target_l0: float | None = 16.0
-    """jumprelu: the mean number of active latents aimed at; None penalises L0 itself."""
-    l0_coefficient: float = 10.0
-    """jumprelu: weight of the L0 penalty."""
-    bandwidth: float | None = None
-    """jumprelu: width of the kernel around the threshold; None is .001 sqrt(d), the paper's .001 for unit norm."""
-    threshold: float = 0.1
-    """jumprelu: the threshold at the start."""
-    threshold_lr: float = 20.0
-    """jumprelu: lr of log theta relative to that of the weights; at 1 a short run ends before thresholds move."""
-    steps: int = 300
-    batch: int = 4096
-    """Rows per step."""
-    lr: float | None = None
-    """Adam's step size at its height; None is 2e-4 sqrt(16384 / m), at most 3e-3."""
-    seed: int = 0
-    revive: str = "auto"
-    """What wakes dead latents: aux (topk, batchtopk), ghost or resample (relu_l1), none; auto is aux or ghost."""
-    dead_after: float = 0.2
-    """Share of the training rows for which a latent is silent before it counts as dead."""
-    aux_coefficient: float = 1 / 32
-    """Weight of AuxK, whose k is d / 2."""
-    anneal: float = 0.0
-    """batchtopk: share of the steps in which k falls linearly from d to its value."""
-    warmup: float = 0.05
-    """Share of the steps in which lr and the sparsity penalty rise from 0."""
-    decay: float = 0.2
-    """Share of the steps, the last ones, in which lr falls to 0."""
-    backend: str = "auto"
-    """numba, torch, or auto: numba where it is installed."""
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        allowed = {"topk": ("aux",), "batchtopk": ("aux",), "relu_l1": ("ghost", "resample")}
-        if self.architecture not in ARCHITECTURES:
-            names = ", ".join(ARCHITECTURES)
-            raise InputError(f"architecture: {self.architecture!r} is unknown; choose one of {names}")
-        if self.revive not in ("auto", "none", *allowed.get(self.architecture, ())):
-            choices = ", ".join(("auto", "none", *allowed.get(self.architecture, ())))
-            raise InputError(f"revive: {self.revive!r} does not go with {self.architecture}; choose one of {choices}")
-        for name in ("m", "k", "steps", "batch", "threads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)}; it must be at least 1")
-        if self.k >= self.m:
-            raise InputError(f"k: {self.k} of m = {self.m} latents; it must be below m")
-        for name in ("l1", "l0_coefficient", "aux_coefficient"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}: {getattr(self, name)}; it must not be negative")
-        for name in ("lr", "target_l0", "bandwidth", "threshold", "threshold_lr", "dead_after"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise InputError(f"{name}: {getattr(self, name)}; it must be above 0")
-        for name in ("anneal", "warmup", "decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}: {getattr(self, name)}; it must lie between 0 and 1")
-
-    @property
-    def revival(self) -> str:
-        """`revive` with auto resolved."""
-        default = {"topk": "aux", "batchtopk": "aux", "relu_l1": "ghost"}.get(self.architecture, "none")
-        return default if self.revive == "auto" else self.revive
-
-    @property
-    def peak_lr(self) -> float:
-        """`lr`, or the square-root law."""
-        return self.lr if self.lr is not None else min(3e-3, 2e-4 * math.sqrt(16384 / self.m))
 
 
 def fit(
@@ -124,14 +40,30 @@ def fit(
 ) -> tuple[Dictionary, History]:
     """Fit one dictionary to rows of activations.
 
-    store: float[n, d] as torch tensor or numpy array (read in an order shuffled by seed), or an iterable of such
-    pieces (read in its own order). Returns the dictionary, which takes raw rows, and (metric, value, step) for
-    loss, fvu and l0 of each batch and dead_fraction (silent for the dead window).
-    checkpoint: file written every `checkpoint_every` steps and at the end; if it exists, training goes on from
-    there and ends with the same bits as a run without a break. progress is called with (steps done, steps).
-    Raises InputError for a bad store (see store.batches), a checkpoint of other settings, a loss that diverges.
+    store: float[n, d] as torch tensor or numpy array (read in an order shuffled by seed), or an iterable of
+    such pieces (read in its own order). Returns the dictionary, which takes raw rows, and (metric, value,
+    step) for loss, fvu and l0 of each batch and dead_fraction (silent for the dead window). checkpoint: file
+    written every `checkpoint_every` steps and at the end; if it exists, training goes on from there and ends
+    with the same bits as a run without a break. progress is called with (steps done, steps).
+    Raises InputError for a bad store (see store.batches), a checkpoint of other settings, a loss that
+    diverges.
     """
-    return _run(store, [config], [checkpoint], checkpoint_every, progress)[0]
+    if checkpoint is not None and checkpoint.exists():
+        trainer = Trainer.load(checkpoint, config)
+        reading = batches(store, config.batch, config.seed, trainer.done)
+    else:
+        head, reading = _opened(store, config, config.steps)
+        trainer = _started(config, head)
+
+    def after_step(step: int) -> None:
+        if checkpoint is not None and (step % checkpoint_every == 0 or step == config.steps):
+            trainer.save(checkpoint)
+        if progress is not None:
+            progress(step, config.steps)
+
+    with _threads(config.threads):
+        _train([trainer], [reading], after_step)
+    return trainer.dictionary(), trainer.history
 
 
 def fit_many(
@@ -144,247 +76,46 @@ def fit_many(
     if not configs:
         raise InputError("configs: none given; pass at least one SaeConfig")
     if not in_memory(store) and len({config.batch for config in configs}) > 1:
-        raise InputError("configs: differ in batch; an iterable store is read once, so give all the same batch")
-    return _run(store, configs, [None] * len(configs), 0, progress)
-
-
-class Trainer:
-    """Parameters, moments and counters of one dictionary in training; `step` takes one batch."""
-
-    def __init__(self, config: SaeConfig, d: int, found: Statistics) -> None:
-        self.config, self.scale, self.variance = config, found.scale, found.variance
-        self.backend = make_backend(config.backend, config.threads)
-        self.parameters = _initial(config, d, found.centre)
-        self.adam = Adam(self.parameters)
-        self.done = 0
-        self.silent = torch.zeros(config.m, dtype=torch.int64)
-        self.threshold = math.nan
-        self.history: History = []
-
-    @property
-    def dead(self) -> Tensor:
-        """bool[m]: latents silent for the dead window."""
-        return self.silent >= self.config.dead_after * self.config.steps * self.config.batch
-
-    def step(self, rows: Tensor) -> None:
-        """One step on raw rows float32[batch, d]."""
-        if rows.shape[1] != len(self.parameters["b_dec"]):
-            d = len(self.parameters["b_dec"])
-            raise InputError(f"store: rows have {rows.shape[1]} dimensions, the dictionary {d}; use one hook point")
-        rows = rows * self.scale
-        result = ARCHITECTURES[self.config.architecture](self.parameters, rows, self._settings())
-        if not math.isfinite(result.loss):
-            raise InputError(f"lr: {self.config.peak_lr:g} diverges at step {self.done}; lower it")
-        self._update(result)
-        self.silent += len(rows)
-        self.silent[result.code.fired()] = 0
-        self._follow_threshold(result)
-        if self.config.revival == "resample" and self.done in (self.config.steps // 4, self.config.steps // 2):
-            self._resample(rows, result.residual)
-        self._record(result, len(rows))
-        self.done += 1
-
-    def _settings(self) -> Settings:
-        config, share = self.config, self.done / self.config.steps
-        k, d = config.k, len(self.parameters["b_dec"])
-        if config.architecture == "batchtopk" and share < config.anneal:
-            k = round(k + (min(d, config.m - 1) - k) * (1 - share / config.anneal))
-        sparsity = config.l0_coefficient if config.architecture == "jumprelu" else config.l1
-        return Settings(
-            backend=self.backend,
-            k=k,
-            sparsity=sparsity * self._warmup(),
-            target_l0=config.target_l0,
-            bandwidth=config.bandwidth or 0.001 * math.sqrt(d),
-            dead=self.dead if config.revival in ("aux", "ghost") else None,
-            aux_k=max(1, d // 2),
-            aux_coefficient=config.aux_coefficient,
+        raise InputError(
+            "configs: differ in batch; an iterable store is read once, so give all the same batch"
         )
-
-    def _warmup(self) -> float:
-        return min(1.0, (self.done + 1) / max(1.0, self.config.warmup * self.config.steps))
-
-    def _update(self, result: Step) -> None:
-        """Tangent decoder gradient, clip, Adam, unit decoder rows: in this order."""
-        decoder, gradient = self.parameters["decoder"], result.gradients["decoder"]
-        gradient -= (gradient * decoder).sum(1, keepdim=True) * decoder
-        clip(result.gradients)
-        left = (self.config.steps - self.done) / max(1.0, self.config.decay * self.config.steps)
-        lr = self.config.peak_lr * self._warmup() * min(1.0, left)
-        self.adam.step(self.parameters, result.gradients, lr, {"log_threshold": self.config.threshold_lr})
-        decoder /= decoder.norm(dim=1, keepdim=True)
-
-    def _follow_threshold(self, result: Step) -> None:
-        """batchtopk: a running mean of the smallest kept value, which stands in for the batch at inference.
-
-        The paper's decay of .999 would remember the start of a short run, so a tenth of the steps bounds it.
-        """
-        if self.config.architecture != "batchtopk" or self._warmup() < 1 and self.done < self.config.steps - 1:
-            return
-        kept = result.code.values[result.code.values > 0]
-        smallest = float(kept.min()) if len(kept) else 0.0
-        decay = max(0.0, min(0.999, 1 - 10 / self.config.steps))
-        old = smallest if math.isnan(self.threshold) else self.threshold
-        self.threshold = decay * old + (1 - decay) * smallest
-
-    def _resample(self, rows: Tensor, residual: Tensor) -> None:
-        """Dead latents restart at rows drawn by squared loss (Bricken et al., "neuron resampling")."""
-        dead = self.dead.nonzero().flatten()
-        loss = residual.square().sum(1)
-        if not len(dead) or float(loss.sum()) == 0:
-            return
-        generator = torch_generator(self.config.seed, "sae", "resample", str(self.done))
-        weight = loss.double().square()
-        enough = int((weight > 0).sum()) >= len(dead)
-        drawn = torch.multinomial(weight, len(dead), replacement=not enough, generator=generator)
-        unit = torch.nn.functional.normalize(rows[drawn] - self.parameters["b_dec"], dim=1)
-        alive = self.parameters["encoder"][~self.dead]
-        size = 0.2 * float(alive.norm(dim=1).mean()) if len(alive) else 0.2
-        self.parameters["decoder"][dead] = unit
-        self.parameters["encoder"][dead] = size * unit
-        self.parameters["b_enc"][dead] = 0.0
-        self.adam.forget(dead, ("decoder", "encoder", "b_enc"))
-        self.silent[dead] = 0
-
-    def _record(self, result: Step, rows: int) -> None:
-        values = {"loss": result.loss, "l0": result.code.count() / rows}
-        values["dead_fraction"] = int(self.dead.sum()) / self.config.m
-        if self.variance > 0:
-            values["fvu"] = result.squared_error / self.variance
-        self.history += [(name, value, self.done) for name, value in values.items()]
-
-    def dictionary(self) -> Dictionary:
-        """The dictionary so far, for raw rows: with x' = scale * x, f' = scale * f for unit decoder rows."""
-        found, architecture = self.parameters, self.config.architecture
-        encoder, bias = found["encoder"], found["b_enc"]
-        threshold = torch.zeros_like(bias)
-        if architecture == "batchtopk":
-            threshold += 0.0 if math.isnan(self.threshold) else self.threshold
-        elif architecture == "jumprelu":
-            threshold = found["log_threshold"].exp()
-        elif architecture == "gated":
-            # gate > 0 is magnitude > b_enc - scale * b_gate: a gated autoencoder is a jumprelu (paper, section 3).
-            scale = found["log_scale"].exp()
-            encoder = encoder * scale[:, None]
-            threshold = (bias - scale * found["b_gate"]).clamp(min=0)
-        b_dec = found["b_dec"] / self.scale
-        info = {"rows": self.done * self.config.batch, "seed": self.config.seed}
-        return Dictionary(
-            W_enc=encoder.T.contiguous(),
-            b_enc=bias / self.scale,
-            W_dec=found["decoder"].clone(),
-            b_dec_in=b_dec,
-            b_dec_out=b_dec.clone(),
-            threshold=threshold / self.scale,
-            architecture=architecture,
-            activation="topk" if architecture == "topk" else "jumprelu",
-            k=self.config.k if architecture in ("topk", "batchtopk") else None,
-            info=info,
-        )
-
-    def save(self, path: Path) -> None:
-        """Write everything that the next step depends on to one safetensors file."""
-        history = torch.tensor([[value, step] for _, value, step in self.history], dtype=torch.float64)
-        tensors = {"silent": self.silent, "history": history}
-        for group, named in self._groups().items():
-            tensors |= {f"{group}.{name}": tensor for name, tensor in named.items()}
-        described = {
-            "config": asdict(self.config),
-            "done": self.done,
-            "scale": self.scale,
-            "variance": self.variance,
-            "threshold": self.threshold,
-            "metrics": [name for name, _, _ in self.history],
-        }
-        write_atomically(path, lambda temporary: save_file(tensors, temporary, {"winnow": json.dumps(described)}))
-
-    @classmethod
-    def load(cls, path: Path, config: SaeConfig) -> Trainer:
-        """The trainer that `save` wrote. Raises InputError for a damaged file or one of other settings."""
-        try:
-            with safe_open(path, "pt") as file:
-                described = json.loads(file.metadata()["winnow"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: cannot be read as a checkpoint ({error}); delete it to start again") from None
-        for key, value in asdict(config).items():
-            if described["config"].get(key) != value:
-                old = described["config"].get(key)
-                raise InputError(f"{path}: was made with {key} {old}, not {value}; delete it to start again")
-        centre = tensors["parameter.b_dec"]
-        trainer = cls(config, len(centre), Statistics(described["scale"], centre, described["variance"]))
-        trainer._restore(described, tensors)
-        return trainer
-
-    def _restore(self, described: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        self.done, self.threshold, self.silent = described["done"], described["threshold"], tensors["silent"]
-        pairs = zip(described["metrics"], tensors["history"].tolist())
-        self.history = [(name, value, int(step)) for name, (value, step) in pairs]
-        self.adam.steps = self.done
-        for group, named in self._groups().items():
-            for name, tensor in named.items():
-                tensor.copy_(tensors[f"{group}.{name}"])
-
-    def _groups(self) -> dict[str, dict[str, Tensor]]:
-        return {"parameter": self.parameters, "first": self.adam.first, "second": self.adam.second}
-
-
-def _initial(config: SaeConfig, d: int, centre: Tensor) -> Parameters:
-    directions = torch.randn(config.m, d, generator=torch_generator(config.seed, "sae", "decoder"))
-    decoder = torch.nn.functional.normalize(directions, dim=1)
-    zeros = torch.zeros(config.m)
-    parameters = {"encoder": decoder.clone(), "b_enc": zeros, "decoder": decoder, "b_dec": centre.clone()}
-    if config.architecture == "jumprelu":
-        parameters["log_threshold"] = torch.full((config.m,), math.log(config.threshold))
-    if config.architecture == "gated":
-        parameters |= {"b_gate": zeros.clone(), "log_scale": zeros.clone()}
-    return parameters
-
-
-def _run(
-    store: Store, configs: Sequence[SaeConfig], files: Sequence[Path | None], every: int, progress: Progress | None
-) -> list[tuple[Dictionary, History]]:
-    trainers: list[Trainer] = []
-    readings: dict[tuple[int, int], Iterator[Tensor]] = {}
     total = max(config.steps for config in configs)
-    for config, file in zip(configs, files):
-        found = Trainer.load(file, config) if file is not None and file.exists() else None
-        key = _reading(store, config)
-        if key not in readings or found is None:
-            start = found.done if found else 0
-            readings.setdefault(key, batches(store, config.batch, config.seed, start))
-        if found is None:
-            head = list(islice(readings[key], min(total, math.ceil(STATISTICS_ROWS / config.batch))))
-            readings[key] = chain(head, readings[key])
-            found = Trainer(config, head[0].shape[1], statistics(torch.cat(head)[:STATISTICS_ROWS]))
-        trainers.append(found)
+    opened: dict[tuple[int, int], tuple[list[Tensor], Iterator[Tensor]]] = {}
+    for config in configs:
+        key = (config.batch, config.seed if in_memory(store) else 0)
+        opened[key] = opened.get(key) or _opened(store, config, total)
+    shared = [opened[config.batch, config.seed if in_memory(store) else 0] for config in configs]
+    trainers = [_started(config, head) for config, (head, _) in zip(configs, shared, strict=False)]
     with _threads(max(config.threads for config in configs)):
-        _train(trainers, [readings[_reading(store, config)] for config in configs], files, every, progress)
+        _train(trainers, [reading for _, reading in shared], lambda step: progress and progress(step, total))
     return [(trainer.dictionary(), trainer.history) for trainer in trainers]
 
 
+def _opened(store: Store, config: SaeConfig, steps: int) -> tuple[list[Tensor], Iterator[Tensor]]:
+    """The first batches, as many as the statistics need and the steps read, and all batches with them."""
+    reading = batches(store, config.batch, config.seed)
+    head = list(islice(reading, min(steps, math.ceil(STATISTICS_ROWS / config.batch))))
+    return head, chain(head, reading)
+
+
+def _started(config: SaeConfig, head: list[Tensor]) -> Trainer:
+    rows = torch.cat(head[: config.steps])[:STATISTICS_ROWS]
+    with _threads(config.threads):
+        return Trainer(config, rows.shape[1], statistics(rows))
+
+
 def _train(
-    trainers: Sequence[Trainer],
-    readings: Sequence[Iterator[Tensor]],
-    files: Sequence[Path | None],
-    every: int,
-    progress: Progress | None,
+    trainers: Sequence[Trainer], readings: Sequence[Iterator[Tensor]], after_step: Callable[[int], object]
 ) -> None:
-    total = max(trainer.config.steps for trainer in trainers)
-    for step in range(min(trainer.done for trainer in trainers), total):
-        rows = {id(reading): next(reading) for reading in {id(r): r for r in readings}.values()}
-        for trainer, reading, file in zip(trainers, readings, files):
-            if trainer.done >= trainer.config.steps:
-                continue
-            trainer.step(rows[id(reading)])
-            if file is not None and (trainer.done % every == 0 or trainer.done == trainer.config.steps):
-                trainer.save(file)
-        if progress is not None:
-            progress(step + 1, total)
-
-
-def _reading(store: Store, config: SaeConfig) -> tuple[int, int]:
-    return (config.batch, config.seed if in_memory(store) else 0)
+    """Steps of all trainers side by side; each reading gives one batch to all that share it."""
+    for step in range(trainers[0].done, max(trainer.config.steps for trainer in trainers)):
+        drawn: dict[int, Tensor] = {}
+        for trainer, reading in zip(trainers, readings, strict=False):
+            if step < trainer.config.steps:
+                if id(reading) not in drawn:
+                    drawn[id(reading)] = next(reading)
+                trainer.step(drawn[id(reading)])
+        after_step(step + 1)
 
 
 @contextmanager

@@ -37,8 +37,8 @@ def batches(store: Store, size: int, seed: int, start: int = 0) -> Iterator[Tens
 
     A matrix is read in a new random order each time through, by (seed, pass). An iterable is cut anew into
     batches and read again from its beginning when it ends.
-    Raises InputError for an empty store, a piece that is no [n, d], a change of d, a row that is not finite, an
-    iterable that can be read once only and is too short.
+    Raises InputError for an empty store, a piece that is no [n, d], a change of d, a row that is not finite,
+    an iterable that can be read once only and is too short.
     """
     pieces = _shuffled(store, size, seed, start) if in_memory(store) else _rebatched(store, size, start)
     d = None
@@ -46,10 +46,14 @@ def batches(store: Store, size: int, seed: int, start: int = 0) -> Iterator[Tens
         rows = piece.float()
         d = d or rows.shape[1]
         if rows.shape[1] != d:
-            raise InputError(f"store: rows have {d} dimensions at first, then {rows.shape[1]}; use one hook point")
+            raise InputError(
+                f"store: rows have {d} dimensions at first, then {rows.shape[1]}; use one hook point"
+            )
         # A finite sum proves all of them finite at a tenth of the price; the reverse does not hold.
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
-            raise InputError(f"store: a row of batch {number} is NaN or infinite; drop it or capture it again")
+            raise InputError(
+                f"store: a row of batch {number} is NaN or infinite; drop it or capture it again"
+            )
         yield rows
 
 
@@ -65,8 +69,8 @@ def statistics(rows: Tensor) -> Statistics:
 def geometric_median(rows: Tensor, iterations: int = 100, tolerance: float = 1e-5) -> Tensor:
     """The point with the least sum of distances to rows float[n, d], by Weiszfeld's iteration (1937).
 
-    Stops when it moves by less than `tolerance` of the mean distance. A row that it meets exactly gets a large
-    but finite weight.
+    Stops when it moves by less than `tolerance` of the mean distance. A row that it meets exactly gets a
+    large but finite weight.
     """
     centre = rows.mean(0)
     for _ in range(iterations):
@@ -115,8 +119,9 @@ def _rebatched(store: Iterable[Any], size: int, start: int) -> Iterator[Tensor]:
     for piece in _endless(store):
         rows = _matrix(piece)
         if held and rows.shape[1] != held[0].shape[1]:
+            first = held[0].shape[1]
             raise InputError(
-                f"store: rows have {held[0].shape[1]} dimensions at first, then {rows.shape[1]}; use one hook point"
+                f"store: rows have {first} dimensions at first, then {rows.shape[1]}; use one hook point"
             )
         dropped = min(skip, len(rows))
         skip -= dropped
@@ -136,6 +141,6 @@ def _endless(store: Iterable[Any]) -> Iterator[Any]:
             rows += len(piece)
             yield piece
         if rows == 0:
-            raise InputError("store: has no rows; capture activations first, or pass an iterable that can restart")
+            raise InputError("store: has no rows; capture activations first, or one that restarts")
         if iter(store) is store:
-            raise InputError(f"store: ends after {rows} rows; pass more, fewer steps, or an iterable that restarts")
+            raise InputError(f"store: ends after {rows} rows; pass more, fewer steps, or one that restarts")

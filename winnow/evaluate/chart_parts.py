@@ -62,7 +62,8 @@ def lines(
 ) -> alt.LayerChart:
     """Means as lines with markers, and their intervals as bands or bars."""
     base = alt.Chart(data(rows)).encode(x=x, y=y, color=key.colour())
-    spread = base.mark_rule(strokeWidth=2) if bars else base.mark_area(opacity=0.12)
+    # Intervals may reach beyond a fixed axis.
+    spread = base.mark_rule(strokeWidth=2, clip=True) if bars else base.mark_area(opacity=0.12, clip=True)
     interval = y.copy()
     interval.shorthand = "low:Q"
     layers = [spread.encode(y=interval, y2="high:Q"), base.mark_line(strokeWidth=2.5)]
@@ -108,7 +109,7 @@ def some(rows: Rows, what: str) -> Rows:
 
 
 def at_sparsities(metrics: pa.Table, metric: str) -> Rows:
-    """Rows of one metric with variant "<model>-s<percent>", and with `model` and `kept` [% of the weights]."""
+    """Rows of one metric with variant "<model>-s<percent>", and with `model` and `kept` [% of weights]."""
     rows = []
     for row in metric_values(metrics, metric):
         told = re.fullmatch(r"(.+)-s(\d+(?:\.\d+)?)", row["variant"] or "")

@@ -106,7 +106,7 @@ def density_heat_map(layers: pa.Table) -> alt.HConcatChart:
 def reliability_diagram(reliability: pa.Table) -> alt.LayerChart:
     """Accuracy over confidence, a line per variant; on the grey diagonal confidence is what it says.
 
-    reliability: rows of `reliability_table` with a column variant. A marker grows with its share of predictions.
+    reliability: rows of `reliability_table` and a column variant. Markers grow with their share.
     """
     rows = [row for row in reliability.to_pylist() if row["count"]]
     totals = {key[0]: sum(r["count"] for r in found) for key, found in grouped(rows, ["variant"]).items()}
@@ -129,7 +129,7 @@ def reliability_diagram(reliability: pa.Table) -> alt.LayerChart:
 
 
 def survival_by_sparsity(metrics: pa.Table) -> alt.LayerChart:
-    """Share of surviving features over sparsity, a line per compressor; chance and another seed for comparison.
+    """Share of surviving features over sparsity, a line per compressor, beside chance and another seed.
 
     metrics: rows of the metrics schema; `survival` with variant "<name>-s<percent>", and `chance_survival`
     and `retrained_survival` of any variant, whose means over all rows are the dashed lines.
@@ -238,10 +238,13 @@ def claims_forest(claims: pa.Table) -> alt.VConcatChart:
     """The effect and interval of each claim that was judged, a panel per unit, coloured by verdict.
 
     claims: from `evaluate_claims`; overall rows are drawn. The black tick is the smallest effect that counts,
-    or both bounds for equivalence.
+    or both bounds for equivalence. Where no claim was judged, as at smoke scale, the chart says so.
     """
     overall = [row for row in claims.to_pylist() if row["point"] is None]
-    rows = some([row for row in overall if row["effect"] is not None], "judged claims")
+    rows = [row for row in overall if row["effect"] is not None]
+    if not rows:
+        words = alt.Chart(data([{"text": f"None of {len(overall)} claims was judged in this run"}]))
+        return styled(alt.vconcat(words.mark_text(fontSize=18).encode(text="text:N").properties(width=WIDTH)))
     colour = alt.Color(
         "verdict:N",
         legend=None,

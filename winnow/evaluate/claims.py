@@ -84,9 +84,10 @@ def evaluate_claims(
     claims: from `load_claims`. metrics: rows of the metrics schema, of all stages. seed: of the bootstrap's
     resamples beyond 9 pairs. scale: of the run; a claim of a larger scale is not run.
     Returns rows of CLAIMS_SCHEMA: for each claim one overall row, whose `point` is null and whose figures are
-    those of its weakest comparison; then, if it makes several, one row each. `effect`, `low` and `high` are
-    differences in `unit`, or ratios; an infinite bound is null. `smallest` and `largest` are what they are
-    held against. `p_value` is one-sided. The note of a row that is not run says what is missing.
+    those of the comparison that decides (the weakest, or the n-th strongest where n are required); then, if
+    it makes several, one row each. `effect`, `low` and `high` are differences in `unit`, or ratios; an
+    infinite bound is null. `smallest` and `largest` are what they are held against. `p_value` is one-sided.
+    The note of a row that is not run says what is missing.
     Raises InputError for a metrics table without the columns of the schema.
     """
     missing = [name for name in METRICS_SCHEMA.names if name not in metrics.column_names]
@@ -131,14 +132,16 @@ def _overall(claim: Claim, rows: list[_Row], counted: list[_Row]) -> _Row:
     told = f"{holding} of {len(counted)} comparisons hold" if len(rows) > 1 else rows[0].note
     if not counted or (holding < required and absent):
         missing = absent or rows
-        notes = dict.fromkeys(row.note for row in missing)
+        others = len({row.note for row in missing}) - 1
         some = [told] if any(row.effect is not None for row in rows) else []
+        more = [f"and {others} more"] if others else []
         n = min(row.n for row in missing)
-        return _Row(None, rows[0].left, rows[0].right, n=n, note="; ".join([*some, *notes]))
+        return _Row(None, rows[0].left, rows[0].right, n=n, note="; ".join([*some, missing[0].note, *more]))
     judged = [row for row in counted if row.effect is not None]
-    weakest = min(judged, key=lambda row: _margin(claim, row))
+    strongest_first = sorted(judged, key=lambda row: -_margin(claim, row))
+    deciding = strongest_first[min(required, len(judged)) - 1]
     verdict = "holds" if holding >= required else "partly" if holding else "does not hold"
-    return replace(weakest, point=None, verdict=verdict, note=told)
+    return replace(deciding, point=None, verdict=verdict, note=told)
 
 
 def _margin(claim: Claim, row: _Row) -> float:

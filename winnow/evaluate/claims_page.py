@@ -28,15 +28,14 @@ details table { margin-top: .5rem; font-size: .9rem; }
 
 
 def claims_page(claims: pa.Table, title: str = "Claims") -> str:
-    """A readable page: how many claims came out how, then each with its verdict, effect, interval, n and paper.
+    """A readable page: how many claims came out how, then each with verdict, effect, interval, n and paper.
 
     claims: from `evaluate_claims`. A claim's comparisons fold out below its statement.
     """
     rows = claims.to_pylist()
     overall = [row for row in rows if row["point"] is None]
-    body = "\n".join(
-        _claim(row, [r for r in rows if r["claim"] == row["claim"] and r["point"]]) for row in overall
-    )
+    points = [row for row in rows if row["point"] is not None]
+    body = "\n".join(_claim(row, [p for p in points if p["claim"] == row["claim"]]) for row in overall)
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Claim", "Verdict", "Effect [interval]", "n"))
     return f"""<!doctype html>
 <html lang="en">
@@ -49,7 +48,8 @@ def claims_page(claims: pa.Table, title: str = "Claims") -> str:
 <body>
 <h1>{escape(title)}</h1>
 <p>{_counted(overall)}. An effect is above 0, or above 1 for a ratio, where the claim's side is better;
-beside it stand its interval over pairs and what it is held against. With several comparisons, the weakest is shown.</p>
+beside it stand its interval over pairs and what it is held against. Of several comparisons the
+one that decides is shown.</p>
 <table>
 <thead><tr>{head}</tr></thead>
 <tbody>
@@ -69,8 +69,9 @@ def _counted(overall: list[dict[str, Any]]) -> str:
 
 def _claim(row: dict[str, Any], points: list[dict[str, Any]]) -> str:
     note = f"<br><small>{escape(row['note'])}</small>" if row["note"] else ""
+    source = f"<small><code>{escape(row['claim'])}</code> · {escape(row['paper'])}</small>"
     return f"""<tr>
-<td>{escape(row["statement"])}<br><small><code>{escape(row["claim"])}</code> · {escape(row["paper"])}</small>{_points(points)}</td>
+<td>{escape(row["statement"])}<br>{source}{_points(points)}</td>
 <td>{_verdict(row)}{note}</td>
 <td class="number">{_measured(row)}</td>
 <td class="number">{row["n"] or "–"}</td>
@@ -86,7 +87,8 @@ def _points(points: list[dict[str, Any]]) -> str:
         f"<td>{escape(row['note'])}</td></tr>"
         for row in points
     )
-    return f"<details><summary>{len(points)} comparisons</summary><table><tbody>\n{lines}\n</tbody></table></details>"
+    summary = f"<summary>{len(points)} comparisons</summary>"
+    return f"<details>{summary}<table><tbody>\n{lines}\n</tbody></table></details>"
 
 
 def _verdict(row: dict[str, Any]) -> str:
@@ -94,16 +96,14 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _measured(row: dict[str, Any]) -> str:
-    """`+0.021 [+0.012, +0.030] share, needs above 0`, or a dash where nothing was measured."""
+    """`+0.021 [+0.012, +0.030] share`, what was needed below, or a dash where nothing was measured."""
     if row["effect"] is None:
         return "–"
-    form = ".3g" if row["unit"] == "ratio" else "+.3g"
-    low, high = ("∞" if row[k] is None else format(row[k], form) for k in ("low", "high"))
-    low = "−∞" if row["low"] is None and row["unit"] != "ratio" else "0" if row["low"] is None else low
-    bound = (
-        f"within {row['smallest']:.3g} to {row['largest']:.3g}"
-        if row["largest"] is not None
-        else f"above {row['smallest']:.3g}"
-    )
+    form, lowest = (".3g", "0") if row["unit"] == "ratio" else ("+.3g", "−∞")
+    low = lowest if row["low"] is None else format(row["low"], form)
+    high = "∞" if row["high"] is None else format(row["high"], form)
+    bound = f"above {row['smallest']:.3g}"
+    if row["largest"] is not None:
+        bound = f"within {row['smallest']:.3g} to {row['largest']:.3g}"
     unit = escape(row["unit"] or "")
     return f'{row["effect"]:{form}} [{low}, {high}] {unit}<br><span class="soft">needed: {bound}</span>'

@@ -40,7 +40,7 @@ class DepthwiseCNN(nn.Module):
         height: int,
         width: int,
         classes: int,
-        channels: Sequence[int] = (8, 16, 32, 64),
+        channels: Sequence[int] = (8, 16, 64, 128),
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels[0], kernel_size=3, stride=2, padding=1, bias=False)

@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -274,13 +275,19 @@ def audit(path: Path, tests: list[Path], root: Path) -> float:
         print(f"{path}: {len(planted)} faults, {seconds:.0f} s a test run, {PROCESSES} at a time", flush=True)
         timeout = max(20.0, 5 * seconds)
         runs = {pool.submit(_survives, path, tests, mutant.code, timeout): mutant for mutant in planted}
-        for done, run in enumerate(as_completed(runs), start=1):
-            if run.result()[0]:
-                survivors += 1
-                _show(path, code, runs[run])
-            if done % 10 == 0:
-                left = (time.monotonic() - start) / done * (len(planted) - done)
-                print(f"{done}/{len(planted)} tried, {survivors} not caught, {left:.0f} s left", flush=True)
+        try:
+            for done, run in enumerate(as_completed(runs), start=1):
+                if run.result()[0]:
+                    survivors += 1
+                    _show(path, code, runs[run])
+                if done % 10 == 0:
+                    left = (time.monotonic() - start) / done * (len(planted) - done)
+                    print(
+                        f"{done}/{len(planted)} tried, {survivors} not caught, {left:.0f} s left", flush=True
+                    )
+        finally:
+            # Where a person interrupts, only the runs under way are waited for.
+            pool.shutdown(cancel_futures=True)
     caught = 1 - survivors / len(planted) if planted else 1.0
     print(f"\n{path}: {len(planted) - survivors} of {len(planted)} faults caught ({caught:.1%})")
     return caught
@@ -292,11 +299,15 @@ def main(arguments: list[str]) -> int:
         return 2
     path = Path(arguments[0])
     tests = [Path(name) for name in arguments[1:]] or [mirror_of(path)]
+    # An end by SIGTERM leaves like Ctrl-C, with the copies removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         caught = audit(path, tests, Path.cwd())
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0 if caught >= LEAST_SHARE else 1
 
 

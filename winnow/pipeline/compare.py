@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 from pathlib import Path
 
-WALL_CLOCK = frozenset({"timings.parquet"})  # and what is drawn from it
+WALL_CLOCK = frozenset({"timings.parquet", "latency.svg"})
 FOLDERS = ("data/raw", "results", "summaries")
 
 

@@ -54,7 +54,6 @@ def load_params(
     merged = base if scale == "laptop" else overlay(base, read_yaml(Path(scales) / f"{scale}.yaml"))
     merged = overlay(merged, over)
     general = {key: merged.pop(key) for key in list(merged) if not isinstance(merged[key], dict)}
-    general.pop("scale", None)
     faults: list[str] = []
     settings = _checked(Settings, general, str(path), (), faults)
     workloads = {}
@@ -99,10 +98,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Winnow params.yaml",
         "type": "object",
-        "properties": {
-            "scale": {"enum": list(SCALES), "description": "Scale of the run."},
-            **Settings.model_json_schema()["properties"],
-        },
+        "properties": Settings.model_json_schema()["properties"],
         "additionalProperties": {"oneOf": options},
         "$defs": definitions,
     }
@@ -120,7 +116,7 @@ def _checked(
             value = json.dumps(fault["input"], default=str)[:60]
             message = fault["msg"].removeprefix("Value error, ")
             if fault["type"] == "extra_forbidden":
-                known = [*_fields(model, fault["loc"][:-1]), *(() if place else ("scale",))]
+                known = _fields(model, fault["loc"][:-1])
                 message = f"unknown setting; {_nearest(str(fault['loc'][-1]), known)}"
             elif fault["type"] == "missing":
                 message = "is missing; add it"

@@ -17,11 +17,11 @@ class Progress:
     def __call__(self, step: int, total: int) -> None:
         now = time.monotonic()
         if self.first is None:
-            self.first = step  # resumed work starts late, and its rate must not count what was done before
+            self.first = step - 1  # resumed work starts late, and its rate must not count what was done before
         if now - self.last >= self.every:
             self.last = now
             rate = (step - self.first) / (now - self.started)
-            left = (total - step) / rate if rate else float("inf")
+            left = (total - step) / rate
             self.log.info(
                 "%s: %d of %d %s, %.1f a second, %.0f s left", self.what, step, total, self.unit, rate, left
             )

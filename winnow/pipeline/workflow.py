@@ -14,6 +14,14 @@ from winnow.pipeline.params import load_params
 from winnow.pipeline.settings import Images, dictionary_variants, pruned_variants
 
 FAMILIES = ("curate", "train", "compress", "dictionaries", "evaluate")
+CHAPTERS = {
+    "training": "Models",
+    "calibration": "Models",
+    "size": "Compression",
+    "latency": "Compression",
+    "criteria": "Compression",
+    "layers": "Compression",
+}
 Wildcards = Any  # Snakemake's own type, which reads like a namespace of strings
 
 
@@ -143,7 +151,9 @@ class Workflow:
             return [f"results/{workload}/curate/all/seed0/report.json"] if workload in self.images else []
         if family != "evaluate":
             return [f"{folder}/metrics.parquet" for folder in self.folders(workload, family)]
-        return self.evaluations(workload) + [f"results/{workload}/evaluate/plots/{name}.svg" for name in self.plots(workload)]
+        return self.evaluations(workload) + [
+            f"results/{workload}/evaluate/plots/{name}.svg" for name in self.plots(workload)
+        ]
 
     def evaluations(self, workload: str) -> list[str]:
         """The metrics tables of the evaluate family."""
@@ -155,13 +165,51 @@ class Workflow:
             files += [f"{folder}{seed}/metrics.parquet" for seed in seeds]
         return files
 
-    def plots(self, workload: str) -> list[str]:
-        """Names of the pictures that the evaluations of a workload make."""
+    def plots(self, workload: str) -> dict[str, list[str]]:
+        """Name of each picture of a workload -> the tables that it is drawn from."""
+        evaluate = f"results/{workload}/evaluate"
         if workload not in self.images:
-            return ["planted"]
-        evaluate = self.images[workload].evaluate
-        names = ["training", "models", "calibration", "criteria", "layers"]
-        return names + [name for name in ("survival", "pareto") if getattr(evaluate, name)]
+            return {name: [f"{evaluate}/planted/metrics.parquet"] for name in ("recovery", "absorption")}
+        criteria = [f for f in self.evaluations(workload) if "/criteria_" in f]
+        plots = {
+            "training": [f"{folder}/history.parquet" for folder in self.folders(workload, "train")],
+            "size": [f"{evaluate}/models/metrics.parquet"],
+            "latency": [f"{evaluate}/latency/timings.parquet"],
+            "calibration": [f"{evaluate}/models/reliability.parquet"],
+            "criteria": criteria,
+        }
+        for name, settings in self.images[workload].evaluate.criteria.items():
+            layers = [f.replace("metrics.parquet", "layers.parquet") for f in criteria if f"/criteria_{name}/" in f]
+            if "global_magnitude_mt" in settings.methods:
+                plots[f"layers_{name}"] = layers
+        if "survival" in self.variants[workload]["evaluate"]:
+            plots["survival"] = [f"{evaluate}/survival/metrics.parquet"]
+            plots["density"] = [f"{evaluate}/survival/features.parquet"]
+        if pareto := [f for f in self.evaluations(workload) if "/pareto/" in f]:
+            plots |= {"unexplained": pareto, "recovered": pareto}
+        return plots
+
+    def plot_tables(self, wildcards: Wildcards) -> list[str]:
+        """For a rule's `input:`: the tables that the job's picture is drawn from."""
+        found = self.plots(wildcards.workload)
+        if wildcards.plot not in found:
+            raise InputError(f"{wildcards.workload} has no picture {wildcards.plot!r}; it has {', '.join(found)}")
+        return found[wildcards.plot]
+
+    @staticmethod
+    def plot_category(wildcards: Wildcards) -> str:
+        """For `report`: the chapter that a picture belongs to."""
+        return CHAPTERS.get(wildcards.plot.partition("_")[0], "Dictionaries")
+
+    def plot_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """For a rule's `params:`: which models a picture that cannot show all of them shows."""
+        if wildcards.workload not in self.images:
+            return {}
+        workload = self.images[wildcards.workload]
+        dense, name = next(((section.models[0], name) for name, section in workload.compress.items()), (None, None))
+        dense = dense or next(iter(workload.train))
+        compressed = [v for v in self.variants[wildcards.workload]["compress"] if v.startswith(f"{dense}-{name}-")]
+        return {"variants": [dense, *compressed], "first_seed": workload.seeds[0]}
 
     def all_models(self, name: str) -> Callable[[Wildcards], list[str]]:
         """For a rule's `input:`: the file `name` of every model of the job's workload, dense and compressed."""
@@ -194,6 +242,10 @@ class Workflow:
         made = [f for family in FAMILIES[1:4] for f in self.family_targets(workload, family)]
         curated = [f"results/{workload}/curate/all/seed0/metrics.parquet"] if workload in self.images else []
         return [*curated, *made, *self.evaluations(workload)]
+
+    def claim_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """For a rule's `params:`: the scale, below which some claims cannot be judged."""
+        return {"scale": self.general.scale}
 
     def claim_metrics(self) -> list[str]:
         """For a rule's `input:`: the evaluations of all workloads but the optional ones."""

@@ -134,9 +134,8 @@ class Images:
         x, y = batch
         return nn.functional.cross_entropy(model(x), y, label_smoothing=label_smoothing)
 
-    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
-        """accuracy, cross_entropy (nats), expected_calibration_error (15 bins) and brier (0 to 2) over a
-        split.
+    def probabilities(self, model: nn.Module, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities float64[n, classes] over a split in stored order, and the labels int64[n].
 
         The model is evaluated in eval mode and left in the mode it had.
         """
@@ -145,13 +144,17 @@ class Images:
         with torch.no_grad():
             logits = torch.cat([model(x) for x, _ in self.batches(split, EVALUATION_BATCH)]).double()
         model.train(was_training)
-        labels = self.arrays(split)[1]
-        probabilities = logits.softmax(dim=1).numpy()
+        return logits.softmax(dim=1).numpy(), self.arrays(split)[1].numpy()
+
+    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
+        """accuracy, cross_entropy (nats, at most 708), expected_calibration_error (15 bins), brier (0 to 2)."""
+        probabilities, labels = self.probabilities(model, split)
+        of_truth = probabilities[np.arange(len(labels)), labels]
         return {
-            "accuracy": float((logits.argmax(dim=1) == labels).double().mean()),
-            "cross_entropy": float(nn.functional.cross_entropy(logits, labels)),
-            "expected_calibration_error": expected_calibration_error(probabilities, labels.numpy()),
-            "brier": brier_score(probabilities, labels.numpy()),
+            "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+            "cross_entropy": float(-np.log(np.maximum(of_truth, np.finfo(float).tiny)).mean()),
+            "expected_calibration_error": expected_calibration_error(probabilities, labels),
+            "brier": brier_score(probabilities, labels),
         }
 
     def hook_points(self, model: Any) -> list[str]:

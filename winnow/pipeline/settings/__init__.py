@@ -93,6 +93,8 @@ KINDS: dict[str, type[Section]] = {"images": Images, "planted": Planted}
 class Settings(Section):
     """What holds for all workloads."""
 
+    scale: Literal["smoke", "laptop", "paper"] = "laptop"
+    """How much is run: smoke in seconds, laptop on two cores, paper on a cluster."""
     torch_threads: int = Field(1, ge=1, le=64)
     """Threads torch computes with in one job; other numbers give other bits."""
 

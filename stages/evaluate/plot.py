@@ -1,0 +1,42 @@
+"""Draw one picture from the tables that other stages wrote."""
+
+from winnow.pipeline import stage
+
+
+@stage
+def plot(inputs, outputs, params, log):
+    """Write the picture that the wildcard `plot` names as SVG."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from winnow.evaluate import charts
+    from winnow.pipeline.tables import read_metrics, read_parquet
+
+    def table(**wanted):
+        tables = [read_parquet(path).replace_schema_metadata(None) for path in inputs.tables]
+        rows = pa.concat_tables(tables)
+        for column, values in wanted.items():
+            rows = rows.filter(pc.is_in(rows[column], pa.array(values, rows[column].type)))
+        return rows
+
+    def latencies(rows):
+        names = pc.unique(rows["metric"]).to_pylist()
+        return {name: f"latency, batch of {name.removeprefix('latency_batch')} (ms)" for name in names}
+
+    makers = {
+        "training": lambda: charts.training_curves(table(metric=["loss", "valid_accuracy"])),
+        "size": lambda: charts.cost_bars(table()),
+        "latency": lambda: charts.cost_bars(table(), latencies(table())),
+        "calibration": lambda: charts.reliability_diagram(table(variant=params.variants, seed=[params.first_seed])),
+        "criteria": lambda: charts.accuracy_by_sparsity(read_metrics(inputs.tables)),
+        "layers": lambda: charts.density_heat_map(table(system=["global_magnitude", "global_magnitude_mt"])),
+        "survival": lambda: charts.survival_by_sparsity(table(system=["matched_by_activation"])),
+        "density": lambda: charts.density_histogram(
+            table(system=["matched_by_activation"], seed=[params.first_seed], variant=params.variants[1:2])
+        ),
+        "unexplained": lambda: charts.dictionary_pareto(table(), "fvu"),
+        "recovered": lambda: charts.dictionary_pareto(table(), "ce_recovered"),
+        "recovery": lambda: charts.dictionary_pareto(table(), "recovery"),
+        "absorption": lambda: charts.dictionary_pareto(table(), "absorption"),
+    }
+    charts.save_chart(makers[params.plot.partition("_")[0]](), outputs.plot)

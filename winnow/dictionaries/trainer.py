@@ -1,0 +1,236 @@
+"""One dictionary in training: what it consists of between two batches, and what one batch does to it.
+
+The order of a step follows Gao et al., 2024: tangent decoder gradient, clipping, Adam, unit decoder rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from winnow.dictionaries.adam import Adam, clip
+from winnow.dictionaries.architectures import ARCHITECTURES, Parameters, Settings, Step
+from winnow.dictionaries.codes import make_backend
+from winnow.dictionaries.config import SaeConfig
+from winnow.dictionaries.dictionary import Dictionary, write_atomically
+from winnow.dictionaries.store import Statistics
+from winnow.errors import InputError
+from winnow.randomness import torch_generator
+
+History = list[tuple[str, float, int]]
+"""(metric, value, step)."""
+
+
+class Trainer:
+    """Parameters, moments and counters of one dictionary in training; `step` takes one batch."""
+
+    def __init__(self, config: SaeConfig, d: int, found: Statistics) -> None:
+        self.config, self.scale, self.variance = config, found.scale, found.variance
+        self.backend = make_backend(config.backend, config.threads)
+        self.parameters = _initial(config, d, found.centre)
+        self.adam = Adam(self.parameters)
+        self.done = 0
+        self.silent = torch.zeros(config.m, dtype=torch.int64)
+        self.threshold = math.nan
+        self.history: History = []
+
+    @property
+    def dead(self) -> Tensor:
+        """bool[m]: latents silent for the dead window."""
+        return self.silent >= self.config.dead_after * self.config.steps * self.config.batch
+
+    def step(self, rows: Tensor) -> None:
+        """One step on raw rows float32[batch, d]."""
+        if rows.shape[1] != len(self.parameters["b_dec"]):
+            d = len(self.parameters["b_dec"])
+            raise InputError(
+                f"store: rows have {rows.shape[1]} dimensions, the dictionary {d}; use one hook point"
+            )
+        rows = rows * self.scale
+        result = ARCHITECTURES[self.config.architecture](self.parameters, rows, self._settings())
+        if not math.isfinite(result.loss):
+            raise InputError(f"lr: {self.config.peak_lr:g} diverges at step {self.done}; lower it")
+        self._update(result)
+        self.silent += len(rows)
+        self.silent[result.code.fired()] = 0
+        self._follow_threshold(result)
+        if self.config.revival == "resample" and self.done in (
+            self.config.steps // 4,
+            self.config.steps // 2,
+        ):
+            self._resample(rows, result.residual)
+        self._record(result, len(rows))
+        self.done += 1
+
+    def _settings(self) -> Settings:
+        config, share = self.config, self.done / self.config.steps
+        k, d = config.k, len(self.parameters["b_dec"])
+        if config.architecture == "batchtopk" and share < config.anneal:
+            k = round(k + (min(d, config.m - 1) - k) * (1 - share / config.anneal))
+        sparsity = config.l0_coefficient if config.architecture == "jumprelu" else config.l1
+        return Settings(
+            backend=self.backend,
+            k=k,
+            sparsity=sparsity * self._warmup(),
+            target_l0=config.target_l0,
+            bandwidth=config.bandwidth or 0.001 * math.sqrt(d),
+            dead=self.dead if config.revival in ("aux", "ghost") else None,
+            aux_k=max(1, d // 2),
+            aux_coefficient=config.aux_coefficient,
+        )
+
+    def _warmup(self) -> float:
+        return min(1.0, (self.done + 1) / max(1.0, self.config.warmup * self.config.steps))
+
+    def _update(self, result: Step) -> None:
+        """Tangent decoder gradient, clip, Adam, unit decoder rows: in this order."""
+        decoder, gradient = self.parameters["decoder"], result.gradients["decoder"]
+        gradient -= (gradient * decoder).sum(1, keepdim=True) * decoder
+        clip(result.gradients)
+        left = (self.config.steps - self.done) / max(1.0, self.config.decay * self.config.steps)
+        lr = self.config.peak_lr * self._warmup() * min(1.0, left)
+        self.adam.step(self.parameters, result.gradients, lr, {"log_threshold": self.config.threshold_lr})
+        decoder /= decoder.norm(dim=1, keepdim=True)
+
+    def _follow_threshold(self, result: Step) -> None:
+        """batchtopk: a running mean of the smallest kept value, which stands in for the batch at inference.
+
+        The paper's decay of .999 would remember the start of a short run, so a tenth of the steps bounds it.
+        """
+        if (
+            self.config.architecture != "batchtopk"
+            or self._warmup() < 1
+            and self.done < self.config.steps - 1
+        ):
+            return
+        kept = result.code.values[result.code.values > 0]
+        smallest = float(kept.min()) if len(kept) else 0.0
+        decay = max(0.0, min(0.999, 1 - 10 / self.config.steps))
+        old = smallest if math.isnan(self.threshold) else self.threshold
+        self.threshold = decay * old + (1 - decay) * smallest
+
+    def _resample(self, rows: Tensor, residual: Tensor) -> None:
+        """Dead latents restart at rows drawn by squared loss (Bricken et al., "neuron resampling")."""
+        dead = self.dead.nonzero().flatten()
+        loss = residual.square().sum(1)
+        if not len(dead) or float(loss.sum()) == 0:
+            return
+        generator = torch_generator(self.config.seed, "sae", "resample", str(self.done))
+        weight = loss.double().square()
+        enough = int((weight > 0).sum()) >= len(dead)
+        drawn = torch.multinomial(weight, len(dead), replacement=not enough, generator=generator)
+        unit = torch.nn.functional.normalize(rows[drawn] - self.parameters["b_dec"], dim=1)
+        alive = self.parameters["encoder"][~self.dead]
+        size = 0.2 * float(alive.norm(dim=1).mean()) if len(alive) else 0.2
+        self.parameters["decoder"][dead] = unit
+        self.parameters["encoder"][dead] = size * unit
+        self.parameters["b_enc"][dead] = 0.0
+        self.adam.forget(dead, ("decoder", "encoder", "b_enc"))
+        self.silent[dead] = 0
+
+    def _record(self, result: Step, rows: int) -> None:
+        values = {"loss": result.loss, "l0": result.code.count() / rows}
+        values["dead_fraction"] = int(self.dead.sum()) / self.config.m
+        if self.variance > 0:
+            values["fvu"] = result.squared_error / self.variance
+        self.history += [(name, value, self.done) for name, value in values.items()]
+
+    def dictionary(self) -> Dictionary:
+        """The dictionary so far, for raw rows: with x' = scale * x, f' = scale * f for unit decoder rows."""
+        found, architecture = self.parameters, self.config.architecture
+        encoder, bias = found["encoder"], found["b_enc"]
+        threshold = torch.zeros_like(bias)
+        if architecture == "batchtopk":
+            threshold += 0.0 if math.isnan(self.threshold) else self.threshold
+        elif architecture == "jumprelu":
+            threshold = found["log_threshold"].exp()
+        elif architecture == "gated":
+            # gate > 0 is magnitude > b_enc - scale * b_gate: a gated autoencoder is a jumprelu (paper,
+            # section 3).
+            scale = found["log_scale"].exp()
+            encoder = encoder * scale[:, None]
+            threshold = (bias - scale * found["b_gate"]).clamp(min=0)
+        b_dec = found["b_dec"] / self.scale
+        info = {"rows": self.done * self.config.batch, "seed": self.config.seed}
+        return Dictionary(
+            W_enc=encoder.T.contiguous(),
+            b_enc=bias / self.scale,
+            W_dec=found["decoder"].clone(),
+            b_dec_in=b_dec,
+            b_dec_out=b_dec.clone(),
+            threshold=threshold / self.scale,
+            architecture=architecture,
+            activation="topk" if architecture == "topk" else "jumprelu",
+            k=self.config.k if architecture in ("topk", "batchtopk") else None,
+            info=info,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write everything that the next step depends on to one safetensors file."""
+        history = torch.tensor([[value, step] for _, value, step in self.history], dtype=torch.float64)
+        tensors = {"silent": self.silent, "history": history}
+        for group, named in self._groups().items():
+            tensors |= {f"{group}.{name}": tensor for name, tensor in named.items()}
+        described = {
+            "config": asdict(self.config),
+            "done": self.done,
+            "scale": self.scale,
+            "variance": self.variance,
+            "threshold": self.threshold,
+            "metrics": [name for name, _, _ in self.history],
+        }
+        write_atomically(
+            path, lambda temporary: save_file(tensors, temporary, {"winnow": json.dumps(described)})
+        )
+
+    @classmethod
+    def load(cls, path: Path, config: SaeConfig) -> Trainer:
+        """The trainer that `save` wrote. Raises InputError for a damaged file or one of other settings."""
+        try:
+            with safe_open(path, "pt") as file:
+                described = json.loads(file.metadata()["winnow"])
+                tensors = {name: file.get_tensor(name) for name in file}
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: cannot be read as a checkpoint ({error}); delete it to start again"
+            ) from None
+        for key, value in asdict(config).items():
+            if described["config"].get(key) != value:
+                old = described["config"].get(key)
+                raise InputError(f"{path}: was made with {key} {old}, not {value}; delete it to start again")
+        centre = tensors["parameter.b_dec"]
+        trainer = cls(config, len(centre), Statistics(described["scale"], centre, described["variance"]))
+        trainer._restore(described, tensors)
+        return trainer
+
+    def _restore(self, described: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self.done, self.threshold, self.silent = described["done"], described["threshold"], tensors["silent"]
+        pairs = zip(described["metrics"], tensors["history"].tolist(), strict=False)
+        self.history = [(name, value, int(step)) for name, (value, step) in pairs]
+        self.adam.steps = self.done
+        for group, named in self._groups().items():
+            for name, tensor in named.items():
+                tensor.copy_(tensors[f"{group}.{name}"])
+
+    def _groups(self) -> dict[str, dict[str, Tensor]]:
+        return {"parameter": self.parameters, "first": self.adam.first, "second": self.adam.second}
+
+
+def _initial(config: SaeConfig, d: int, centre: Tensor) -> Parameters:
+    directions = torch.randn(config.m, d, generator=torch_generator(config.seed, "sae", "decoder"))
+    decoder = torch.nn.functional.normalize(directions, dim=1)
+    zeros = torch.zeros(config.m)
+    parameters = {"encoder": decoder.clone(), "b_enc": zeros, "decoder": decoder, "b_dec": centre.clone()}
+    if config.architecture == "jumprelu":
+        parameters["log_threshold"] = torch.full((config.m,), math.log(config.threshold))
+    if config.architecture == "gated":
+        parameters |= {"b_gate": zeros.clone(), "log_scale": zeros.clone()}
+    return parameters
