@@ -34,9 +34,7 @@ PEERS_LACK = {("dictionary_learning", "relu_l1"), ("dictionary_learning", "jumpr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/sae_throughput.json")
     parser.add_argument("--architectures", nargs="+", default=["topk", "batchtopk"])
     parser.add_argument("--tools", nargs="+", default=list(TOOLS))
@@ -76,9 +74,7 @@ def environment() -> None:
     command = [*parity, ROOT / "tests/dictionaries/test_peers.py"]
     found = subprocess.run(command, env=surroundings(), cwd=ROOT, capture_output=True, text=True)
     if found.returncode or "2 passed" not in found.stdout:
-        raise SystemExit(
-            f"the tools do not compute the same function:\n{found.stdout[-3000:]}{found.stderr[-1000:]}"
-        )
+        raise SystemExit(f"the tools do not compute the same function:\n{found.stdout[-3000:]}{found.stderr[-1000:]}")
 
 
 def surroundings() -> dict[str, str]:
@@ -149,9 +145,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     rows, valid, test = (planted.sample(n, seed) for n, seed in ((job["rows"], 0), (20_480, 1), (20_480, 2)))
     scale = job["d"] ** 0.5 / rows.norm(dim=1).mean()
     rows, valid, test = rows * scale, valid * scale, test * scale
-    train = {"saelens": with_saelens, "dictionary_learning": with_dictionary_learning}.get(
-        job["tool"], with_winnow
-    )
+    train = {"saelens": with_saelens, "dictionary_learning": with_dictionary_learning}.get(job["tool"], with_winnow)
     start = time.process_time()
     train(batches(rows, job["batch"]), {**job, "steps": 2})
     startup, start = time.process_time() - start, time.process_time()
@@ -202,9 +196,7 @@ def with_saelens(rows: Iterator[Any], job: dict[str, Any]) -> Callable[[Any], tu
     made = {
         "topk": lambda: saes.TopKTrainingSAE(saes.TopKTrainingSAEConfig(**common, k=job["k"])),
         "batchtopk": lambda: saes.BatchTopKTrainingSAE(saes.BatchTopKTrainingSAEConfig(**common, k=job["k"])),
-        "relu_l1": lambda: saes.StandardTrainingSAE(
-            saes.StandardTrainingSAEConfig(**common, l1_coefficient=3.0)
-        ),
+        "relu_l1": lambda: saes.StandardTrainingSAE(saes.StandardTrainingSAEConfig(**common, l1_coefficient=3.0)),
         "jumprelu": lambda: saes.JumpReLUTrainingSAE(saes.JumpReLUTrainingSAEConfig(**common)),
     }
     sae = made[job["architecture"]]()

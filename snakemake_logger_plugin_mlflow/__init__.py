@@ -174,9 +174,7 @@ class LogHandler(LogHandlerBase):
         }
         if attempt > 1:
             tags["attempt"] = str(attempt)
-        self._add(
-            "start", record, job, rule=fields["rule_name"], tags=tags, wildcards=dict(fields["wildcards"])
-        )
+        self._add("start", record, job, rule=fields["rule_name"], tags=tags, wildcards=dict(fields["wildcards"]))
 
     def _job_finished(self, record: logging.LogRecord) -> None:
         job = self._jobs.get(record.job_id)  # type: ignore[attr-defined]
@@ -212,9 +210,7 @@ class LogHandler(LogHandlerBase):
                     lines.add("kill", job["ended"], job=job["key"])
             elif job["state"] == "running" and found is not None:
                 # Under --quiet Snakemake reports no job's end.
-                self._finish(
-                    job, max((s[2] / 1e9 for s in journal.stamps(job["outputs"])), default=time.time())
-                )
+                self._finish(job, max((s[2] / 1e9 for s in journal.stamps(job["outputs"])), default=time.time()))
         lines.add("end", time.time(), status=self._status())
         lines.close()
 

@@ -139,10 +139,10 @@ def recorded_params(output: str, since: float) -> list[str] | None:
 
     Snakemake's events carry no params, and its records keep their values but not their names.
     """
-    from winnow.pipeline.provenance import _metadata_path
+    from winnow.pipeline.provenance import metadata_path
 
     try:
-        record = json.loads(_metadata_path(output).read_text())
+        record = json.loads(metadata_path(output).read_text())
     except (OSError, ValueError):
         return None
     fresh = (record.get("starttime") or 0) >= since - CLOCK_TOLERANCE_SECONDS

@@ -252,9 +252,7 @@ def job_name(event: dict[str, Any]) -> str:
     tags = event["tags"]
     parts = [tags[name] for name in ("workload", "variant") if name in tags]
     parts += [f"seed{tags['seed']}"] if "seed" in tags else []
-    parts += [
-        f"{name}={value}" for name, value in event["wildcards"].items() if name not in journal.PATH_TAGS
-    ]
+    parts += [f"{name}={value}" for name, value in event["wildcards"].items() if name not in journal.PATH_TAGS]
     return " ".join([event["rule"], "/".join(parts)]).strip()
 
 
@@ -306,9 +304,7 @@ def metric_points(paths: list[Path], when: int) -> list[Metric]:
         table = read_metrics(path for path in paths if path.name == name)
         columns = {column: table[column].to_pylist() for column in table.column_names}
         varying = [c for c in ("system", "workload", "variant", "seed") if len(set(columns[c])) > 1]
-        labels = zip(
-            *(_labels(column, columns[column]) for column in (*varying, "split", "metric")), strict=True
-        )
+        labels = zip(*(_labels(column, columns[column]) for column in (*varying, "split", "metric")), strict=True)
         names: dict[tuple[str, ...], str] = {}
         for label, value, step in zip(labels, columns["value"], columns["step"], strict=True):
             if value is not None:

@@ -58,9 +58,7 @@ def test_the_bootstrap_p_value_is_the_share_of_all_resamples_not_above_the_null(
 @pytest.mark.parametrize("n", [9, 10, 40])
 def test_the_bootstrap_agrees_with_scipy_up_to_sampling_error(n):
     values = normal(n)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=40_000, method="percentile", rng=1
-    ).confidence_interval
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=40_000, method="percentile", rng=1).confidence_interval
     ours = bootstrap_interval(values, seed=3, resamples=40_000)
     error = values.std() / np.sqrt(n)
     # The standard error of a 2.5 % quantile of 40,000 draws is about 0.014 standard errors of the mean.
@@ -106,9 +104,7 @@ def test_bootstrap_intervals_are_ordered_and_move_and_scale_with_the_data(values
 @pytest.mark.parametrize("n", [2, 5, 30])
 def test_paired_t_is_scipys(n, null, alternative):
     theirs = stats.ttest_1samp(normal(n), null, alternative=alternative)
-    assert paired_t(normal(n), null, alternative) == pytest.approx(
-        (theirs.statistic, theirs.pvalue), rel=1e-12
-    )
+    assert paired_t(normal(n), null, alternative) == pytest.approx((theirs.statistic, theirs.pvalue), rel=1e-12)
 
 
 def test_paired_t_of_equal_differences_is_certain_rather_than_nan():
@@ -226,9 +222,7 @@ def test_equivalence_and_holm_agree_with_statsmodels():
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     descriptive = pytest.importorskip("statsmodels.stats.descriptivestats")
     a, b = normal(15), normal(15, seed=9)
-    assert equivalence(a - b, -0.9, 0.8).p_value == pytest.approx(
-        weightstats.ttost_paired(a, b, -0.9, 0.8)[0]
-    )
+    assert equivalence(a - b, -0.9, 0.8).p_value == pytest.approx(weightstats.ttost_paired(a, b, -0.9, 0.8)[0])
     p = np.array([0.01, 0.04, 0.03, 0.005, 0.9, 0.04])
     assert holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
     assert sign_test(TIED).p_value == pytest.approx(descriptive.sign_test(TIED)[1])

@@ -60,9 +60,7 @@ def bootstrap_interval(
     return Interval(float(values.mean()), float(means[low]), float(means[min(high, len(means) - 1)]))
 
 
-def bootstrap_means(
-    differences: ArrayLike, seed: int = 0, resamples: int = 9999
-) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap_means(differences: ArrayLike, seed: int = 0, resamples: int = 9999) -> tuple[np.ndarray, np.ndarray]:
     """Sorted means of the resamples and their weights, float64[r] each; the weights sum to one.
 
     A resample's weight is its multinomial probability when all are enumerated, else 1 / resamples.
@@ -264,9 +262,7 @@ def _differences(differences: ArrayLike, least: int) -> np.ndarray:
 def _distances(matrix: ArrayLike, which: str) -> np.ndarray:
     values = np.asarray(matrix, dtype=float)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) < 3:
-        raise InputError(
-            f"{which} distance matrix has shape {values.shape}; it must be square, 3 by 3 or more"
-        )
+        raise InputError(f"{which} distance matrix has shape {values.shape}; it must be square, 3 by 3 or more")
     if not np.isfinite(values).all() or not np.allclose(values, values.T):
         raise InputError(f"{which} distance matrix is not finite and symmetric")
     return values

@@ -29,7 +29,12 @@ def prune(inputs, outputs, params, log):
     )
     log.info("kept in each layer: %s", nonzero(masks))
     metrics = workload.metrics(model, "valid") | summary(model, masks, workload.example_inputs())
-    labels = {"system": params.method, "workload": params.workload, "variant": params.variant, "seed": params.seed}
+    labels = {
+        "system": params.method,
+        "workload": params.workload,
+        "variant": params.variant,
+        "seed": params.seed,
+    }
     save_model(model, outputs.model, workload=params.workload, masks=masks)
     write_parquet(metric_rows(history, split="train", **labels), outputs.history)
     write_parquet(metric_rows(metrics, split="valid", **labels), outputs.metrics)

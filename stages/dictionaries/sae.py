@@ -9,7 +9,6 @@ def fit_sparse_autoencoder(inputs, outputs, params, log):
     from winnow.dictionaries.dictionary import save
     from winnow.dictionaries.on_models import evaluate_dictionary, sae_config
     from winnow.dictionaries.sae import fit
-    from winnow.models.hooks import capture_split
     from winnow.models import load_model
     from winnow.models.hooks import capture_split
     from winnow.pipeline.progress import Progress

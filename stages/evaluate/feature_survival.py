@@ -32,7 +32,10 @@ def feature_survival(inputs, outputs, params, log):
     progress = Progress(log, "survival", "pairs of dictionaries")
     tables, features = [], []
     for done, (seed, variant, other) in enumerate(pairs):
-        dense, compared = found[params.dense, seed], found[params.dense if variant == "retrained" else variant, other]
+        dense, compared = (
+            found[params.dense, seed],
+            found[params.dense if variant == "retrained" else variant, other],
+        )
         for by in ("activation", "decoder"):
             result = survival(
                 dense[0],
@@ -43,7 +46,12 @@ def feature_survival(inputs, outputs, params, log):
                 chance_quantile=params.chance_quantile,
                 seed=seed,
             )
-            labels = {"system": f"matched_by_{by}", "workload": params.workload, "variant": variant, "seed": seed}
+            labels = {
+                "system": f"matched_by_{by}",
+                "workload": params.workload,
+                "variant": variant,
+                "seed": seed,
+            }
             prefix = "retrained_" if variant == "retrained" else ""
             summary = {f"{prefix}{name}": value for name, value in result.summary.items()}
             tables.append(metric_rows(summary, split="test", **labels))

@@ -81,9 +81,7 @@ def test_lamp_does_not_depend_on_the_scale_of_a_layer_and_never_empties_one():
 
 
 def test_snip_is_the_magnitude_of_weight_times_gradient():
-    scores = snip_scores(
-        {"w": torch.tensor([[1.0, -2.0], [3.0, 0.0]])}, {"w": torch.tensor([[-4.0, 0.5], [2.0, 9.0]])}
-    )
+    scores = snip_scores({"w": torch.tensor([[1.0, -2.0], [3.0, 0.0]])}, {"w": torch.tensor([[-4.0, 0.5], [2.0, 9.0]])})
     assert scores["w"].tolist() == [[4.0, 1.0], [6.0, 0.0]]
 
 
@@ -111,7 +109,7 @@ def test_snip_on_a_model_predicts_what_a_small_scaling_of_one_weight_does_to_the
 def test_random_scores_are_uniform_and_reproducible():
     one, same, other = (random_scores(WEIGHTS, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert all(torch.equal(one[n], same[n]) and not torch.equal(one[n], other[n]) for n in WEIGHTS)
-    assert all(0 <= scores.min() and scores.max() < 1 for scores in one.values())
+    assert all(scores.min() >= 0 and scores.max() < 1 for scores in one.values())
     kept = counts(masks_from_scores(one, 0.3))
     assert all(abs(kept[n] / w.numel() - 0.3) < 0.1 for n, w in WEIGHTS.items())
     assert len(set(torch.cat([s.flatten() for s in one.values()]).tolist())) == 1860
@@ -151,9 +149,7 @@ def test_every_method_stays_inside_earlier_masks_whatever_the_weights_are_now(me
 
 
 def test_methods_differ_from_one_another(blobs, model):
-    masks = [
-        torch.cat([m.flatten() for m in masks_for(x, model, blobs, 0.9, 0).values()]) for x in sorted(METHODS)
-    ]
+    masks = [torch.cat([m.flatten() for m in masks_for(x, model, blobs, 0.9, 0).values()]) for x in sorted(METHODS)]
     assert not any(torch.equal(a, b) for i, a in enumerate(masks) for b in masks[:i])
 
 

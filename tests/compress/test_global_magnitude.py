@@ -11,9 +11,9 @@ from winnow.errors import InputError
 
 quick = settings(max_examples=60, deadline=None)
 # Few distinct values, so that magnitudes tie within and across layers.
-tied_layers = st.lists(
-    st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=12), min_size=1, max_size=5
-).map(lambda rows: {f"layer{i}": torch.tensor(row) for i, row in enumerate(rows)})
+tied_layers = st.lists(st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=12), min_size=1, max_size=5).map(
+    lambda rows: {f"layer{i}": torch.tensor(row) for i, row in enumerate(rows)}
+)
 keeps = st.floats(0.01, 1.0)
 
 
@@ -70,13 +70,9 @@ def test_masks_match_the_definition_also_where_magnitudes_tie(weights, keep):
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9, 0.99])
 def test_masks_are_those_of_torch_on_weights_without_ties(sparsity):
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.Conv2d(6, 6, 3, groups=6), nn.Linear(20, 30), nn.Linear(30, 5)
-    )
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.Conv2d(6, 6, 3, groups=6), nn.Linear(20, 30), nn.Linear(30, 5))
     weights = {f"{i}.weight": layer.weight.detach().clone() for i, layer in enumerate(model)}
-    assert (
-        torch.cat([w.abs().flatten() for w in weights.values()]).unique().numel() == 858
-    )  # 54 + 54 + 600 + 150
+    assert torch.cat([w.abs().flatten() for w in weights.values()]).unique().numel() == 858  # 54 + 54 + 600 + 150
     masks = global_masks(weights, 1 - sparsity)
     dropped = 858 - round((1 - sparsity) * 858)
     prune.global_unstructured(
@@ -167,15 +163,11 @@ def test_a_budget_that_the_minima_just_fill_is_allowed_and_one_less_is_not():
 
 
 @quick
-@given(
-    tied_layers, st.lists(keeps, min_size=2, max_size=4), st.integers(0, 3), st.randoms(use_true_random=False)
-)
+@given(tied_layers, st.lists(keeps, min_size=2, max_size=4), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_masks_within_earlier_ones_are_nested_although_the_weights_move(weights, keep, minimum, random):
     masks = None
     for share in sorted(keep, reverse=True):
-        moved = {
-            n: torch.tensor([random.choice([-2.0, 0.0, 1.0, 3.0]) for _ in w]) for n, w in weights.items()
-        }
+        moved = {n: torch.tensor([random.choice([-2.0, 0.0, 1.0, 3.0]) for _ in w]) for n, w in weights.items()}
         budget = round(share * sum(w.numel() for w in weights.values()))
         if sum(min(minimum, w.numel()) for w in weights.values()) > budget:
             return

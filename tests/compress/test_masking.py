@@ -38,9 +38,7 @@ def test_prunable_are_matrices_and_kernels_in_the_models_order_and_nothing_else(
 
 
 def test_embeddings_are_left_alone_also_when_an_output_layer_shares_their_weight():
-    model = nn.ModuleDict(
-        {"embed": nn.Embedding(7, 4), "mix": nn.Linear(4, 4), "out": nn.Linear(4, 7, bias=False)}
-    )
+    model = nn.ModuleDict({"embed": nn.Embedding(7, 4), "mix": nn.Linear(4, 4), "out": nn.Linear(4, 7, bias=False)})
     assert list(prunable_weights(model)) == ["mix.weight", "out.weight"]
     model["out"].weight = model["embed"].weight
     assert list(prunable_weights(model)) == ["mix.weight"]
@@ -227,9 +225,7 @@ def test_estimated_statistics_are_the_mean_and_variance_of_the_batches(blobs):
 
 def test_without_epochs_the_statistics_belong_to_the_pruned_weights(blobs):
     model = build("depthwise_cnn", seed=1, in_channels=1, height=9, width=8, classes=3)
-    pruned, masks, _ = compress(
-        "global_magnitude", model, blobs, sparsity=0.5, seed=0, epochs=0, lr=0.1, batch_size=30
-    )
+    pruned, masks, _ = compress("global_magnitude", model, blobs, sparsity=0.5, seed=0, epochs=0, lr=0.1, batch_size=30)
     twin = build("depthwise_cnn", seed=1, in_channels=1, height=9, width=8, classes=3)
     estimate_statistics(apply_masks(twin, masks), blobs, 30, seed=0)
     expected = twin.state_dict()

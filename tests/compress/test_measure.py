@@ -32,9 +32,7 @@ def test_flops_of_a_dense_model_are_those_that_torch_counts(name, n):
 
 
 def test_sparse_flops_count_kept_weights_times_positions():
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten(), nn.Linear(168, 5)
-    )
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten(), nn.Linear(168, 5))
     masks = {name: torch.zeros_like(w, dtype=torch.bool) for name, w in prunable_weights(model).items()}
     masks["0.weight"].view(-1)[:7] = True
     masks["1.weight"].view(-1)[:5] = True

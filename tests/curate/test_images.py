@@ -71,8 +71,7 @@ def test_clean_images_are_all_kept_unchanged_with_their_labels():
         ids = table["image_id"].to_pylist()
         assert ids == sorted(set(ids))
         found |= {
-            bytes(p): label
-            for p, label in zip(table["pixels"].to_pylist(), table["label"].to_pylist(), strict=True)
+            bytes(p): label for p, label in zip(table["pixels"].to_pylist(), table["label"].to_pylist(), strict=True)
         }
     assert found == expected
     assert [curated.tables[s].num_rows for s in SPLITS] == [28, 4, 8]
@@ -218,9 +217,7 @@ def test_image_ids_are_the_documented_hash_and_know_the_shape():
     pixels = distinct(3).reshape(3, -1)
     tall, wide = ImageMeta(6, 5, 1, CLASSES), ImageMeta(5, 6, 1, CLASSES)
     prefix = b"".join(n.to_bytes(4, "little") for n in (6, 5, 1))
-    expected = [
-        int.from_bytes(blake2b(prefix + p.tobytes(), digest_size=8).digest(), "big") >> 1 for p in pixels
-    ]
+    expected = [int.from_bytes(blake2b(prefix + p.tobytes(), digest_size=8).digest(), "big") >> 1 for p in pixels]
     assert image_ids(pixels, tall).tolist() == expected
     assert not np.isin(image_ids(pixels, wide), expected).any()
     assert np.array_equal(image_ids(np.asfortranarray(pixels), tall), expected)

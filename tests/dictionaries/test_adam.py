@@ -13,15 +13,14 @@ def test_steps_are_those_of_torch_adam(dtype):
     for step in range(25):
         rate = 0.1 / (1 + step)
         gradients = {
-            name: torch.randn(3, 4, generator=generator, dtype=dtype) * 10.0 ** (step % 3 - 1)
-            for name in "ab"
+            name: torch.randn(3, 4, generator=generator, dtype=dtype) * 10.0 ** (step % 3 - 1) for name in "ab"
         }
         peer.param_groups[0]["lr"] = rate
-        for parameter, gradient in zip(theirs, gradients.values(), strict=False):
+        for parameter, gradient in zip(theirs, gradients.values(), strict=True):
             parameter.grad = gradient.clone()
         peer.step()
         adam.step(ours, gradients, rate)
-    for name, parameter in zip("ab", theirs, strict=False):
+    for name, parameter in zip("ab", theirs, strict=True):
         torch.testing.assert_close(ours[name], parameter.detach(), atol=1e-6, rtol=1e-5)
     assert adam.steps == 25
 
@@ -49,9 +48,9 @@ def test_clipping_is_that_of_torch(size):
     generator = torch.Generator().manual_seed(1)
     ours = {name: torch.randn(5, 2, generator=generator) * size for name in "ab"}
     peers = [torch.zeros(5, 2) for _ in "ab"]
-    for peer, gradient in zip(peers, ours.values(), strict=False):
+    for peer, gradient in zip(peers, ours.values(), strict=True):
         peer.grad = gradient.clone()
     torch.nn.utils.clip_grad_norm_(peers, 1.0)
     clip(ours)
-    for peer, gradient in zip(peers, ours.values(), strict=False):
+    for peer, gradient in zip(peers, ours.values(), strict=True):
         torch.testing.assert_close(gradient, peer.grad, atol=1e-5, rtol=1e-5)

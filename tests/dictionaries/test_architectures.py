@@ -51,9 +51,7 @@ def auxiliary(p, rows, f, dead, k, coefficient):
     """AuxK as the paper states it."""
     residual = (rows - f @ p["decoder"] - p["b_dec"]).detach()
     chosen = kept_of_rows(pre_activations(p, rows)[:, dead], min(k, int(dead.sum())))
-    missed = (chosen @ p["decoder"][dead] - residual).pow(2).sum() / (residual - residual.mean(0)).pow(
-        2
-    ).sum()
+    missed = (chosen @ p["decoder"][dead] - residual).pow(2).sum() / (residual - residual.mean(0)).pow(2).sum()
     return coefficient * min(1, int(dead.sum()) / k) * missed
 
 
@@ -195,9 +193,7 @@ def test_jumprelu_lowers_a_threshold_that_a_row_just_misses():
     parameters["encoder"][0] *= torch.sign(pre[0, 0])
     parameters["b_enc"][0] *= torch.sign(pre[0, 0])
     parameters["log_threshold"][0] = math.log(missed)
-    gradient = ARCHITECTURES["jumprelu"](
-        parameters, rows[:1], Settings(sparsity=1.0, bandwidth=0.1)
-    ).gradients
+    gradient = ARCHITECTURES["jumprelu"](parameters, rows[:1], Settings(sparsity=1.0, bandwidth=0.1)).gradients
     assert gradient["log_threshold"][0] != 0
 
 

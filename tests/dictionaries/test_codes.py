@@ -66,9 +66,7 @@ def test_top_of_rows_agrees_with_torch_topk_at_size(backend, m, k, shape):
     pre = {"normal": pre, "heavy": (pre * 6).exp(), "negative": pre - 3}[shape]
     found = spelt_out(backend.top_of_rows(pre, k), m)
     values, indices = torch.topk(pre, k, dim=1)
-    expected = {
-        (n, int(j)): float(v) for n in range(37) for v, j in zip(values[n], indices[n], strict=False) if v > 0
-    }
+    expected = {(n, int(j)): float(v) for n in range(37) for v, j in zip(values[n], indices[n], strict=True) if v > 0}
     assert found == expected
 
 
@@ -94,9 +92,7 @@ def test_between_is_open_at_both_ends_and_has_a_bound_per_latent(backend, level)
     low[3], pre[0, 3], pre[1, 3], pre[2, 3] = 0.25, 0.25, 0.26, 9.0
     high = torch.full((25,), 4.0)
     high[3], pre[4, 5] = 9.0, 4.0
-    expected = {
-        (n, j): float(pre[n, j]) for n in range(40) for j in range(25) if low[j] < pre[n, j] < high[j]
-    }
+    expected = {(n, j): float(pre[n, j]) for n in range(40) for j in range(25) if low[j] < pre[n, j] < high[j]}
     assert spelt_out(backend.between(pre, low, high), 25) == expected
 
 

@@ -50,9 +50,7 @@ def test_children_are_active_only_with_their_parent():
     torch.testing.assert_close(weights[:, :3], found.parent_active.float(), atol=1e-5, rtol=0)
     for p in range(3):
         for c in range(2):
-            torch.testing.assert_close(
-                weights[:, 3 + 2 * p + c], (found.child[:, p] == c).float(), atol=1e-5, rtol=0
-            )
+            torch.testing.assert_close(weights[:, 3 + 2 * p + c], (found.child[:, p] == c).float(), atol=1e-5, rtol=0)
     assert float(found.parent_active.float().mean()) == pytest.approx(0.3, abs=0.02)
     shares = [(found.child[found.parent_active] == c).float().mean().item() for c in (-1, 0, 1)]
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.02)

@@ -55,9 +55,7 @@ def test_a_stronger_penalty_leaves_fewer_latents_active(architecture):
             replace(SMALL, architecture=architecture, k=2),
         )
     else:
-        weak = replace(
-            SMALL, architecture=architecture, steps=80, target_l0=None, l1=0.01, l0_coefficient=0.01
-        )
+        weak = replace(SMALL, architecture=architecture, steps=80, target_l0=None, l1=0.01, l0_coefficient=0.01)
         strong = replace(weak, l1=5.0, l0_coefficient=50.0)
     l0 = [float((fit(ROWS, c)[0].dense(ROWS) > 0).sum()) for c in (weak, strong)]
     assert l0[1] < 0.8 * l0[0]

@@ -30,9 +30,7 @@ def test_the_order_depends_on_the_seed_alone():
     assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
 
 
-@pytest.mark.parametrize(
-    "store", [numbered(10), [numbered(10)[:7], numbered(10)[7:]]], ids=["matrix", "pieces"]
-)
+@pytest.mark.parametrize("store", [numbered(10), [numbered(10)[:7], numbered(10)[7:]]], ids=["matrix", "pieces"])
 @pytest.mark.parametrize("start", [1, 3, 8])
 def test_reading_can_start_at_any_batch(store, start):
     whole = take(batches(store, 4, 0), start + 3)[start:]

@@ -73,9 +73,7 @@ def layer_rows():
 
 def reliability_rows():
     bins = [("mlp", 30, 0.9, 0.8), ("mlp", 10, 0.5, 0.6), ("mlp", 0, None, None), ("small", 20, 0.7, 0.7)]
-    return pa.Table.from_pylist(
-        [{"variant": v, "count": n, "confidence": c, "accuracy": a} for v, n, c, a in bins]
-    )
+    return pa.Table.from_pylist([{"variant": v, "count": n, "confidence": c, "accuracy": a} for v, n, c, a in bins])
 
 
 def feature_rows():
@@ -89,9 +87,7 @@ def history_rows(steps=10):
         metric_rows([("loss", 10.0 * seed + step, step) for step in range(steps)], seed=seed, **labels)
         for seed in (0, 1)
     ]
-    return pa.concat_tables(
-        [*tables, rows("adamw", "mlp", [0], [0.9], step=5), rows("adamw", "mlp", [0], [0.1])]
-    )
+    return pa.concat_tables([*tables, rows("adamw", "mlp", [0], [0.9], step=5), rows("adamw", "mlp", [0], [0.1])])
 
 
 def claim_rows():
@@ -146,9 +142,7 @@ CHARTS = {
 def found(node, key):
     """All values of a key anywhere in a specification."""
     if isinstance(node, dict):
-        return [v for k, v in node.items() if k == key] + [
-            v for child in node.values() for v in found(child, key)
-        ]
+        return [v for k, v in node.items() if k == key] + [v for child in node.values() for v in found(child, key)]
     return [v for child in node for v in found(child, key)] if isinstance(node, list) else []
 
 
@@ -165,9 +159,7 @@ def drawn(chart):
 
 
 def titles(chart):
-    axes = [
-        e for encoding in found(chart.to_dict(), "encoding") for k, e in encoding.items() if k in ("x", "y")
-    ]
+    axes = [e for encoding in found(chart.to_dict(), "encoding") for k, e in encoding.items() if k in ("x", "y")]
     return {e["title"] for e in axes if e.get("title")}
 
 
@@ -199,9 +191,7 @@ def test_files_are_the_same_each_time_also_with_gradients_and_clips(name, tmp_pa
 
 @pytest.mark.parametrize("name", set(CHARTS) - {"claims"})
 def test_only_the_colour_blind_safe_palette_is_used_for_series(name):
-    ranges = [
-        v for scale in found(CHARTS[name]().to_dict(), "scale") if scale for v in scale.get("range", [])
-    ]
+    ranges = [v for scale in found(CHARTS[name]().to_dict(), "scale") if scale for v in scale.get("range", [])]
     colours = {v for v in ranges if isinstance(v, str) and v.startswith("#")}
     assert colours <= {*PALETTE, "#F7FBFF", "#08306B"}  # the last two are the ends of the heat map
 
@@ -230,20 +220,14 @@ def test_another_metric_can_be_drawn_over_sparsity():
 
 
 def test_an_empty_layer_is_marked_and_few_weights_are_counted():
-    cells = {
-        (c["system"], c["layer"], c["sparsity"]): c for c in drawn(charts.density_heat_map(layer_rows()))
-    }
+    cells = {(c["system"], c["layer"], c["sparsity"]): c for c in drawn(charts.density_heat_map(layer_rows()))}
     assert len(cells) == 8
     assert cells["plain", "a", "95 %"]["label"] == "n = 0" and cells["plain", "a", "95 %"]["nonzero"] == 0
-    assert cells["mt", "a", "90 %"]["label"] == "n = 6" and cells["mt", "a", "90 %"][
-        "density"
-    ] == pytest.approx(0.6)
+    assert cells["mt", "a", "90 %"]["label"] == "n = 6" and cells["mt", "a", "90 %"]["density"] == pytest.approx(0.6)
     assert cells["plain", "b", "95 %"]["label"] == "50 %"
     chart = charts.density_heat_map(layer_rows()).to_dict()
     conditions = [c["condition"] for e in found(chart, "encoding") for k, c in e.items() if k == "color"]
-    assert any(
-        c.get("test") == "datum.nonzero == 0" and c.get("value") == charts.VERMILION for c in conditions
-    )
+    assert any(c.get("test") == "datum.nonzero == 0" and c.get("value") == charts.VERMILION for c in conditions)
     assert [panel["title"] for panel in chart["hconcat"]] == ["plain", "mt"]
     assert found(chart, "sort")[0] == ["90 %", "95 %"] and ["a", "b"] in found(chart, "sort")
 
@@ -318,12 +302,7 @@ def test_the_forest_shows_judged_claims_by_unit():
     scales = [s for s in found(chart.to_dict(), "scale") if s and "domain" in s]
     colours = dict(zip(scales[0]["domain"], scales[0]["range"], strict=True))
     assert colours == {v: charts.VERDICT_COLOURS[v] for v in VERDICTS[:3]} and len(set(colours.values())) == 3
-    fields = {
-        e[k]["field"]
-        for e in found(chart.to_dict(), "encoding")
-        for k in ("x", "x2")
-        if "field" in e.get(k, {})
-    }
+    fields = {e[k]["field"] for e in found(chart.to_dict(), "encoding") for k in ("x", "x2") if "field" in e.get(k, {})}
     assert fields == {"effect", "low", "high", "smallest", "largest"}
 
 

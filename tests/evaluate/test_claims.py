@@ -26,14 +26,10 @@ def claim(test="paired_t", effect=0.0, minimum_pairs=2, within=None, measure=Non
     }
     fields = {"id": "one", "system": "ours", "paper": PAPER, "statement": "Ours is better.", "test": test}
     bound = {"within": within} if within else {"effect": effect}
-    return Claim(
-        **fields | bound | {"minimum_pairs": minimum_pairs} | entry, measure=defaults | (measure or {})
-    )
+    return Claim(**fields | bound | {"minimum_pairs": minimum_pairs} | entry, measure=defaults | (measure or {}))
 
 
-def rows(
-    system, values, metric="accuracy", variant="a", seeds=None, step=None, workload="digits", split="test"
-):
+def rows(system, values, metric="accuracy", variant="a", seeds=None, step=None, workload="digits", split="test"):
     seeds = range(len(values)) if seeds is None else seeds
     labels = {"system": system, "workload": workload, "variant": variant, "split": split}
     return pa.concat_tables(
@@ -86,9 +82,7 @@ def test_the_other_tests_give_their_intervals(test, low, high):
     assert row["verdict"] == "holds"
 
 
-@pytest.mark.parametrize(
-    ("effect", "verdict"), [(0.0, "holds"), (0.0099, "holds"), (0.0101, "does not hold")]
-)
+@pytest.mark.parametrize(("effect", "verdict"), [(0.0, "holds"), (0.0099, "holds"), (0.0101, "does not hold")])
 def test_the_interval_must_lie_above_the_smallest_effect(effect, verdict):
     assert one(claim("exact", effect), *BOTH)["verdict"] == verdict
 
@@ -120,9 +114,7 @@ def test_a_ratio_is_a_geometric_mean_with_its_interval_from_logarithms(direction
 
 
 def test_a_ratio_of_values_that_are_not_positive_is_not_run():
-    row = one(
-        claim(effect=2, measure={"compare": "ratio"}), rows("ours", [1.0, 0.0]), rows("theirs", [1.0, 1.0])
-    )
+    row = one(claim(effect=2, measure={"compare": "ratio"}), rows("ours", [1.0, 0.0]), rows("theirs", [1.0, 1.0]))
     assert row["verdict"] == "not run" and "above 0" in row["note"] and row["effect"] is None
 
 
@@ -345,9 +337,7 @@ def test_pairs_can_be_items_with_seeds_pooled():
 
 
 def test_steps_are_chosen():
-    tables = [
-        rows(s, [v, v], step=step) for s, v, step in [("ours", 1.0, 1), ("ours", 5.0, 7), ("theirs", 0.0, 1)]
-    ]
+    tables = [rows(s, [v, v], step=step) for s, v, step in [("ours", 1.0, 1), ("ours", 5.0, 7), ("theirs", 0.0, 1)]]
     tables += [
         rows("theirs", [2.0], step=9),
         rows("theirs", [3.0], step=4, seeds=[1]),
@@ -408,17 +398,41 @@ def test_a_curve_is_read_at_an_equal_value_of_another_metric(l0, expected):
     assert (row["low"], row["high"]) == pytest.approx((1 - expected, 1.1 - expected))
 
 
+def test_a_curve_belongs_to_its_own_pooled_values():
+    tables = []
+    for workload, shift in [("a", 0.0), ("b", 0.2)]:
+        for table in (
+            curve("ours", {"k8": (8.0, 1.0)}),
+            curve("r", {k: (x, y - shift) for k, (x, y) in CURVE.items()}),
+        ):
+            place = table.schema.get_field_index("workload")
+            tables.append(table.set_column(place, "workload", pa.array([workload] * table.num_rows)))
+    measure = {"at_equal": "l0", "pool": ["workload"], "right": {"system": "r", "variant": "l1-*"}}
+    row = one(claim("exact", minimum_pairs=1, measure=measure), *tables)
+    assert row["effect"] == pytest.approx(1 - (0.6 + 0.4) / 2)
+
+
+@pytest.mark.parametrize(
+    ("right", "label"),
+    [
+        ({"system": "theirs"}, "theirs"),
+        ({"system": "theirs", "variant": ["x", "l1-*"]}, "theirs x + l1-*"),
+        ({"system": "ours", "metric": "loss"}, "loss"),
+        ({"system": "ours", "step": 3}, "ours"),
+        ({"system": "ours", "workload": "python", "split": "valid"}, "python valid"),
+    ],
+)
+def test_a_right_hand_side_is_called_by_what_tells_it_from_the_left(right, label):
+    assert one(claim(measure={"right": right}), *BOTH)["right"] == label
+
+
 @pytest.mark.parametrize("l0", [3.9, 65.0])
 def test_a_curve_is_not_extrapolated(l0):
     measure = {"at_equal": "l0", "right": {"system": "r", "variant": "l1-*"}}
-    row = one(
-        claim("exact", minimum_pairs=1, measure=measure), curve("ours", {"k8": (l0, 1.0)}), curve("r", CURVE)
-    )
+    row = one(claim("exact", minimum_pairs=1, measure=measure), curve("ours", {"k8": (l0, 1.0)}), curve("r", CURVE))
     assert row["verdict"] == "not run"
     assert row["note"] == f"r: no value at equal l0 ({l0:.3g} is outside 4 to 64)"
-    lonely = one(
-        claim("exact", minimum_pairs=1, measure=measure), curve("ours", {"k8": (8, 1)}), curve("r", CURVE, 5)
-    )
+    lonely = one(claim("exact", minimum_pairs=1, measure=measure), curve("ours", {"k8": (8, 1)}), curve("r", CURVE, 5))
     assert lonely["note"] == "r: no value at equal l0 (the curve has no rows for these pairs)"
 
 

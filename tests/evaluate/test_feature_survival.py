@@ -36,10 +36,7 @@ def test_the_matching_has_the_largest_sum_of_all(m_a, m_b, seed):
     similarity = generator(seed).normal(size=(m_a, m_b))
     matching = match(similarity)
     wide = similarity if m_a <= m_b else similarity.T
-    best = max(
-        sum(wide[i, j] for i, j in enumerate(order))
-        for order in permutations(range(max(m_a, m_b)), len(wide))
-    )
+    best = max(sum(wide[i, j] for i, j in enumerate(order)) for order in permutations(range(max(m_a, m_b)), len(wide)))
     assert matching.similarity.sum() == pytest.approx(best)
     assert len(set(matching.first)) == len(set(matching.second)) == min(m_a, m_b)
     assert matching.similarity.tolist() == similarity[matching.first, matching.second].tolist()

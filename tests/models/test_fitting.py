@@ -70,9 +70,7 @@ def test_fit_takes_exactly_the_steps_that_a_plain_loop_takes(blobs):
             step += 1
     assert same(bits(model), bits(twin))
     assert [(v, s) for m, v, s in history if m == "loss"] == list(zip(losses, range(1, 7), strict=True))
-    assert [(v, s) for m, v, s in history if m == "learning_rate"] == list(
-        zip(rates, range(1, 7), strict=True)
-    )
+    assert [(v, s) for m, v, s in history if m == "learning_rate"] == list(zip(rates, range(1, 7), strict=True))
     valid = [(v, s) for m, v, s in history if m == "valid_accuracy"]
     assert [s for _, s in valid] == [3, 6]
     assert valid[-1][0] == blobs.metrics(twin.eval(), "valid")["accuracy"]

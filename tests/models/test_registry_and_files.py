@@ -27,11 +27,7 @@ def trained(name="small_cnn"):
 
 def some_masks(model):
     generator = torch.Generator().manual_seed(6)
-    return {
-        name: torch.rand(p.shape, generator=generator) < 0.3
-        for name, p in model.named_parameters()
-        if p.ndim > 1
-    }
+    return {name: torch.rand(p.shape, generator=generator) < 0.3 for name, p in model.named_parameters() if p.ndim > 1}
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -180,18 +176,14 @@ def test_equal_models_give_equal_bytes_and_names_are_stored_in_order(tmp_path):
     model = trained()
     for name in ("a", "b"):
         masks = some_masks(model)
-        save_model(
-            model, tmp_path / f"{name}.safetensors", "blobs", dict(sorted(masks.items(), reverse=name == "a"))
-        )
+        save_model(model, tmp_path / f"{name}.safetensors", "blobs", dict(sorted(masks.items(), reverse=name == "a")))
     for suffix in ("safetensors", "json"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
 def test_a_model_with_2_percent_of_its_weights_takes_less_than_a_tenth_of_the_disk(tmp_path):
     model = build("mlp", in_channels=1, height=28, width=28, classes=10)
-    masks = {
-        n: torch.arange(p.numel()).view(p.shape) % 50 == 0 for n, p in model.named_parameters() if p.ndim > 1
-    }
+    masks = {n: torch.arange(p.numel()).view(p.shape) % 50 == 0 for n, p in model.named_parameters() if p.ndim > 1}
     save_model(model, tmp_path / "dense.safetensors", "digits")
     save_model(model, tmp_path / "sparse.safetensors", "digits", masks)
     # One bit and 2 % of 32 bits per weight: 1.64 of 32, 5.1 %, and the biases.
@@ -202,9 +194,7 @@ def test_a_model_with_2_percent_of_its_weights_takes_less_than_a_tenth_of_the_di
 @pytest.mark.parametrize("name", ["linear1.weigth", "linear1.weight"])
 def test_a_mask_that_fits_no_weight_is_not_saved(tmp_path, name):
     with pytest.raises(InputError, match=name):
-        save_model(
-            trained("mlp"), tmp_path / "m.safetensors", "blobs", {name: torch.ones(2, 2, dtype=torch.bool)}
-        )
+        save_model(trained("mlp"), tmp_path / "m.safetensors", "blobs", {name: torch.ones(2, 2, dtype=torch.bool)})
 
 
 def spoil_tensors(path, change):
@@ -270,9 +260,7 @@ def test_a_damaged_file_is_named_with_a_remedy(tmp_path, damage):
     assert str(tmp_path / "model.") in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "damage", ["truncated", "no mask", "a short mask", "no card", "an unknown masked name"]
-)
+@pytest.mark.parametrize("damage", ["truncated", "no mask", "a short mask", "no card", "an unknown masked name"])
 def test_masks_of_a_damaged_file_are_refused_too(tmp_path, damage):
     path = tmp_path / "model.safetensors"
     model = trained("mlp")

@@ -132,9 +132,7 @@ def test_a_cut_off_download_leaves_nothing_and_the_next_run_is_whole(tmp_path, m
     assert not left.exists()
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda p: p.write_bytes(b"x"), Path.unlink, lambda p: (p.parent / "y").touch()]
-)
+@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(b"x"), Path.unlink, lambda p: (p.parent / "y").touch()])
 def test_a_damaged_cache_is_fetched_again(tmp_path, damage, caplog):
     made = wheel(tmp_path)
     pins = sources(tmp_path, package=made.name, sha256=digest(made))
@@ -155,10 +153,7 @@ def test_jobs_side_by_side_fetch_an_archive_once(tmp_path, monkeypatch):
         return fetch(*arguments)
 
     monkeypatch.setattr(module, "_fetch", counted)
-    jobs = [
-        threading.Thread(target=lambda: found.append(acquire("tiny", pins, tmp_path / "cache")))
-        for _ in range(4)
-    ]
+    jobs = [threading.Thread(target=lambda: found.append(acquire("tiny", pins, tmp_path / "cache"))) for _ in range(4)]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -207,9 +202,7 @@ def test_an_apt_that_cannot_deliver_is_one_line(tmp_path, monkeypatch, script, m
 def test_where_apt_is_absent_the_message_says_what_remains(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     pins = sources(tmp_path, kind="apt", package="tiny", sha256="0" * 64)
-    with pytest.raises(
-        InputError, match="apt-get is not on this machine; .*kind folder, or use a source of kind pip"
-    ):
+    with pytest.raises(InputError, match="apt-get is not on this machine; .*kind folder, or use a source of kind pip"):
         acquire("tiny", pins, tmp_path / "cache")
 
 

@@ -119,9 +119,7 @@ def test_weak_tests_are_told_what_they_miss(tree, monkeypatch, capfd):
     monkeypatch.chdir(tree(WEAK))
     assert main(["toy/method.py"]) == 1
     out = capfd.readouterr().out
-    assert (
-        "not caught: toy/method.py:9\n-    return min(total, limit)\n+    return max(total, limit)\n" in out
-    )
+    assert "not caught: toy/method.py:9\n-    return min(total, limit)\n+    return max(total, limit)\n" in out
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,14 @@ def run():
 '''
 FILES = {
     "stages/fam/one.py": STAGE,
-    "stages/fam/rules.smk": 'rule one:\n    input:\n        a="x",\n    log:\n        "l",\n    script:\n        "one.py"\n',
+    "stages/fam/rules.smk": """rule one:
+    input:
+        a="x",
+    log:
+        "l",
+    script:
+        "one.py"
+""",
     "pkg/__init__.py": "",
     "pkg/middle.py": "def work(x):\n    from pkg.deep.leaf import leaf\n    return leaf(x)\n",
     "pkg/deep/__init__.py": "from pkg.deep import sibling\n\ndef lazy():\n    import pkg.unused\n",
@@ -37,7 +44,13 @@ def root(tmp_path):
 
 
 def digest(root: Path) -> str:
-    for cached in (closure._tree, closure._tree_digest, closure._imports, closure._module_file, closure._rule_text):
+    for cached in (
+        closure._tree,
+        closure._tree_digest,
+        closure._imports,
+        closure._module_file,
+        closure._rule_text,
+    ):
         cached.cache_clear()
     return closure.code_digest(root / "stages/fam/one.py", root)
 

@@ -75,9 +75,7 @@ def test_the_run_names_its_instrument_inputs_results_and_end(crate):
     assert run.type == "CreateAction"
     assert run["instrument"].id == "Snakefile"
     assert ids(run["object"]) == {"params.yaml", "claims.yaml", "envs/requirements.lock"}
-    assert ids(run["result"]) == {
-        name for name in FILES if name.startswith("results/") and "model.s" not in name
-    }
+    assert ids(run["result"]) == {name for name in FILES if name.startswith("results/") and "model.s" not in name}
     assert run["endTime"] == "2023-11-14T22:13:20+00:00"
     assert run["agent"]["name"] == "The Winnow developers"
 

@@ -73,9 +73,7 @@ def written(store, events):
 
 
 def runs(store, invocation):
-    found = MlflowClient(store.uri).search_runs(
-        [store.experiment], f"tags.`winnow.invocation` = '{invocation}'"
-    )
+    found = MlflowClient(store.uri).search_runs([store.experiment], f"tags.`winnow.invocation` = '{invocation}'")
     by_job = {run.data.tags["winnow.job"]: run for run in found}
     assert len(by_job) == len(found), "a job has two runs"
     return by_job
@@ -199,9 +197,7 @@ def test_a_broken_table_is_noted_and_the_rest_is_logged(store, tmp_path):
 def test_params_beyond_mlflows_limits_are_shortened_and_split(store):
     many = {f"layer{number}": number for number in range(250)}
     odd = {"text": "x" * 7000, "empty": "", "a:b?": 1, "a;b!": 2, "n" * 300: 3}
-    run = written(store, [run_event("limits"), start("1"), finish("1", [repr(many | odd)]), end("FINISHED")])[
-        "1"
-    ]
+    run = written(store, [run_event("limits"), start("1"), finish("1", [repr(many | odd)]), end("FINISHED")])["1"]
     assert run.data.params.items() >= {name: str(value) for name, value in many.items()}.items()
     assert len(run.data.params) == 250 + 4
     assert run.data.params["text"] == "x" * 5997 + "..."
@@ -583,9 +579,7 @@ def test_an_error_of_the_logger_is_one_warning_and_no_more(handler, caplog):
     assert len(caplog.records) == 1 and "MLflow" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("wait", "age", "least"), [(1.5, 0, 1.5), (0.2, 900, 0.2), (None, 0, 1.0), (None, 40, 2.0)]
-)
+@pytest.mark.parametrize(("wait", "age", "least"), [(1.5, 0, 1.5), (0.2, 900, 0.2), (None, 0, 1.0), (None, 40, 2.0)])
 def test_waiting_for_the_worker_is_bounded(handler, monkeypatch, wait, age, least):
     def never_ends(path, folder):
         command = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -619,9 +613,6 @@ def test_params_are_read_from_a_record_only_if_it_is_of_this_job():
 
 
 def test_snakemakes_process_loads_neither_mlflow_nor_tables():
-    code = (
-        "import sys, snakemake_logger_plugin_mlflow; "
-        "print(bool({'mlflow', 'pyarrow', 'torch'} & set(sys.modules)))"
-    )
+    code = "import sys, snakemake_logger_plugin_mlflow; print(bool({'mlflow', 'pyarrow', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -17,7 +17,13 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "params.yaml").read_text()
 TREE = YAML(typ="safe").load(TEXT)
 # Below these keys stand names that a person chooses, which nothing can misspell.
-OWN_NAMES = {(), ("digits", "train"), ("digits", "compress"), ("digits", "dictionaries"), ("digits", "evaluate", "criteria")}
+OWN_NAMES = {
+    (),
+    ("digits", "train"),
+    ("digits", "compress"),
+    ("digits", "dictionaries"),
+    ("digits", "evaluate", "criteria"),
+}
 
 
 def places(tree, prefix=()):
@@ -81,12 +87,21 @@ def test_the_shipped_scales_are_valid(scale):
         ({"digits": {"train": {"mlp": {"model": "mpl"}}}}, 'model: is "mpl"'),
         ({"digits": {"train": {"a-b": {"model": "mlp"}}}}, "variant 'a-b': use letters"),
         ({"digits": {"compress": {"magnitude": {"sparsities": [1.0]}}}}, "sparsities.0: is 1.0"),
-        ({"digits": {"compress": {"magnitude": {"models": ["none"]}}}}, "compress.magnitude.models names 'none'"),
+        (
+            {"digits": {"compress": {"magnitude": {"models": ["none"]}}}},
+            "compress.magnitude.models names 'none'",
+        ),
         ({"digits": {"dictionaries": {"topk": {"k": 256}}}}, "k is 256, not below width 256"),
         ({"digits": {"dictionaries": {"topk": {"penalty": 0.1}}}}, "takes k and no penalty"),
         ({"digits": {"dictionaries": {"topk": {"architecture": "gated"}}}}, "takes penalty and no k"),
-        ({"digits": {"evaluate": {"survival": {"dense": "residual"}}}}, "evaluate.survival.dense names 'residual'"),
-        ({"digits": {"evaluate": {"criteria": {"mlp": {"methods": ["obd"]}}}}}, "digits.evaluate.criteria.mlp.methods.0"),
+        (
+            {"digits": {"evaluate": {"survival": {"dense": "residual"}}}},
+            "evaluate.survival.dense names 'residual'",
+        ),
+        (
+            {"digits": {"evaluate": {"criteria": {"mlp": {"methods": ["obd"]}}}}},
+            "digits.evaluate.criteria.mlp.methods.0",
+        ),
         ({"digits": 5}, "digits"),
     ],
 )
@@ -122,7 +137,10 @@ def test_numbers_are_read_as_yaml_1_2_reads_them(tmp_path):
 
 
 def test_null_takes_a_key_away_and_mappings_merge():
-    assert overlay({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": 4}}) == {"a": {"c": 2, "e": 4}, "d": 3}
+    assert overlay({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": 4}}) == {
+        "a": {"c": 2, "e": 4},
+        "d": 3,
+    }
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers() | st.dictionaries(st.text(max_size=3), st.integers())))
@@ -132,7 +150,9 @@ def test_laying_a_mapping_over_itself_changes_nothing(tree):
 
 def test_a_section_of_ones_own_needs_three_lines():
     _, workloads = load_params(
-        ROOT / "params.yaml", {"pets": {"kind": "images", "path": "data/own/pets", "size": [32, 32]}}, ROOT / "scales"
+        ROOT / "params.yaml",
+        {"pets": {"kind": "images", "path": "data/own/pets", "size": [32, 32]}},
+        ROOT / "scales",
     )
     pets = workloads["pets"]
     assert list(pets.train) and list(pruned_variants(pets)) and list(dictionary_variants(pets))

@@ -27,7 +27,7 @@ def record(path, **changes):
 
 
 def snakemake_says():
-    path = provenance._metadata_path(OUTPUT)
+    path = provenance.metadata_path(OUTPUT)
     return json.loads(path.read_text())
 
 
@@ -62,7 +62,7 @@ def test_other_bytes_are_stale_even_with_the_old_time_and_size(here):
 
 def test_a_blessing_by_touch_does_not_outlive_the_next_look(here):
     here.write_bytes(b"made by nobody")
-    path = provenance._metadata_path(OUTPUT)
+    path = provenance.metadata_path(OUTPUT)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"params": ["'digest'"], "record_format_version": 6}))
     assert provenance.reconcile(write_lock=True) == [OUTPUT]
@@ -105,4 +105,4 @@ def test_metadata_lies_where_snakemake_looks_for_it_also_for_long_names(here):
     keeper = FilePersistence(path=None)
     for output in (OUTPUT, "results/" + "long-name/" * 30 + "file.parquet"):
         expected = keeper._record_path(keeper._metadata_path, output)
-        assert provenance._metadata_path(output).absolute().as_posix() == expected
+        assert provenance.metadata_path(output).absolute().as_posix() == expected

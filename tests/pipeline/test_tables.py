@@ -7,7 +7,14 @@ import pyarrow as pa
 import pytest
 
 from winnow.errors import InputError
-from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows, read_metrics, read_parquet, write_json, write_parquet
+from winnow.pipeline.tables import (
+    METRICS_SCHEMA,
+    metric_rows,
+    read_metrics,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
 
 LABELS = {"system": "s", "workload": "w", "variant": "v", "seed": 3, "split": "test"}
 
@@ -24,7 +31,11 @@ def test_metric_rows_have_the_schema_the_units_and_the_steps():
 def test_a_chunked_table_is_written_to_the_bytes_of_a_whole_one(tmp_path):
     rows = [metric_rows({f"m{i}": i / 7}, **LABELS) for i in range(20)]
     write_parquet(pa.concat_tables(rows), tmp_path / "a.parquet", {"k": "v"})
-    write_parquet(pa.Table.from_pylist(pa.concat_tables(rows).to_pylist(), METRICS_SCHEMA), tmp_path / "b.parquet", {"k": "v"})
+    write_parquet(
+        pa.Table.from_pylist(pa.concat_tables(rows).to_pylist(), METRICS_SCHEMA),
+        tmp_path / "b.parquet",
+        {"k": "v"},
+    )
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     assert read_metrics([tmp_path / "a.parquet"]).num_rows == 20
     assert read_parquet(tmp_path / "a.parquet").schema.metadata == {b"k": b"v"}

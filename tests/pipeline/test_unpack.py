@@ -55,16 +55,12 @@ def link(name, target, kind=tarfile.SYMTYPE):
 
 
 def test_a_file_and_a_folder_are_read_by_name_from_a_wheel(tmp_path):
-    wheel = zip_of(
-        tmp_path / "a.whl", ("d/b.txt", b"bee"), ("d/a.txt", b"ay"), ("dd/c.txt", b"sea"), ("d/e/", b"")
-    )
+    wheel = zip_of(tmp_path / "a.whl", ("d/b.txt", b"bee"), ("d/a.txt", b"ay"), ("dd/c.txt", b"sea"), ("d/e/", b""))
     assert read_members(wheel, "d/b.txt") == {"d/b.txt": b"bee"}
     assert list(read_members(wheel, "d").items()) == [("d/a.txt", b"ay"), ("d/b.txt", b"bee")]
 
 
-@pytest.mark.parametrize(
-    ("pack", "suffix"), [(lzma.compress, ".xz"), (gzip.compress, ".gz"), (lambda data: data, "")]
-)
+@pytest.mark.parametrize(("pack", "suffix"), [(lzma.compress, ".xz"), (gzip.compress, ".gz"), (lambda data: data, "")])
 def test_a_debian_package_is_read_however_its_content_is_packed(tmp_path, pack, suffix):
     deb = deb_of(tmp_path / "a.deb", tar_of(("./usr/share/x", b"ex"), ("./etc/y", b"why")), pack, suffix)
     assert read_members(deb, "usr") == {"usr/share/x": b"ex"}
@@ -80,15 +76,11 @@ def test_a_package_made_by_dpkg_is_read_as_dpkg_reads_it(tmp_path):
     (root / "usr/share/tiny").mkdir(parents=True)
     (root / "usr/share/tiny/odd.bin").write_bytes(bytes(range(255)))
     deb = tmp_path / "tiny.deb"
-    subprocess.run(
-        ["dpkg-deb", "-Zxz", "--root-owner-group", "-b", root, deb], check=True, capture_output=True
-    )
+    subprocess.run(["dpkg-deb", "-Zxz", "--root-owner-group", "-b", root, deb], check=True, capture_output=True)
     assert read_members(deb, "usr/share/tiny") == {"usr/share/tiny/odd.bin": bytes(range(255))}
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil", "a/../../evil", "/etc/evil", "C:/evil", "a\\..\\evil", "/abs/../x"]
-)
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/etc/evil", "C:/evil", "a\\..\\evil", "/abs/../x"])
 def test_an_unsafe_path_anywhere_in_an_archive_is_refused(tmp_path, name):
     wheel = zip_of(tmp_path / "a.whl", ("good.txt", b"good"), (name, b"evil"))
     with pytest.raises(InputError, match="unsafe path"):

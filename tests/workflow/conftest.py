@@ -70,7 +70,18 @@ def planned(output: str) -> Counter:
         counts[rule] = int(count)
     if not table:
         assert "Nothing to be done" in output, output[-3000:]
-    targets = {"total", "all", "everything", "digits", "planted", "curate", "train", "compress", "dictionaries", "evaluate"}
+    targets = {
+        "total",
+        "all",
+        "everything",
+        "digits",
+        "planted",
+        "curate",
+        "train",
+        "compress",
+        "dictionaries",
+        "evaluate",
+    }
     return Counter({rule: n for rule, n in counts.items() if rule not in targets and not rule.startswith("digits_")})
 
 

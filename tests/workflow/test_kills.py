@@ -39,8 +39,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(built, tmp_path, victim, moment)
     checkout.snakemake(TARGET, WINNOW_CACHE="off")
     lines = [line for line in differences(built.path, checkout.path) if "only in" not in line]
     assert lines == []
-    made = {p.relative_to(checkout.path) for p in (checkout.path / "results/digits/compress").rglob("*.*") if p.is_file()}
-    assert made == {p.relative_to(built.path) for p in (built.path / "results/digits/compress").rglob("*.*") if p.is_file()}
+    made = {
+        p.relative_to(checkout.path) for p in (checkout.path / "results/digits/compress").rglob("*.*") if p.is_file()
+    }
+    assert made == {
+        p.relative_to(built.path) for p in (built.path / "results/digits/compress").rglob("*.*") if p.is_file()
+    }
 
 
 def kill(process: subprocess.Popen, victim: str, after: float) -> None:

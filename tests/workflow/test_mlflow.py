@@ -203,9 +203,7 @@ def test_whatever_ends_snakemake_no_run_stays_open(tmp_path):
     jobs = {}
     for way, clone in clones.items():
         log = clone.path / "logs/long.log"
-        wait_until(
-            lambda log=log, clone=clone: log.is_file() and log.read_text() and "finish" in journal_of(clone)
-        )
+        wait_until(lambda log=log, clone=clone: log.is_file() and log.read_text() and "finish" in journal_of(clone))
         jobs[way] = int(log.read_text())
     for way, process in processes.items():
         if way == "ctrl-c":

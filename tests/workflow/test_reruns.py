@@ -25,7 +25,11 @@ def test_after_a_run_there_is_nothing_to_do(built):
 
 
 def test_an_edited_sparsity_reruns_no_curation_and_no_training(checkout):
-    checkout.edit("scales/smoke.yaml", "magnitude: {models: [mlp], sparsities: [0.8, 0.95]", "magnitude: {models: [mlp], sparsities: [0.8, 0.97]")
+    checkout.edit(
+        "scales/smoke.yaml",
+        "magnitude: {models: [mlp], sparsities: [0.8, 0.95]",
+        "magnitude: {models: [mlp], sparsities: [0.8, 0.97]",
+    )
     checkout.edit("scales/smoke.yaml", "mlp-magnitude-s95]", "mlp-magnitude-s97]")
     jobs = checkout.snakemake("-n")
     assert jobs["prune"] == 2 and jobs["fit_sparse_autoencoder"] == 2  # the new sparsity, two seeds
@@ -40,7 +44,11 @@ def test_an_edited_training_parameter_reruns_that_model_and_what_follows(checkou
 
 
 def test_a_parameter_of_evaluation_reruns_only_evaluation(checkout):
-    checkout.edit("params.yaml", "survival: {dictionary: topk, dense: mlp}", "survival: {dictionary: topk, dense: mlp, chance_quantile: 0.95}")
+    checkout.edit(
+        "params.yaml",
+        "survival: {dictionary: topk, dense: mlp}",
+        "survival: {dictionary: topk, dense: mlp, chance_quantile: 0.95}",
+    )
     assert set(checkout.snakemake("-n")) == {"feature_survival", "plot_images", "claims", "summarise"}
 
 
@@ -55,11 +63,23 @@ def test_a_helper_two_imports_away_reruns_exactly_its_dependents(checkout):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        (LEAF, "\nfrom __future__ import annotations\n", "\n\n# a comment\nfrom __future__ import annotations\n\n\n"),
-        (HELPER, '"""', '"""Another word. ', ),
+        (
+            LEAF,
+            "\nfrom __future__ import annotations\n",
+            "\n\n# a comment\nfrom __future__ import annotations\n\n\n",
+        ),
+        (
+            HELPER,
+            '"""',
+            '"""Another word. ',
+        ),
         ("stages/compress/prune.py", "@stage(torch=True)", "@stage(\n    torch=True,  # a comment\n)"),
         ("stages/compress/rules.smk", "rule prune:\n", "# a comment\nrule prune:\n"),
-        ("stages/compress/rules.smk", "settings=flow.settings(\"compress\"),", "settings=flow.settings('compress',),"),
+        (
+            "stages/compress/rules.smk",
+            'settings=flow.settings("compress"),',
+            "settings=flow.settings('compress',),",
+        ),
     ],
 )
 def test_comments_docstrings_and_format_rerun_nothing(checkout, name, old, new):

@@ -109,9 +109,7 @@ def test_images_of_differing_size_are_brought_to_one(pets):
 
 def test_without_a_size_the_file_that_differs_or_is_large_is_named(pets):
     save(pets / "dog/08.png", grey(0, 7, 5))
-    with pytest.raises(
-        InputError, match=r"dog/08\.png: is 7 x 5 while images before it are 6 x 5; set `size"
-    ):
+    with pytest.raises(InputError, match=r"dog/08\.png: is 7 x 5 while images before it are 6 x 5; set `size"):
         read_image_folder(pets)
     save(pets / "cat/00.png", grey(0, 5, 65))
     with pytest.raises(InputError, match=r"cat/00\.png: is 5 x 65, larger than 64 x 64; set `size"):
@@ -131,9 +129,7 @@ def png_claiming(width, height):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_files_that_cannot_be_read_become_rows_without_pixels_and_a_reason(pets):

@@ -48,9 +48,7 @@ def test_a_workload_knows_itself(folder):
 def test_arrays_are_the_pixels_standardised_by_train_channel_by_channel(folder, split):
     workload = load_workload(folder)
     c, h, w = workload.shape
-    pixels = {
-        s: np.array(read_parquet(folder / f"{s}.parquet")["pixels"].to_pylist()) for s in ("train", split)
-    }
+    pixels = {s: np.array(read_parquet(folder / f"{s}.parquet")["pixels"].to_pylist()) for s in ("train", split)}
     images = {s: p.reshape(-1, h, w, c).transpose(0, 3, 1, 2) / 255 for s, p in pixels.items()}
     mean = images["train"].mean(axis=(0, 2, 3), keepdims=True)
     std = images["train"].std(axis=(0, 2, 3), keepdims=True)
@@ -75,9 +73,7 @@ def test_batches_in_stored_order_are_the_split_cut_up(folder):
     x, y = workload.arrays("train")
     batches = list(workload.batches("train", 13))
     assert [len(b[1]) for b in batches] == [13] * (len(y) // 13) + [len(y) % 13] * (len(y) % 13 > 0)
-    assert torch.equal(torch.cat([b[0] for b in batches]), x) and torch.equal(
-        torch.cat([b[1] for b in batches]), y
-    )
+    assert torch.equal(torch.cat([b[0] for b in batches]), x) and torch.equal(torch.cat([b[1] for b in batches]), y)
 
 
 def test_shuffled_batches_hold_each_row_once_and_depend_on_seed_and_epoch_alone(folder):
@@ -135,10 +131,7 @@ def slow_calibration(probabilities, labels, bins):
 
 def slow_brier(probabilities, labels):
     return np.mean(
-        [
-            sum((q - (k == y)) ** 2 for k, q in enumerate(p))
-            for p, y in zip(probabilities, labels, strict=True)
-        ]
+        [sum((q - (k == y)) ** 2 for k, q in enumerate(p)) for p, y in zip(probabilities, labels, strict=True)]
     )
 
 
@@ -175,9 +168,7 @@ def test_the_brier_score_of_two_classes_is_twice_sklearns():
 
     p = np.random.default_rng(0).random(50)
     y = np.random.default_rng(1).integers(0, 2, 50)
-    assert brier_score(np.stack([1 - p, p], 1), y) == pytest.approx(
-        2 * brier_score_loss(y, p, scale_by_half=True)
-    )
+    assert brier_score(np.stack([1 - p, p], 1), y) == pytest.approx(2 * brier_score_loss(y, p, scale_by_half=True))
 
 
 def test_calibration_of_a_sure_model_is_its_error_and_edges_belong_to_the_bin_below():
@@ -216,9 +207,7 @@ def test_a_split_that_is_unknown_empty_or_of_other_images_is_named(folder, tmp_p
     metadata = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
     write_parquet(table, tmp_path / "train.parquet", metadata)
     write_parquet(table.slice(0, 0), tmp_path / "valid.parquet", metadata)
-    write_parquet(
-        table, tmp_path / "test.parquet", {k: v.replace("tiny", "other") for k, v in metadata.items()}
-    )
+    write_parquet(table, tmp_path / "test.parquet", {k: v.replace("tiny", "other") for k, v in metadata.items()})
     workload = load_workload(tmp_path)
     with pytest.raises(InputError, match="split 'dev' is unknown; the splits are train, valid, test"):
         workload.arrays("dev")

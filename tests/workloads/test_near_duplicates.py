@@ -49,9 +49,7 @@ def test_clusters_are_those_of_brute_force(shape, distance, monkeypatch):
     st.floats(0, 1),
 )
 def test_any_images_and_any_distance_agree_with_brute_force(images, distance):
-    squared = (
-        (images.reshape(len(images), 1, -1).astype(int) - images.reshape(1, len(images), -1)) ** 2
-    ).mean(2)
+    squared = ((images.reshape(len(images), 1, -1).astype(int) - images.reshape(1, len(images), -1)) ** 2).mean(2)
     if (abs(np.sqrt(squared) / 255 - distance) < 1e-9).any():
         return  # rounding decides such a pair differently in the two formulas
     assert near_duplicate_clusters(images, distance).tolist() == by_hand(images, distance).tolist()
@@ -62,8 +60,7 @@ def test_the_bounds_leave_hardly_a_pair_but_the_close_ones_to_compare():
     flat = images.reshape(80, -1).astype(int)
     limit = (255 * 0.02) ** 2 * flat.shape[1]
     candidates = [
-        set(zip(a.tolist(), b.tolist(), strict=True))
-        for a, b in near_duplicates._candidate_blocks(images, limit)
+        set(zip(a.tolist(), b.tolist(), strict=True)) for a, b in near_duplicates._candidate_blocks(images, limit)
     ]
     squared = ((flat[:, None] - flat[None]) ** 2).sum(2)
     close = {(i, j) for i in range(80) for j in range(i) if squared[i, j] <= limit}

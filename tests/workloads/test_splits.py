@@ -108,9 +108,7 @@ def test_a_share_of_zero_stays_empty_and_one_of_one_takes_all():
 def test_another_salt_is_another_split():
     rows = [(i, 0) for i in range(200)]
     assert split(rows, "a") != split(rows, "b")
-    assert (
-        threshold_split(range(200), "a", SHARES).tolist() != threshold_split(range(200), "b", SHARES).tolist()
-    )
+    assert threshold_split(range(200), "a", SHARES).tolist() != threshold_split(range(200), "b", SHARES).tolist()
 
 
 def test_hashes_are_those_of_blake2b_for_text_and_numbers():

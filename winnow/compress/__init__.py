@@ -122,9 +122,7 @@ def compress(
         seed=seed,
         batch_size=batch_size,
         gradual=gradual,
-        tighten=lambda masks, now: masks_for(
-            method, pruned, workload, now, seed, min_keep_share, within=masks
-        ),
+        tighten=lambda masks, now: masks_for(method, pruned, workload, now, seed, min_keep_share, within=masks),
         progress=progress,
     )
     if epochs == 0:

@@ -38,9 +38,7 @@ def snip_scores(weights: dict[str, Tensor], gradients: dict[str, Tensor]) -> dic
 
 def random_scores(weights: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """Uniform noise: the floor of every comparison."""
-    return {
-        name: torch.rand(w.shape, generator=generator, dtype=torch.float64) for name, w in weights.items()
-    }
+    return {name: torch.rand(w.shape, generator=generator, dtype=torch.float64) for name, w in weights.items()}
 
 
 def _quantiles(weight: Tensor) -> Tensor:

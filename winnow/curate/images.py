@@ -83,15 +83,11 @@ def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
         if column not in raw.schema.names:
             raise InputError(f"{name}: no column {column!r}; it has {', '.join(raw.schema.names)}")
         if raw.schema.field(column).type != kind:
-            raise InputError(
-                f"{name}: column {column!r} is {raw.schema.field(column).type}; it must be {kind}"
-            )
+            raise InputError(f"{name}: column {column!r} is {raw.schema.field(column).type}; it must be {kind}")
     if not raw.num_rows:
         raise InputError(f"{name}: no rows; there is nothing to curate")
     if pc.any(pc.is_null(pc.list_flatten(raw["pixels"]))).as_py():
-        raise InputError(
-            f"{name}: column 'pixels' holds an image with a missing value; make the whole image null"
-        )
+        raise InputError(f"{name}: column 'pixels' holds an image with a missing value; make the whole image null")
     _check_values(raw, "row", pc.is_valid(raw["row"]), "it must not be null", name)
     labels = pc.fill_null(raw["label"], 0)
     in_range = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, len(meta.classes)))
@@ -191,9 +187,7 @@ def _splits(rows: _Rows, salt: str, fractions: Mapping[str, float], name: str) -
     total = sum(cut.values())
     from_train = published == "train"
     shares = {split: share / total for split, share in cut.items()}
-    published[from_train] = hash_split(
-        rows.ids[kept][from_train], rows.labels[kept][from_train], salt, shares
-    )
+    published[from_train] = hash_split(rows.ids[kept][from_train], rows.labels[kept][from_train], salt, shares)
     return published
 
 
@@ -224,17 +218,13 @@ def _report(rows: _Rows, splits: np.ndarray, meta: ImageMeta) -> dict[str, Any]:
     report["splits"] = {
         split: {
             "kept": int((splits == split).sum()),
-            "classes": {
-                c: int(((splits == split) & (labels == i)).sum()) for i, c in enumerate(meta.classes)
-            },
+            "classes": {c: int(((splits == split) & (labels == i)).sum()) for i, c in enumerate(meta.classes)},
         }
         for split in SPLITS
     }
     published = rows.published
     report["published_splits"] = (
-        {}
-        if published is None
-        else {s: _counts(rows.reason, published == s) for s in SPLITS if s in published}
+        {} if published is None else {s: _counts(rows.reason, published == s) for s in SPLITS if s in published}
     )
     return report
 

@@ -108,9 +108,7 @@ def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
     half = settings.bandwidth / 2
     window = settings.backend.between(pre, theta - half, theta + half)
     through_f = window.with_values(window.dots(grad, parameters["decoder"])).column_sums() * theta
-    through_l0 = window.with_values(window.per_latent(torch.ones_like(theta))).column_sums() * (
-        l0_grad / len(rows)
-    )
+    through_l0 = window.with_values(window.per_latent(torch.ones_like(theta))).column_sums() * (l0_grad / len(rows))
     # The last theta is the derivative of exp: the parameter is log theta.
     gradients["log_threshold"] = -(through_f + through_l0) / settings.bandwidth * theta
     error = _squared_error(residual)

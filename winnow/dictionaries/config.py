@@ -63,9 +63,7 @@ class SaeConfig:
             raise InputError(f"architecture: {self.architecture!r} is unknown; choose one of {names}")
         if self.revive not in ("auto", "none", *allowed.get(self.architecture, ())):
             choices = ", ".join(("auto", "none", *allowed.get(self.architecture, ())))
-            raise InputError(
-                f"revive: {self.revive!r} does not go with {self.architecture}; choose one of {choices}"
-            )
+            raise InputError(f"revive: {self.revive!r} does not go with {self.architecture}; choose one of {choices}")
         for name in ("m", "k", "steps", "batch", "threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: {getattr(self, name)}; it must be at least 1")

@@ -146,13 +146,9 @@ def load(path: Path | str) -> Dictionary:
         description = json.loads(beside.read_text())
         tensors = load_file(path)
     except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename or path}: missing; run the stage that fits the dictionary"
-        ) from None
+        raise InputError(f"{error.filename or path}: missing; run the stage that fits the dictionary") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); delete it and fit the dictionary again"
-        ) from None
+        raise InputError(f"{path}: cannot be read ({error}); delete it and fit the dictionary again") from None
     _check_description(description, tensors, path, beside)
     info = {key: value for key, value in description.items() if key not in DESCRIBED}
     fields: dict[str, Any] = {
@@ -185,21 +181,15 @@ def _check_description(description: Any, tensors: dict[str, Tensor], path: Path,
         if key not in description:
             raise InputError(f"{beside}: {key} is missing; fit the dictionary again")
     if description["format"] != FORMAT:
-        raise InputError(
-            f"{beside}: format is {description['format']!r}, this version reads {FORMAT}; fit it again"
-        )
+        raise InputError(f"{beside}: format is {description['format']!r}, this version reads {FORMAT}; fit it again")
     if description["normalisation"] != "folded":
         raise InputError(f"{beside}: normalisation is not folded; fold it into the weights or fit again")
     if sorted(tensors) != sorted(TENSORS):
-        raise InputError(
-            f"{path}: holds {sorted(tensors)}, needs {sorted(TENSORS)}; fit the dictionary again"
-        )
+        raise InputError(f"{path}: holds {sorted(tensors)}, needs {sorted(TENSORS)}; fit the dictionary again")
     shape = (description["d_in"], description["m"])
     if tuple(tensors["W_enc"].shape) != shape:
         found = tuple(tensors["W_enc"].shape)
-        raise InputError(
-            f"{path}: W_enc is {found} but {beside.name} says {shape}; the files are not one pair"
-        )
+        raise InputError(f"{path}: W_enc is {found} but {beside.name} says {shape}; the files are not one pair")
 
 
 def _check(dictionary: Dictionary, name: str) -> None:
@@ -215,9 +205,7 @@ def _check(dictionary: Dictionary, name: str) -> None:
             raise InputError(f"{name}: {key} is not finite; fit the dictionary again with a lower lr")
     worst = float((dictionary.W_dec.norm(dim=1) - 1).abs().max())
     if worst > 1e-4:
-        raise InputError(
-            f"{name}: a row of W_dec is {worst:.2g} off unit norm; fold norms into W_enc before saving"
-        )
+        raise InputError(f"{name}: a row of W_dec is {worst:.2g} off unit norm; fold norms into W_enc before saving")
     if dictionary.activation not in ("topk", "jumprelu"):
         raise InputError(f"{name}: activation {dictionary.activation!r} is unknown; it is topk or jumprelu")
     if dictionary.activation == "topk" and not (isinstance(dictionary.k, int) and 0 < dictionary.k < m):
@@ -226,14 +214,10 @@ def _check(dictionary: Dictionary, name: str) -> None:
 
 def _check_rows(x: Tensor, d: int) -> None:
     if x.ndim != 2 or x.shape[1] != d:
-        raise InputError(
-            f"activations: shape {tuple(x.shape)}, the dictionary reads [n, {d}]; use its own hook point"
-        )
+        raise InputError(f"activations: shape {tuple(x.shape)}, the dictionary reads [n, {d}]; use its own hook point")
     if not torch.isfinite(x).all():
         row = int((~torch.isfinite(x)).any(1).nonzero()[0])
-        raise InputError(
-            f"activations: row {row} is NaN or infinite; drop it or capture the activations again"
-        )
+        raise InputError(f"activations: row {row} is NaN or infinite; drop it or capture the activations again")
 
 
 def _entries(code: Any) -> tuple[Tensor, Tensor, Tensor]:

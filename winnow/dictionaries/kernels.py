@@ -17,9 +17,7 @@ import numpy as np
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Sums may be reordered within a vector register, or no dot product would use one; NaN stays NaN."""
-    made: Callable[..., Any] = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})(
-        function
-    )
+    made: Callable[..., Any] = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})(function)
     return made
 
 
@@ -107,9 +105,7 @@ def top_of_rows(pre: Array, k: int, begin: int, end: int) -> tuple[Array, Array,
 
 
 @compiled
-def between(
-    pre: Array, low: Array, high: Array, capacity: int, begin: int, end: int
-) -> tuple[Array, Array, Array]:
+def between(pre: Array, low: Array, high: Array, capacity: int, begin: int, end: int) -> tuple[Array, Array, Array]:
     """Entries with low[j] < pre < high[j]: (counts, indices, values); counts[0] is -1 if over `capacity`."""
     m = pre.shape[1]
     indices = np.empty(capacity + m + 1, np.int32)
@@ -170,9 +166,7 @@ def keep_largest(counts: Array, indices: Array, values: Array, keep: int, bits: 
 
 
 @compiled
-def decode(
-    starts: Array, indices: Array, values: Array, weight: Array, begin: int, end: int, out: Array
-) -> None:
+def decode(starts: Array, indices: Array, values: Array, weight: Array, begin: int, end: int, out: Array) -> None:
     """out[n] = sum of values * weight[indices] over row n; four latents at a time spare trips to memory."""
     for n in range(begin, end):
         row, p, stop = out[n], starts[n], starts[n + 1]
@@ -205,9 +199,7 @@ def dots(starts: Array, indices: Array, grad: Array, weight: Array, begin: int, 
 
 
 @compiled
-def outer(
-    starts: Array, indices: Array, values: Array, grad: Array, part: int, parts: int, out: Array
-) -> None:
+def outer(starts: Array, indices: Array, values: Array, grad: Array, part: int, parts: int, out: Array) -> None:
     """out[j] += values * grad[n] over the entries of latent j, for the latents with j % parts == part."""
     for n in range(len(starts) - 1):
         row = grad[n]

@@ -74,14 +74,12 @@ def decoder_max_cosine(decoder: Tensor) -> Tensor:
     return out
 
 
-def density_histogram(
-    density: Tensor, bins: int = 24, lowest: float = 1e-6
-) -> list[tuple[float, float, int]]:
+def density_histogram(density: Tensor, bins: int = 24, lowest: float = 1e-6) -> list[tuple[float, float, int]]:
     """(log10 from, log10 to, latents) over equal bins from `lowest` to 1; rarer and dead latents in the
     first."""
     edges = np.linspace(np.log10(lowest), 0.0, bins + 1)
     counts, _ = np.histogram(np.log10(density.double().clamp(min=lowest, max=1.0).numpy()), edges)
-    return [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=False)]
+    return [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
 
 
 def ce_recovered(zero: Loss, mean: Loss, sae: Loss, clean: Loss) -> dict[str, float | None]:
@@ -108,9 +106,7 @@ def seed_stability(first: Tensor, second: Tensor) -> float:
     from scipy.optimize import linear_sum_assignment
 
     if first.shape[1] != second.shape[1]:
-        raise InputError(
-            f"decoders: {first.shape[1]} and {second.shape[1]} dimensions; compare one hook point"
-        )
+        raise InputError(f"decoders: {first.shape[1]} and {second.shape[1]} dimensions; compare one hook point")
     unit = torch.nn.functional.normalize
     cosine = (unit(first.double(), dim=1) @ unit(second.double(), dim=1).T).numpy()
     rows, columns = linear_sum_assignment(cosine, maximize=True)
@@ -180,9 +176,7 @@ def _main_latents(codes: Tensor, labels: Tensor, most: int, gain: float) -> list
     chosen, best = order[:1], -1.0
     for k in range(1, len(order) + 1):
         features = codes[:, order[:k]]
-        score = float(
-            f1_score(labels.numpy(), _logistic(features, labels).predict(features.double().numpy()))
-        )
+        score = float(f1_score(labels.numpy(), _logistic(features, labels).predict(features.double().numpy())))
         if score - best < gain:
             break
         chosen, best = order[:k], score

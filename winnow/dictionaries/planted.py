@@ -72,9 +72,7 @@ def planted_hierarchy(parents: int = 8, children: int = 4, d: int = 64, *, seed:
     small."""
     total = parents * (1 + children)
     if total > d or min(parents, children) < 1:
-        raise InputError(
-            f"d: {d} dimensions cannot hold {total} orthogonal atoms; raise d to at least {total}"
-        )
+        raise InputError(f"d: {d} dimensions cannot hold {total} orthogonal atoms; raise d to at least {total}")
     normal = torch.randn(d, total, generator=torch_generator(seed, "hierarchy", "atoms"))
     basis = torch.linalg.qr(normal).Q.T.contiguous()
     return PlantedHierarchy(basis[:parents], basis[parents:].view(parents, children, d))
@@ -110,8 +108,6 @@ def hierarchy_absorption(dictionary: Dictionary, sampled: HierarchyRows) -> floa
     `absorption`.
     """
     train = torch.arange(len(sampled.rows)) < len(sampled.rows) // 2
-    rates = [
-        absorption(dictionary, sampled.rows, active, train=train).rate for active in sampled.parent_active.T
-    ]
+    rates = [absorption(dictionary, sampled.rows, active, train=train).rate for active in sampled.parent_active.T]
     known = [rate for rate in rates if rate is not None]
     return math.fsum(known) / len(known) if known else None

@@ -76,16 +76,14 @@ def fit_many(
     if not configs:
         raise InputError("configs: none given; pass at least one SaeConfig")
     if not in_memory(store) and len({config.batch for config in configs}) > 1:
-        raise InputError(
-            "configs: differ in batch; an iterable store is read once, so give all the same batch"
-        )
+        raise InputError("configs: differ in batch; an iterable store is read once, so give all the same batch")
     total = max(config.steps for config in configs)
     opened: dict[tuple[int, int], tuple[list[Tensor], Iterator[Tensor]]] = {}
     for config in configs:
         key = (config.batch, config.seed if in_memory(store) else 0)
         opened[key] = opened.get(key) or _opened(store, config, total)
     shared = [opened[config.batch, config.seed if in_memory(store) else 0] for config in configs]
-    trainers = [_started(config, head) for config, (head, _) in zip(configs, shared, strict=False)]
+    trainers = [_started(config, head) for config, (head, _) in zip(configs, shared, strict=True)]
     with _threads(max(config.threads for config in configs)):
         _train(trainers, [reading for _, reading in shared], lambda step: progress and progress(step, total))
     return [(trainer.dictionary(), trainer.history) for trainer in trainers]
@@ -110,7 +108,7 @@ def _train(
     """Steps of all trainers side by side; each reading gives one batch to all that share it."""
     for step in range(trainers[0].done, max(trainer.config.steps for trainer in trainers)):
         drawn: dict[int, Tensor] = {}
-        for trainer, reading in zip(trainers, readings, strict=False):
+        for trainer, reading in zip(trainers, readings, strict=True):
             if step < trainer.config.steps:
                 if id(reading) not in drawn:
                     drawn[id(reading)] = next(reading)

@@ -46,14 +46,10 @@ def batches(store: Store, size: int, seed: int, start: int = 0) -> Iterator[Tens
         rows = piece.float()
         d = d or rows.shape[1]
         if rows.shape[1] != d:
-            raise InputError(
-                f"store: rows have {d} dimensions at first, then {rows.shape[1]}; use one hook point"
-            )
+            raise InputError(f"store: rows have {d} dimensions at first, then {rows.shape[1]}; use one hook point")
         # A finite sum proves all of them finite at a tenth of the price; the reverse does not hold.
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
-            raise InputError(
-                f"store: a row of batch {number} is NaN or infinite; drop it or capture it again"
-            )
+            raise InputError(f"store: a row of batch {number} is NaN or infinite; drop it or capture it again")
         yield rows
 
 
@@ -120,9 +116,7 @@ def _rebatched(store: Iterable[Any], size: int, start: int) -> Iterator[Tensor]:
         rows = _matrix(piece)
         if held and rows.shape[1] != held[0].shape[1]:
             first = held[0].shape[1]
-            raise InputError(
-                f"store: rows have {first} dimensions at first, then {rows.shape[1]}; use one hook point"
-            )
+            raise InputError(f"store: rows have {first} dimensions at first, then {rows.shape[1]}; use one hook point")
         dropped = min(skip, len(rows))
         skip -= dropped
         held.append(rows[dropped:])

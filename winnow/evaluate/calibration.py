@@ -18,13 +18,9 @@ def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     """
     scores, truth = np.asarray(probabilities, dtype=float), np.asarray(labels)
     if scores.ndim != 2 or truth.shape != scores.shape[:1] or not len(scores):
-        raise InputError(
-            f"probabilities have shape {scores.shape} and labels {truth.shape}; give [n, classes] and [n]"
-        )
+        raise InputError(f"probabilities have shape {scores.shape} and labels {truth.shape}; give [n, classes] and [n]")
     if not ((scores >= 0) & (scores <= 1)).all() or not np.allclose(scores.sum(axis=1), 1, atol=1e-4):
-        raise InputError(
-            "probabilities must be from 0 to 1 and sum to 1 in each row; apply softmax to logits"
-        )
+        raise InputError("probabilities must be from 0 to 1 and sum to 1 in each row; apply softmax to logits")
     if bins < 1 or truth.min() < 0 or truth.max() >= scores.shape[1]:
         raise InputError(f"labels must be from 0 to {scores.shape[1] - 1}, and bins at least 1")
     confidence = scores.max(axis=1)

@@ -57,9 +57,7 @@ class Key(NamedTuple):
         return alt.Shape(f"{self.field}:N", title=self.title, scale=scale)
 
 
-def lines(
-    rows: Rows, x: alt.X, y: alt.Y, key: Key, *, bars: bool = False, markers: bool = True
-) -> alt.LayerChart:
+def lines(rows: Rows, x: alt.X, y: alt.Y, key: Key, *, bars: bool = False, markers: bool = True) -> alt.LayerChart:
     """Means as lines with markers, and their intervals as bands or bars."""
     base = alt.Chart(data(rows)).encode(x=x, y=y, color=key.colour())
     # Intervals may reach beyond a fixed axis.
@@ -102,9 +100,7 @@ def finite(value: float | None) -> bool:
 
 def some(rows: Rows, what: str) -> Rows:
     if not rows:
-        raise InputError(
-            f"chart: the table has no {what}; run the stage that makes them, or leave the chart out"
-        )
+        raise InputError(f"chart: the table has no {what}; run the stage that makes them, or leave the chart out")
     return rows
 
 

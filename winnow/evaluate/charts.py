@@ -118,9 +118,7 @@ def reliability_diagram(reliability: pa.Table) -> alt.LayerChart:
         y=alt.Y("accuracy:Q", title="accuracy (share of the bin)", scale=unit),
         color=key.colour(),
     )
-    size = alt.Size(
-        "share:Q", title="predictions", scale=alt.Scale(range=[30, 700]), legend=alt.Legend(format=".0%")
-    )
+    size = alt.Size("share:Q", title="predictions", scale=alt.Scale(range=[30, 700]), legend=alt.Legend(format=".0%"))
     diagonal = alt.Chart(data([{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]))
     ideal = diagonal.mark_line(color=GREY, strokeDash=[6, 4]).encode(x="confidence:Q", y="accuracy:Q")
     points = base.mark_point(filled=True, opacity=0.8).encode(size=size, shape=key.shape())
@@ -165,9 +163,7 @@ def dictionary_pareto(metrics: pa.Table, metric: str = "fvu") -> alt.LayerChart:
     rows = some([row for row in rows if row["l0"]], f"{metric} with l0 above 0")
     found = grouped(rows, ["system", "variant"])
     places = {key: float(np.mean([row["l0"] for row in group])) for key, group in found.items()}
-    series = [
-        row | {"l0": places[row["system"], row["variant"]]} for row in mean_bands(rows, ["system", "variant"])
-    ]
+    series = [row | {"l0": places[row["system"], row["variant"]]} for row in mean_bands(rows, ["system", "variant"])]
     ticks = [2.0**power for power in range(-3, 16)]
     x = alt.X(
         "l0:Q",
@@ -195,8 +191,7 @@ def density_histogram(features: pa.Table) -> alt.HConcatChart:
         density = np.array([row["density"] for row in rows if row["variant"] == variant])
         count, _ = np.histogram(np.log10(density[density > 0]), edges)
         bars = [
-            {"low": a, "high": b, "count": n}
-            for a, b, n in zip(edges[:-1], edges[1:], count.tolist(), strict=True)
+            {"low": a, "high": b, "count": n} for a, b, n in zip(edges[:-1], edges[1:], count.tolist(), strict=True)
         ]
         chart = alt.Chart(data(bars)).mark_bar(color=colour, binSpacing=1)
         chart = chart.encode(
@@ -207,9 +202,7 @@ def density_histogram(features: pa.Table) -> alt.HConcatChart:
                 scale=alt.Scale(domain=[edges[0], 0]),
             ),
             x2="high:Q",
-            y=alt.Y(
-                "count:Q", title="features" if variant == variants[0] else None, axis=alt.Axis(tickCount=6)
-            ),
+            y=alt.Y("count:Q", title="features" if variant == variants[0] else None, axis=alt.Axis(tickCount=6)),
         )
         title = f"{variant}: {int((density == 0).sum())} of {len(density)} dead"
         panels.append(chart.properties(title=title, width=WIDE / len(variants), height=HEIGHT))
@@ -257,18 +250,11 @@ def claims_forest(claims: pa.Table) -> alt.VConcatChart:
         scale = alt.Scale(type="log", nice=False, padding=30) if unit == "ratio" else alt.Scale(padding=30)
         base = alt.Chart(data(found)).encode(
             x=alt.X("effect:Q", title=title, scale=scale),
-            y=alt.Y(
-                "claim:N", title=None, sort=[row["claim"] for row in found], axis=alt.Axis(labelLimit=420)
-            ),
+            y=alt.Y("claim:N", title=None, sort=[row["claim"] for row in found], axis=alt.Axis(labelLimit=420)),
         )
-        interval = base.mark_rule(strokeWidth=4).encode(
-            x=alt.X("low:Q", title=title), x2="high:Q", color=colour
-        )
+        interval = base.mark_rule(strokeWidth=4).encode(x=alt.X("low:Q", title=title), x2="high:Q", color=colour)
         effect = base.mark_point(filled=True, size=110, opacity=1).encode(color=colour)
-        bounds = [
-            base.mark_tick(thickness=2, size=26, color=BLACK).encode(x=f"{k}:Q")
-            for k in ("smallest", "largest")
-        ]
+        bounds = [base.mark_tick(thickness=2, size=26, color=BLACK).encode(x=f"{k}:Q") for k in ("smallest", "largest")]
         words = base.mark_text(align="left", fontSize=14, dx=8).encode(x=alt.value(430), text="label:N")
         panel = alt.layer(interval, *bounds, effect, words)
         panels.append(panel.properties(width=430, height=44 * len(found)))

@@ -87,9 +87,7 @@ def _merged(*parts: Selector) -> Side:
     """Later parts override earlier ones."""
     said: dict[str, Any] = {}
     for part in parts:
-        said |= {
-            key: getattr(part, key, None) for key in Side.model_fields if getattr(part, key, None) is not None
-        }
+        said |= {key: getattr(part, key, None) for key in Side.model_fields if getattr(part, key, None) is not None}
     return Side(**said)
 
 
@@ -123,9 +121,7 @@ def _conditioned(
     cells, _ = _cells(measure, side.model_copy(update={"metric": measure.where.metric}), metrics)
     kept = [key for key in keys if cells.get(key) == measure.where.equals]
     if not kept:
-        raise NotApplicable(
-            f"{measure.where.metric} = {measure.where.equals:g} never occurs: nothing to compare"
-        )
+        raise NotApplicable(f"{measure.where.metric} = {measure.where.equals:g} never occurs: nothing to compare")
     return kept
 
 

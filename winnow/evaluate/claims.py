@@ -76,9 +76,7 @@ class _Row:
     note: str = ""
 
 
-def evaluate_claims(
-    claims: Sequence[Claim], metrics: pa.Table, seed: int = 0, scale: str | None = None
-) -> pa.Table:
+def evaluate_claims(claims: Sequence[Claim], metrics: pa.Table, seed: int = 0, scale: str | None = None) -> pa.Table:
     """Judge claims on metrics rows; the verdict rule stands at the head of this file.
 
     claims: from `load_claims`. metrics: rows of the metrics schema, of all stages. seed: of the bootstrap's
@@ -152,9 +150,7 @@ def _margin(claim: Claim, row: _Row) -> float:
     return min(low - smallest, largest - high) if claim.within else low - smallest
 
 
-def _compare(
-    claim: Claim, measure: Measure, comparison: Comparison, metrics: pa.Table, seed: int
-) -> tuple[_Row, bool]:
+def _compare(claim: Claim, measure: Measure, comparison: Comparison, metrics: pa.Table, seed: int) -> tuple[_Row, bool]:
     """The row of one comparison, and whether it applies."""
     row = _Row(comparison.point or None, comparison.left_label, comparison.right_label)
     try:
@@ -223,8 +219,6 @@ def _corrected(claim: Claim, rows: list[_Row]) -> list[_Row]:
     for row in rows:
         if row.p_value is not None:
             p = float(next(adjusted))
-            row = replace(
-                row, p_value=p, verdict=_verdict(row.verdict == "holds" and p <= _level(claim) + 1e-12)
-            )
+            row = replace(row, p_value=p, verdict=_verdict(row.verdict == "holds" and p <= _level(claim) + 1e-12))
         corrected.append(row)
     return corrected

@@ -62,9 +62,7 @@ class Side(Selector):
 
 
 OneSide = Annotated[Side, BeforeValidator(_as_side)]
-Sides = Annotated[
-    list[OneSide], BeforeValidator(lambda v: v if isinstance(v, list) else [v]), Field(min_length=1)
-]
+Sides = Annotated[list[OneSide], BeforeValidator(lambda v: v if isinstance(v, list) else [v]), Field(min_length=1)]
 
 
 class Point(Selector):
@@ -187,9 +185,7 @@ def _check_measure(measure: Measure) -> None:
     if measure.pair_by in measure.pool:
         raise ValueError(f"measure.pool names {measure.pair_by}, by which rows are paired; leave it out")
     if measure.at_equal and "variant" in (measure.pair_by, *measure.pool):
-        raise ValueError(
-            "measure.at_equal runs over variants, so variant can be neither in pair_by nor in pool"
-        )
+        raise ValueError("measure.at_equal runs over variants, so variant can be neither in pair_by nor in pool")
     for name, point in (measure.points or {"": Point()}).items():
         where = f"measure.points.{name}" if name else "measure"
         if not (point.left.metric or measure.left.metric or point.metric or measure.metric):
@@ -203,9 +199,7 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         repeated = [key for i, key in enumerate(keys) if key in keys[:i]]
         if repeated:
-            raise yaml.MarkedYAMLError(
-                problem=f"key {repeated[0]!r} stands twice", problem_mark=node.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem=f"key {repeated[0]!r} stands twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 

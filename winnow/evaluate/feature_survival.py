@@ -76,9 +76,7 @@ def cosine_similarity(decoder_a: np.ndarray, decoder_b: np.ndarray) -> np.ndarra
     """Cosines between all rows of two matrices, float64[m_a, m_b]; errors as `match_features`."""
     a, b = _unit_rows(decoder_a, "first decoder"), _unit_rows(decoder_b, "second decoder")
     if a.shape[1] != b.shape[1]:
-        raise InputError(
-            f"decoders have {a.shape[1]} and {b.shape[1]} dimensions; fit both on one hook point"
-        )
+        raise InputError(f"decoders have {a.shape[1]} and {b.shape[1]} dimensions; fit both on one hook point")
     return a @ b.T
 
 
@@ -90,9 +88,7 @@ def activation_correlation(codes_a: np.ndarray, codes_b: np.ndarray) -> np.ndarr
     """
     a, b = _matrix(codes_a, "first codes"), _matrix(codes_b, "second codes")
     if len(a) != len(b):
-        raise InputError(
-            f"codes have {len(a)} and {len(b)} rows; encode the same inputs with both dictionaries"
-        )
+        raise InputError(f"codes have {len(a)} and {len(b)} rows; encode the same inputs with both dictionaries")
     return _standardised(a).T @ _standardised(b)
 
 
@@ -167,8 +163,7 @@ def survival(
 
 def _summary(values: Iterable[float | None], counts: Iterable[int]) -> dict[str, float | None]:
     return {
-        name: None if value is None else float(value)
-        for name, value in zip(SUMMARY, [*values, *counts], strict=True)
+        name: None if value is None else float(value) for name, value in zip(SUMMARY, [*values, *counts], strict=True)
     }
 
 

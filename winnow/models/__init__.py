@@ -64,9 +64,7 @@ def _fill(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     signature = inspect.signature(MODELS[name])
     for key in arguments:
         if key not in signature.parameters:
-            raise InputError(
-                f"model {name}: unknown argument {key!r}; {_suggestion(key, signature.parameters)}"
-            )
+            raise InputError(f"model {name}: unknown argument {key!r}; {_suggestion(key, signature.parameters)}")
     try:
         bound = signature.bind(**arguments)
     except TypeError as error:
@@ -85,9 +83,7 @@ def _suggestion(wrong: str, names: Any) -> str:
     return f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}"
 
 
-def save_model(
-    model: nn.Module, path: str | Path, workload: str, masks: dict[str, Tensor] | None = None
-) -> None:
+def save_model(model: nn.Module, path: str | Path, workload: str, masks: dict[str, Tensor] | None = None) -> None:
     """Write a model made by `build` to `path` and its card beside it; equal models give equal bytes.
 
     masks: parameter name -> bool, True where kept; entries outside a mask are not stored and load as zero.

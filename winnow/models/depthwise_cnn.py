@@ -12,9 +12,7 @@ class SeparableBlock(nn.Module):
 
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(
-            fan_in, fan_in, kernel_size=3, stride=stride, padding=1, groups=fan_in, bias=False
-        )
+        self.depthwise = nn.Conv2d(fan_in, fan_in, kernel_size=3, stride=stride, padding=1, groups=fan_in, bias=False)
         self.norm1 = nn.BatchNorm2d(fan_in)
         self.relu1 = nn.ReLU()
         self.pointwise = nn.Conv2d(fan_in, fan_out, kernel_size=1, bias=False)
@@ -47,9 +45,7 @@ class DepthwiseCNN(nn.Module):
         self.norm = nn.BatchNorm2d(channels[0])
         self.relu = nn.ReLU()
         pairs = zip(channels, channels[1:], strict=False)
-        self.blocks = nn.Sequential(
-            *(SeparableBlock(a, b, stride=1 if i % 2 else 2) for i, (a, b) in enumerate(pairs))
-        )
+        self.blocks = nn.Sequential(*(SeparableBlock(a, b, stride=1 if i % 2 else 2) for i, (a, b) in enumerate(pairs)))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.output = nn.Linear(channels[-1], classes)
 

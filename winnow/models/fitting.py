@@ -124,9 +124,7 @@ def _identity(model: nn.Module, workload: Trainable, batch_size: int, settings: 
     return digest.hexdigest()
 
 
-def _store(
-    path: Path, identity: str, model: nn.Module, updater: Optimizer, epochs_done: int, history: History
-) -> None:
+def _store(path: Path, identity: str, model: nn.Module, updater: Optimizer, epochs_done: int, history: History) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     scalars: dict[str, Any] = {}
     for index, state in updater.state_dict()["state"].items():

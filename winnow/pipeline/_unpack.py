@@ -35,9 +35,7 @@ def inflate(data: bytes, opener: Opener, name: str, limit: int = MAX_BYTES) -> b
         with opener(io.BytesIO(data)) as stream:
             result = stream.read(limit + 1)
     except BROKEN as error:
-        raise InputError(
-            f"{name}: cannot be decompressed ({error}); delete the archive and run again"
-        ) from error
+        raise InputError(f"{name}: cannot be decompressed ({error}); delete the archive and run again") from error
     if len(result) > limit:
         raise InputError(f"{name}: expands to more than {limit} bytes; the archive is not what it should be")
     return result
@@ -88,9 +86,7 @@ def _deb_entries(archive: Path, limit: int) -> Iterator[Entry]:
     }
     opener = openers.get(Path(name).suffix)
     if opener is None:
-        raise InputError(
-            f"{archive}: {name} is packed in a way this reader does not know; xz, gz and tar are read"
-        )
+        raise InputError(f"{archive}: {name} is packed in a way this reader does not know; xz, gz and tar are read")
     content = inflate(packed, opener, f"{archive}: {name}", limit)
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as file:
         for info in file:
@@ -118,9 +114,7 @@ def _collect(archive: Path, wanted: str, limit: int) -> dict[str, bytes]:
             raise InputError(f"{archive}: holds {name} twice; do not use this archive")
         total += size
         if total > limit:
-            raise InputError(
-                f"{archive}: {wanted} expands to more than {limit} bytes; do not use this archive"
-            )
+            raise InputError(f"{archive}: {wanted} expands to more than {limit} bytes; do not use this archive")
         found[name] = read()
     return found
 

@@ -52,9 +52,7 @@ def load_sources(path: Path | str) -> dict[str, Source]:
     try:
         content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); restore the file"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); restore the file") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no sources; write one section per source id")
     sources = {}
@@ -155,22 +153,14 @@ def _fetch_pip(source_id: str, source: Source, folder: Path) -> None:
 
 def _fetch_apt(source_id: str, source: Source, folder: Path) -> None:
     wanted = f"{source.package}={source.version}"
-    remains = (
-        "get the .deb elsewhere and pin it as kind folder, or use a source of kind pip, such as mnist_5k"
-    )
+    remains = "get the .deb elsewhere and pin it as kind folder, or use a source of kind pip, such as mnist_5k"
     if shutil.which("apt-get") is None:
-        raise InputError(
-            f"{source_id}: {wanted} is a Debian package and apt-get is not on this machine; {remains}"
-        )
+        raise InputError(f"{source_id}: {wanted} is a Debian package and apt-get is not on this machine; {remains}")
     code, output = _run(["apt-get", "download", wanted], folder)
     if code and "was not found" in output:
-        raise InputError(
-            f"{source_id}: this machine's apt no longer offers {wanted}; run apt-get update, or {remains}"
-        )
+        raise InputError(f"{source_id}: this machine's apt no longer offers {wanted}; run apt-get update, or {remains}")
     if code:
-        raise InputError(
-            f"{source_id}: apt-get could not download {wanted} ({_last_error(output)}); {remains}"
-        )
+        raise InputError(f"{source_id}: apt-get could not download {wanted} ({_last_error(output)}); {remains}")
 
 
 def _fetch_folder(source_id: str, source: Source, folder: Path, sources_path: Path) -> None:

@@ -92,17 +92,11 @@ class DropStatement(OwnOperator):
     """A statement that acts by its effect (a call, an augmented or an element assignment) is left out."""
 
     def replacements(self, node: Any) -> Iterable[str]:
-        if (
-            node.parent is None
-            or node.parent.type != "simple_stmt"
-            or node.type not in {"expr_stmt", "atom_expr"}
-        ):
+        if node.parent is None or node.parent.type != "simple_stmt" or node.type not in {"expr_stmt", "atom_expr"}:
             return
         target = node.children[0]
         plain_assignment = (
-            node.type == "expr_stmt"
-            and target.type == "name"
-            and node.children[1].type in {"operator", "annassign"}
+            node.type == "expr_stmt" and target.type == "name" and node.children[1].type in {"operator", "annassign"}
         )
         if not plain_assignment:
             yield "pass"
@@ -282,9 +276,7 @@ def audit(path: Path, tests: list[Path], root: Path) -> float:
                     _show(path, code, runs[run])
                 if done % 10 == 0:
                     left = (time.monotonic() - start) / done * (len(planted) - done)
-                    print(
-                        f"{done}/{len(planted)} tried, {survivors} not caught, {left:.0f} s left", flush=True
-                    )
+                    print(f"{done}/{len(planted)} tried, {survivors} not caught, {left:.0f} s left", flush=True)
         finally:
             # Where a person interrupts, only the runs under way are waited for.
             pool.shutdown(cancel_futures=True)

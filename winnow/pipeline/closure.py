@@ -142,7 +142,14 @@ def _normalised(rule: str) -> str:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    layout = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
     words = [
         repr(ast.literal_eval(token.string)) if token.type == tokenize.STRING else token.string
         for token in tokenize.generate_tokens(io.StringIO(text.replace("\n    ", "\n")).readline)

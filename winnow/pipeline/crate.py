@@ -68,20 +68,14 @@ def build_crate(root: Path) -> ROCrate:
     """The crate of the run in a checkout; InputError if there is no finished run."""
     for name in [WORKFLOW, *REQUIRED]:
         if not (root / name).is_file():
-            raise InputError(
-                f"{root / name}: no such file; run this in the root of a checkout, after `make reproduce`"
-            )
+            raise InputError(f"{root / name}: no such file; run this in the root of a checkout, after `make reproduce`")
     if not (root / "results/claims.parquet").is_file():
-        raise InputError(
-            "results/claims.parquet: no such file; only a finished run is exported: make reproduce"
-        )
+        raise InputError("results/claims.parquet: no such file; only a finished run is exported: make reproduce")
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     crate = ROCrate()
     outcome = matching(root, RESULTS)
     # The run ended when its last result was written; the time of the export says nothing.
-    ended = datetime.fromtimestamp(max((root / path).stat().st_mtime for path in outcome), UTC).replace(
-        microsecond=0
-    )
+    ended = datetime.fromtimestamp(max((root / path).stat().st_mtime for path in outcome), UTC).replace(microsecond=0)
     _describe(crate, citation, ended)
     workflow = crate.add_workflow(
         root / WORKFLOW,
@@ -108,9 +102,7 @@ def build_crate(root: Path) -> ROCrate:
     crate.root_dataset["mentions"] = run
     # rocrate sets one profile for a main workflow; this crate conforms to those of a run as well.
     crate.root_dataset["conformsTo"] = [
-        crate.add(
-            ContextEntity(crate, url, properties={"@type": "CreativeWork", "name": name, "version": url[-3:]})
-        )
+        crate.add(ContextEntity(crate, url, properties={"@type": "CreativeWork", "name": name, "version": url[-3:]}))
         for url, name in PROFILES.items()
     ]
     return crate
@@ -118,9 +110,7 @@ def build_crate(root: Path) -> ROCrate:
 
 def _describe(crate: ROCrate, citation: Mapping[str, Any], ended: datetime) -> None:
     crate.name = f"A run of {citation['title']}"
-    crate.description = (
-        "Settings, code, provenance, metrics, plots and judged claims of one run of the workflow."
-    )
+    crate.description = "Settings, code, provenance, metrics, plots and judged claims of one run of the workflow."
     crate.license = f"https://spdx.org/licenses/{citation['license']}"
     crate.datePublished = ended
     developers = {"@type": "Organization", "name": citation["authors"][0]["name"]}

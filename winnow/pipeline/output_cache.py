@@ -1,7 +1,7 @@
 """Outputs made before, found again by what made them: a parameter switched back costs a copy.
 
-The key is made of content (code digest, parameters, bytes of the inputs, platform), so a job whose inputs were made again
-with the same bytes is not computed again either, which Snakemake alone would do.
+The key is made of content (code digest, parameters, bytes of the inputs, platform), so a job whose inputs were made
+again with the same bytes is not computed again either, which Snakemake alone would do.
 """
 
 from __future__ import annotations

@@ -117,9 +117,7 @@ def readme_block(papers: Mapping[str, list[Paper]], rows: list[Row]) -> str:
 def replace_block(text: str, block: str) -> str:
     """Put a block between the two markers of a text; InputError if they are not there once, in order."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise InputError(
-            f"README.md: the lines {BEGIN!r} and {END!r} must stand there once each, in this order"
-        )
+        raise InputError(f"README.md: the lines {BEGIN!r} and {END!r} must stand there once each, in this order")
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
 
@@ -150,9 +148,7 @@ def main() -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    print(
-        "\n".join(f"wrote {path.relative_to(Path.cwd())}" for path in changed) or "docs/papers.md: up to date"
-    )
+    print("\n".join(f"wrote {path.relative_to(Path.cwd())}" for path in changed) or "docs/papers.md: up to date")
     return 0
 
 

@@ -39,7 +39,9 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 
 
 def load_params(
-    path: Path | str = "params.yaml", overrides: Mapping[str, Any] | None = None, scales: Path | str = "scales"
+    path: Path | str = "params.yaml",
+    overrides: Mapping[str, Any] | None = None,
+    scales: Path | str = "scales",
 ) -> tuple[Settings, dict[str, Any]]:
     """The general settings and the workloads by name, checked.
 

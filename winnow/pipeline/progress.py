@@ -22,6 +22,4 @@ class Progress:
             self.last = now
             rate = (step - self.first) / (now - self.started)
             left = (total - step) / rate
-            self.log.info(
-                "%s: %d of %d %s, %.1f a second, %.0f s left", self.what, step, total, self.unit, rate, left
-            )
+            self.log.info("%s: %d of %d %s, %.1f a second, %.0f s left", self.what, step, total, self.unit, rate, left)

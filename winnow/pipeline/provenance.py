@@ -51,9 +51,7 @@ def platform_tuple() -> dict[str, str]:
     return {"cpu": capability, "openblas_core": blas, "python": platform.python_version(), **libraries}
 
 
-def make_record(
-    rule: str, params: Iterable[Any], inputs: Mapping[str, str], sha256: str, platform_name: str
-) -> Record:
+def make_record(rule: str, params: Iterable[Any], inputs: Mapping[str, str], sha256: str, platform_name: str) -> Record:
     """What made an output: inputs is path -> sha256 of the bytes read; params are kept as Snakemake keeps them."""
     return {
         "rule": rule,
@@ -147,7 +145,7 @@ def _remembered(path: Path) -> list[Record]:
 
 def _write_metadata(output: str, record: Record) -> None:
     """Write Snakemake's own metadata file for an output, unless it already says the same."""
-    path = _metadata_path(output)
+    path = metadata_path(output)
     checksums = {name: f"sha256:{digest}" for name, digest in record["inputs"].items()}
     wanted = {"params": record["params"], "input": sorted(checksums), "input_checksums": checksums}
     try:
@@ -163,7 +161,7 @@ def _write_metadata(output: str, record: Record) -> None:
     path.write_text(json.dumps({**defaults, **present, **version, **wanted}))
 
 
-def _metadata_path(output: str) -> Path:
+def metadata_path(output: str) -> Path:
     # Snakemake names a record after its output in base64, cut into folders where a name would be too long.
     name = urlsafe_b64encode(output.encode()).decode()
     limit = os.pathconf(".", "PC_NAME_MAX") - 1

@@ -41,9 +41,7 @@ def mnist_csv(members: dict[str, bytes], source_id: str, classes: tuple[str, ...
     pixels, labels = values[:, :-1], values[:, -1]
     side = int(np.sqrt(pixels.shape[1]))
     if side * side != pixels.shape[1]:
-        raise InputError(
-            f"{source_id}: {name}: {pixels.shape[1]} pixels a row are no square image; check the reader"
-        )
+        raise InputError(f"{source_id}: {name}: {pixels.shape[1]} pixels a row are no square image; check the reader")
     _check_range(pixels, 255, f"{source_id}: {name}: pixel")
     _check_range(labels[:, None], len(classes) - 1, f"{source_id}: {name}: label")
     images = pixels.astype(np.uint8).reshape(-1, side, side, 1)
@@ -69,9 +67,7 @@ def parse_idx(data: bytes, name: str) -> np.ndarray:
     shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, min(start, len(data)), 4))
     expected = start + int(np.prod(shape, dtype=object))
     if len(data) != expected:
-        raise InputError(
-            f"{name}: {len(data)} bytes where its header promises {expected}; the file is damaged"
-        )
+        raise InputError(f"{name}: {len(data)} bytes where its header promises {expected}; the file is damaged")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -100,9 +96,7 @@ def idx(members: dict[str, bytes], source_id: str, classes: tuple[str, ...]) -> 
         labels.append(parts[1])
         splits += [split] * len(parts[1])
     if images[0].shape[1:] != images[1].shape[1:]:
-        raise InputError(
-            f"{source_id}: train and test images differ in size: {images[0].shape} and {images[1].shape}"
-        )
+        raise InputError(f"{source_id}: train and test images differ in size: {images[0].shape} and {images[1].shape}")
     stacked = np.concatenate(images)[..., None]
     return raw_image_table(stacked, np.concatenate(labels), [source_id] * len(splits), classes, splits=splits)
 

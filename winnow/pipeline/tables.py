@@ -78,9 +78,7 @@ def metric_rows(
 def write_parquet(table: pa.Table, path: Path | str, metadata: Mapping[str, str] | None = None) -> None:
     """Write a table to the same bytes each time: fixed codec, level, row groups and metadata."""
     table = table.replace_schema_metadata(dict(metadata) if metadata else None).combine_chunks()
-    pq.write_table(
-        table, path, compression="zstd", compression_level=3, row_group_size=1 << 16, store_schema=True
-    )
+    pq.write_table(table, path, compression="zstd", compression_level=3, row_group_size=1 << 16, store_schema=True)
 
 
 def read_parquet(path: Path | str, columns: list[str] | None = None) -> pa.Table:
@@ -96,7 +94,9 @@ def read_parquet(path: Path | str, columns: list[str] | None = None) -> pa.Table
         return file.read(columns=columns)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a readable parquet file ({reason}); delete it and run its stage again") from error
+        raise InputError(
+            f"{path}: not a readable parquet file ({reason}); delete it and run its stage again"
+        ) from error
 
 
 def read_metrics(paths: Iterable[Path | str]) -> pa.Table:

@@ -13,7 +13,13 @@ from pathlib import Path
 from winnow.pipeline.compare import FOLDERS, differences
 
 PLAIN = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
-ODD = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "271828", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+ODD = {
+    "TZ": "Asia/Kathmandu",
+    "LC_ALL": "C",
+    "PYTHONHASHSEED": "271828",
+    "OMP_NUM_THREADS": "2",
+    "MKL_NUM_THREADS": "2",
+}
 
 
 def copy_checkout(root: Path, target: Path) -> Path:

@@ -67,7 +67,7 @@ class Workflow:
 
         def of(wildcards: Wildcards) -> dict[str, Any]:
             found = self._settings_of(wildcards.workload, family, variant or wildcards.variant)
-            by_seed = "seed" in wildcards.keys()
+            by_seed = hasattr(wildcards, "seed")
             return {k: v for k, v in found.items() if k != "seeds" or not by_seed} | {
                 "torch_threads": self.general.torch_threads
             }
@@ -133,7 +133,12 @@ class Workflow:
         """All files the workflow can make; default=True leaves out workloads marked optional."""
         chosen = [n for n, entry in self.workloads.items() if not (default and getattr(entry, "optional", False))]
         files = [file for name in chosen for family in FAMILIES for file in self.family_targets(name, family)]
-        return [*files, *(f"summaries/{name}.json" for name in chosen), "results/claims.parquet", "results/claims.html"]
+        return [
+            *files,
+            *(f"summaries/{name}.json" for name in chosen),
+            "results/claims.parquet",
+            "results/claims.html",
+        ]
 
     def named_targets(self) -> dict[str, list[str]]:
         """Targets a person can name: each workload, each family, each family of a workload."""
@@ -221,12 +226,14 @@ class Workflow:
         return of
 
     def survival(self, name: str) -> Callable[[Wildcards], list[str]]:
-        """For a rule's `input:`: the file `name` of the dictionaries whose features are compared, or of their models."""
+        """For a rule's `input:`: the file `name` of the dictionaries that are compared, or of their models."""
 
         def of(wildcards: Wildcards) -> list[str]:
             workload = wildcards.workload
             chosen = self._settings_of(workload, "evaluate", "survival")["dictionary"]
-            compared = {v: s for v, s in self.variants[workload]["dictionaries"].items() if v.startswith(f"{chosen}-on-")}
+            compared = {
+                v: s for v, s in self.variants[workload]["dictionaries"].items() if v.startswith(f"{chosen}-on-")
+            }
             if name.startswith("dictionary"):
                 pairs = [(v, seed) for v, s in compared.items() for seed in s["seeds"]]
                 return [f"results/{workload}/dictionaries/{variant}/seed{seed}/{name}" for variant, seed in pairs]

@@ -45,9 +45,7 @@ def _image_files(folder: Path, deep: bool) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(folder, followlinks=False):
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
-        found += [
-            Path(parent, n) for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")
-        ]
+        found += [Path(parent, n) for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")]
     return found
 
 
@@ -99,9 +97,7 @@ def _decode(path: Path, size: Sequence[int] | None) -> np.ndarray | str:
         if size is not None and plain.size != (size[1], size[0]):
             plain = plain.resize((size[1], size[0]), Image.Resampling.BILINEAR)
         return np.atleast_3d(np.asarray(plain, np.uint8))
-    except (
-        Exception
-    ) as error:  # a damaged file makes decoders raise whatever they like; it is dropped, not fatal
+    except Exception as error:  # a damaged file makes decoders raise whatever they like; it is dropped, not fatal
         return f"cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
 
 
@@ -120,20 +116,14 @@ def _require_one_size(image: np.ndarray, first: np.ndarray, path: Path) -> None:
 
 def _require_classes(files: list[_File], classes: list[str], readable: list[bool], root: Path) -> None:
     if not any(readable):
-        raise InputError(
-            f"{root}: no readable PNG or JPEG file; put the images in one sub-folder for each class"
-        )
+        raise InputError(f"{root}: no readable PNG or JPEG file; put the images in one sub-folder for each class")
     if len(classes) < 2:
         found = ", ".join(classes) or "no sub-folder"
-        raise InputError(
-            f"{root}: holds one class ({found}); put the images in two or more sub-folders, one a class"
-        )
+        raise InputError(f"{root}: holds one class ({found}); put the images in two or more sub-folders, one a class")
     for name in classes:
         count = sum(ok and file.label == name for file, ok in zip(files, readable, strict=True))
         if count < MIN_IMAGES:
-            raise InputError(
-                f"{root}: class {name!r} has {count} readable images; it needs {MIN_IMAGES} or more"
-            )
+            raise InputError(f"{root}: class {name!r} has {count} readable images; it needs {MIN_IMAGES} or more")
 
 
 def _check_size(size: Sequence[int] | None) -> None:
@@ -144,9 +134,7 @@ def _check_size(size: Sequence[int] | None) -> None:
         raise InputError(f"size is {list(size)}; give [height, width], each 1 to {MAX_SIDE} pixels")
 
 
-def read_image_folder(
-    path: Path | str, size: Sequence[int] | None = None
-) -> tuple[pa.Table, list[tuple[str, str]]]:
+def read_image_folder(path: Path | str, size: Sequence[int] | None = None) -> tuple[pa.Table, list[tuple[str, str]]]:
     """Raw table of a folder, `row, pixels, label, source[, split]`, and the files that could not be read,
     with why.
 

@@ -75,18 +75,14 @@ class Images:
             table = read_parquet(path, ["pixels", "label"])
             meta = image_meta(table, str(path))
             if meta != self._meta or table.schema.field("pixels").type != pa.list_(pa.uint8(), meta.pixels):
-                raise InputError(
-                    f"{path}: describes other images than train.parquet; run its curate stage again"
-                )
+                raise InputError(f"{path}: describes other images than train.parquet; run its curate stage again")
             labels = table["label"].to_numpy()
             if (
                 not table.num_rows
                 or table["label"].null_count
                 or not 0 <= labels.min() <= labels.max() < len(self.classes)
             ):
-                raise InputError(
-                    f"{path}: has no rows, or labels outside its classes; run its curate stage again"
-                )
+                raise InputError(f"{path}: has no rows, or labels outside its classes; run its curate stage again")
             self._pixels[split] = pixel_array(table, meta), labels.astype(np.int64)
         return self._pixels[split]
 
@@ -96,9 +92,7 @@ class Images:
         histograms = [np.bincount(values[:, c], minlength=256) for c in range(self._meta.channels)]
         grey = np.arange(256) / 255
         mean = np.array([(h * grey).sum() / h.sum() for h in histograms])
-        variance = np.array(
-            [(h * (grey - m) ** 2).sum() / h.sum() for h, m in zip(histograms, mean, strict=True)]
-        )
+        variance = np.array([(h * (grey - m) ** 2).sum() / h.sum() for h, m in zip(histograms, mean, strict=True)])
         return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
 
     def arrays(self, split: str) -> Batch:

@@ -49,11 +49,7 @@ def _candidate_blocks(images: np.ndarray, limit: float) -> Iterator[tuple[np.nda
     for first in range(0, len(images), ROWS):
         last = min(first + ROWS, len(images))
         end = int(reach[last - 1])
-        distance = (
-            squares[first:last, None]
-            + squares[None, first:end]
-            - 2 * sketch[first:last] @ sketch[first:end].T
-        )
+        distance = squares[first:last, None] + squares[None, first:end] - 2 * sketch[first:last] @ sketch[first:end].T
         allowance = limit * (1 + SLACK) + SLACK * (squares[first:end].max() + 1)
         left, right = np.nonzero(distance <= allowance)
         later = (right > left) & (right + first < reach[left + first])

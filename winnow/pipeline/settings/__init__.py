@@ -37,9 +37,7 @@ class Images(Section):
     """Trained models, by name."""
     compress: dict[str, Prune] = {"magnitude": Prune(models=["mlp"], sparsities=[0.9])}
     """Pruned models, by name."""
-    dictionaries: dict[str, SparseAutoencoder] = {
-        "topk": SparseAutoencoder(models=["mlp", "mlp-magnitude-s90"], k=8)
-    }
+    dictionaries: dict[str, SparseAutoencoder] = {"topk": SparseAutoencoder(models=["mlp", "mlp-magnitude-s90"], k=8)}
     """Dictionaries, by name."""
     evaluate: EvaluateImages = EvaluateImages()
     """Evaluations."""

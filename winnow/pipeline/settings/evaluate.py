@@ -30,7 +30,7 @@ class PruningCriteria(FineTune):
         "snip",
         "random",
     ]
-    """Criteria compared; global_magnitude_gradual and global_magnitude_mt are its gradual and minimum-threshold forms."""
+    """Criteria compared; the suffixes _gradual and _mt name global_magnitude's gradual and minimum-threshold forms."""
     gradual_steps: int = Field(8, ge=1)
     """Rises of the sparsity in the gradual form, over the first half of fine-tuning."""
     min_keep_share: float = Field(0.0005, gt=0, lt=1)
