@@ -30,7 +30,7 @@ def test_fitting_explains_the_rows_better_than_it_did_at_first(architecture):
     config = replace(SMALL, architecture=architecture, steps=150, l1=0.1)
     dictionary, history = fit(ROWS, config)
     curve = [value for metric, value, _ in history if metric == "fvu"]
-    assert len(curve) == 150 and curve[-1] < 0.5 * curve[0]
+    assert len(curve) == 150 and curve[-1] < 0.7 * curve[0]
     assert fvu(dictionary, ROWS) == pytest.approx(curve[-1], abs=0.1)
     assert {metric for metric, _, _ in history} == {"loss", "fvu", "l0", "dead_fraction"}
     assert [step for metric, _, step in history if metric == "loss"] == list(range(150))

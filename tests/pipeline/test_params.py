@@ -19,10 +19,7 @@ TREE = YAML(typ="safe").load(TEXT)
 # Below these keys stand names that a person chooses, which nothing can misspell.
 OWN_NAMES = {
     (),
-    ("digits", "train"),
-    ("digits", "compress"),
-    ("digits", "dictionaries"),
-    ("digits", "evaluate", "criteria"),
+    *((w, *rest) for w in TREE for rest in (("train",), ("compress",), ("dictionaries",), ("evaluate", "criteria"))),
 }
 
 

@@ -22,8 +22,8 @@ def sae_config(architecture: str, sparsity: float, **settings: Any) -> SaeConfig
     sparsity: k for topk and batchtopk, the L0 aimed at for jumprelu, the penalty's weight for relu_l1 and gated.
     """
     name = {"topk": "k", "batchtopk": "k", "jumprelu": "target_l0"}.get(architecture, "l1")
-    value = int(sparsity) if name == "k" else float(sparsity)
-    return SaeConfig(architecture, **{name: value}, **settings)
+    settings[name] = int(sparsity) if name == "k" else float(sparsity)
+    return SaeConfig(architecture, **settings)
 
 
 def evaluate_dictionary(

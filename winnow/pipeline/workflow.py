@@ -44,22 +44,20 @@ class Workflow:
         """Family -> variant -> settings, seeds among them."""
         if not isinstance(workload, Images):
             return {"evaluate": {"planted": workload.evaluate.model_dump()}}
-        own_seeds = {"seeds": workload.seeds}
         evaluate = workload.evaluate
-        evaluations = {f"criteria_{name}": entry for name, entry in evaluate.criteria.items()}
-        evaluations |= {name: entry for name in ("pareto", "survival") if (entry := getattr(evaluate, name))}
-        named = {"train": workload.train, "evaluate": evaluations | {"models": evaluate.models}}
+        named: dict[str, Any] = {f"criteria_{name}": entry for name, entry in evaluate.criteria.items()}
+        named |= {"models": evaluate.models, "survival": evaluate.survival, "pareto": evaluate.pareto}
+
+        def dumped(section: Any) -> dict[str, Any]:
+            own = section.model_dump()
+            return own | {"seeds": own.get("seeds") or workload.seeds}
+
         return {
             "curate": {"all": {**workload.curate.model_dump(), "source": workload.source, "seeds": [0]}},
-            **{
-                family: {
-                    name: own_seeds | {k: v for k, v in entry.model_dump().items() if k != "seeds" or v is not None}
-                    for name, entry in entries.items()
-                }
-                for family, entries in named.items()
-            },
+            "train": {name: dumped(section) for name, section in workload.train.items()},
             "compress": pruned_variants(workload),
             "dictionaries": dictionary_variants(workload),
+            "evaluate": {name: dumped(section) for name, section in named.items() if section is not None},
         }
 
     def settings(self, family: str, variant: str | None = None) -> Callable[[Wildcards], dict[str, Any]]:
@@ -122,12 +120,12 @@ class Workflow:
     def source(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: where a workload's raw data comes from, and a digest of a folder of one's own."""
         entry = self.images[wildcards.workload]
-        if entry.path is None:
-            pin = find_source(entry.source, self.root / "data/sources.yaml")
-            return {"source": entry.source, "pin": pin.model_dump(mode="json")}
-        from winnow.workloads.folders import folder_digest
+        if entry.path is not None:
+            from winnow.workloads.folders import folder_digest
 
-        return {"path": entry.path, "size": entry.size, "digest": folder_digest(entry.path)}
+            return {"path": entry.path, "size": entry.size, "digest": folder_digest(entry.path)}
+        pin = find_source(entry.source or "", self.root / "data/sources.yaml")
+        return {"source": entry.source, "pin": pin.model_dump(mode="json")}
 
     def targets(self, default: bool = False) -> list[str]:
         """All files the workflow can make; default=True leaves out workloads marked optional."""

@@ -14,7 +14,7 @@ Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), After
 Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
 
 
-Arm = PruningMethod | Literal["global_magnitude_gradual", "global_magnitude_mt"]
+Arm = Literal[PruningMethod, "global_magnitude_gradual", "global_magnitude_mt"]
 
 
 class PruningCriteria(FineTune):
