@@ -15,7 +15,7 @@ RUNTIME := .venv/.runtime
 TESTING := .venv/.testing
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help reproduce test lint report mlflow mlflow-sync verify bench papers audit crate dag unlock lock clean
+.PHONY: help reproduce test lint report mlflow mlflow-sync verify bench schema papers audit crate dag unlock lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ verify: $(RUNTIME) ## run twice from nothing and compare every byte
 
 bench: $(TESTING) ## side by side with peers; writes the tables that docs include
 	@for script in $(filter-out benchmarks/test_% benchmarks/_%,$(wildcard benchmarks/*.py)); do echo "== $$script"; python "$$script"; done
+
+schema: $(RUNTIME) ## docs/params.schema.json, for editors
+	python -m winnow.pipeline.params
 
 papers: $(RUNTIME) ## docs/papers.md and README's table from the claims ledger
 	python -m winnow.pipeline.papers

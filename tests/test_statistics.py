@@ -79,6 +79,7 @@ def test_default_bootstrap_is_95_percent_with_9999_resamples():
     values = normal(20)
     assert bootstrap_interval(values) == bootstrap_interval(values, 0.95, 0, 9999)
     assert len(bootstrap_means(values)[0]) == 9999
+    assert bootstrap_p(values) == bootstrap_p(values, 0.0, 0, 9999) > 0
 
 
 def test_blocks_of_resamples_change_no_draw(monkeypatch):
@@ -136,7 +137,7 @@ def test_a_sign_test_of_nothing_but_ties_says_nothing():
     assert wilcoxon([0.0]) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95])
+@pytest.mark.parametrize("confidence", [0.5, 0.75, 0.9, 0.95])
 @pytest.mark.parametrize("n", range(1, 21))
 def test_the_sign_interval_holds_exactly_the_medians_that_the_sign_test_accepts(n, confidence):
     values = normal(n)
@@ -301,6 +302,7 @@ def test_mantel_of_a_matrix_with_itself_is_one_and_as_rare_as_counted():
         (lambda: mantel(np.triu(distances(4, 0)), distances(4, 0)), "first .* symmetric"),
         (lambda: mantel(distances(4, 0), distances(4, 0) * np.nan), "second .* finite"),
         (lambda: mantel(distances(4, 0), 1 - np.eye(4)), "constant"),
+        (lambda: mantel(distances(4, 0), np.zeros((4, 4))), "constant"),
     ],
 )
 def test_bad_input_is_named(call, message):

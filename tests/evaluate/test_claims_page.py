@@ -112,8 +112,11 @@ def test_measurements_are_written_as_their_kind_needs(values, shown):
 
 
 def test_what_was_not_measured_is_a_dash():
-    text = read(row(effect=None, low=None, high=None, verdict="not run", n=0))[1].text
+    nothing = {"effect": None, "low": None, "high": None, "verdict": "not run", "n": 0}
+    text = read(row(**nothing))[1].text
     assert text.count("–") == 2 and "needed" not in text
+    assert read(row(**nothing), row(point="95 %", **nothing))[1].text.count("–") == 4
+    assert "7" in read(row(), row(point="p", n=7))[1].text
 
 
 def test_text_is_escaped():

@@ -137,17 +137,20 @@ def survival_by_sparsity(metrics: pa.Table) -> alt.LayerChart:
     x = sparsity_axis(sorted({row["kept"] for row in series}))
     y = alt.Y("mean:Q", title="surviving features (share)", scale=alt.Scale(domain=[0, 1]))
     layers = [lines(series, x, y, key_of("model", "compressed model", rows))]
-    for metric, label in (("retrained_survival", "another training seed"), ("chance_survival", "chance")):
+    # On opposite sides, since the two lines may lie close together.
+    baselines = (("retrained_survival", "another training seed", "left"), ("chance_survival", "chance", "right"))
+    for metric, label, side in baselines:
         values = [row["value"] for row in metric_values(metrics, metric)]
         if values:
             line = alt.Chart(data([{"mean": float(np.mean(values)), "label": label}]))
             layers.append(line.mark_rule(strokeDash=[8, 5], strokeWidth=2, color=BLACK).encode(y="mean:Q"))
             for rim in (5, 0):  # a white rim keeps the words legible over lines
                 stroke = "white" if rim else "transparent"
+                at, shift = (0, 6) if side == "left" else (WIDTH, -6)
                 text = line.mark_text(
-                    align="left", baseline="bottom", dx=6, dy=-3, fontSize=15, stroke=stroke, strokeWidth=rim
+                    align=side, baseline="bottom", dx=shift, dy=-3, fontSize=15, stroke=stroke, strokeWidth=rim
                 )
-                layers.append(text.encode(x=alt.value(0), y="mean:Q", text="label:N"))
+                layers.append(text.encode(x=alt.value(at), y="mean:Q", text="label:N"))
     return styled(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
 
 

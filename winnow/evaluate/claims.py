@@ -152,7 +152,7 @@ def _margin(claim: Claim, row: _Row) -> float:
 
 def _compare(claim: Claim, measure: Measure, comparison: Comparison, metrics: pa.Table, seed: int) -> tuple[_Row, bool]:
     """The row of one comparison, and whether it applies."""
-    row = _Row(comparison.point or None, comparison.left_label, comparison.right_label)
+    row = _Row(comparison.point, comparison.left_label, comparison.right_label)
     try:
         values, unit, note = pairs(measure, comparison, metrics)
     except NotRun as reason:
