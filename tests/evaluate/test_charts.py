@@ -214,6 +214,13 @@ def test_accuracy_is_the_mean_over_seeds_with_its_t_interval():
     assert [panel["title"] for panel in chart.to_dict()["hconcat"]] == ["mlp", "tiny-cnn"]
 
 
+@pytest.mark.parametrize("name", ["accuracy", "survival", "pareto", "training"])
+def test_intervals_span_from_low_to_high(name):
+    encodings = found(CHARTS[name]().to_dict(), "encoding")
+    spans = {(e["y"]["field"], e["y2"]["field"]) for e in encodings if "y2" in e}
+    assert spans == {("low", "high")}
+
+
 def test_another_metric_can_be_drawn_over_sparsity():
     chart = charts.accuracy_by_sparsity(sweep(), "loss")
     assert [row["mean"] for row in drawn(chart)] == [0.2] and "loss (nats)" in titles(chart)

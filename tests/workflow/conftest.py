@@ -104,3 +104,11 @@ def built(tmp_path_factory) -> Checkout:
 def checkout(built, tmp_path) -> Checkout:
     """A copy of the built repository that a test may change."""
     return built.copy(tmp_path / "winnow")
+
+
+@pytest.fixture
+def sources_only(tmp_path) -> Checkout:
+    """A copy of this repository's files alone, at smoke scale, in which nothing has run."""
+    checkout = Checkout(copy_checkout(ROOT, tmp_path / "winnow"))
+    checkout.edit("params.yaml", "scale: laptop", "scale: smoke")
+    return checkout

@@ -1,0 +1,161 @@
+"""Bad input ends in one clear line and a failure, and leaves nothing half-written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+MODEL = "results/digits/train/mlp/seed0/model.safetensors"
+DICTIONARY = "results/digits/dictionaries/topk-on-mlp/seed0/dictionary.safetensors"
+RAW = "data/raw/digits.parquet"
+
+
+def edit(name, old, new):
+    def change(root: Path):
+        path = root / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def cut(name, keep=0.5):
+    def change(root: Path):
+        path = root / name
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+
+    return change
+
+
+def card(**fields):
+    def change(root: Path):
+        path = (root / MODEL).with_suffix(".json")
+        path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+    return change
+
+
+def column(**changes):
+    """The raw table with columns replaced by what a function makes of them; None drops one."""
+
+    def change(root: Path):
+        table = pq.ParquetFile(root / RAW).read()
+        for name, make in changes.items():
+            index = table.schema.get_field_index(name)
+            if make is None:
+                table = table.drop_columns([name])
+            else:
+                table = table.set_column(index, name, make(table[name]))
+        pq.write_table(table, root / RAW)
+
+    return change
+
+
+def absent(name):
+    return lambda root: (root / name).unlink()
+
+
+BEFORE_THE_GRAPH = [
+    ("unknown key", edit("params.yaml", "near_duplicate_distance", "near_duplicate_distanc"), "did you mean near_dup"),
+    ("doubled key", edit("params.yaml", "  kind: images\n", "  kind: images\n  kind: images\n"), "duplicate key"),
+    ("wrong type", edit("params.yaml", "torch_threads: 1", "torch_threads: one"), 'torch_threads: is "one"'),
+    ("out of range", edit("params.yaml", "fractions: [0.7, 0.1, 0.2]", "fractions: [0.7, 0.1, 1.2]"), "fractions"),
+    ("not whole", edit("params.yaml", "fractions: [0.7, 0.1, 0.2]", "fractions: [0.7, 0.1, 0.1]"), "add up to 0.9"),
+    ("empty list", edit("scales/smoke.yaml", "seeds: [0, 1]", "seeds: []"), "digits.seeds: is []"),
+    ("unknown scale", edit("params.yaml", "scale: smoke", "scale: tiny"), "'tiny' is none of smoke, laptop, paper"),
+    ("unknown source", edit("params.yaml", "source: mnist_5k", "source: mnist_6k"), "mnist_6k"),
+    ("unknown model", edit("params.yaml", "mlp: {model: mlp, epochs: 12", "mlp: {model: mpl, epochs: 12"), '"mpl"'),
+    ("k of width", edit("scales/smoke.yaml", "      width: 128\n", "      width: 3\n"), "k is 4, not below width 3"),
+    ("no such variant", edit("params.yaml", "survival: {dictionary: topk", "survival: {dictionary: topkk"), "topkk"),
+    ("broken YAML", edit("params.yaml", "kind: images", "kind: [images"), "not valid YAML"),
+    ("broken scale", edit("scales/smoke.yaml", "digits:", "digits: }"), "scales/smoke.yaml: not valid YAML"),
+    ("absent params", absent("params.yaml"), "params.yaml: no such file"),
+    ("sources field", edit("data/sources.yaml", "  sha256: 71", "  sha255: 71"), "sha25"),
+    ("sources hash", edit("data/sources.yaml", "sha256: 71b9", "sha256: 71"), "sha256"),
+]
+
+IN_A_JOB = [
+    ("hash", edit("data/sources.yaml", "sha256: 71b9", "sha256: 81b9"), "acquire", "sha256"),
+    ("member", edit("data/sources.yaml", "mnist_5k.csv.gz", "mnist_6k.csv.gz"), "acquire", "mnist_6k.csv.gz"),
+    ("claims key", edit("claims.yaml", "  statement:", "  statment:"), "claims", "statment"),
+    ("claims YAML", edit("claims.yaml", "- id:", "- id: ["), "claims", "claims.yaml"),
+    ("absent hook", edit("params.yaml", "      hook: relu2", "      hook: relu9"), "fit_sparse", "relu9"),
+    ("argument", edit("params.yaml", "{model: mlp, epochs: 12", "{model: mlp, arguments: {hiden: [9]}, epochs: 12"),
+     "train_adamw", "hiden"),
+]  # fmt: skip
+
+IN_A_FUNCTION = [
+    ("no pixels", column(pixels=None), "curate", "no column 'pixels'"),
+    ("no label column", column(label=None), "curate", "no column 'label'"),
+    ("labels as text", column(label=lambda c: c.cast(pa.string())), "curate", "column 'label' is string"),
+    ("label out of range", column(label=lambda c: pa.chunked_array([pa.array([99] * len(c), pa.int32())])),
+     "curate", "99"),
+    ("rows repeat", column(row=lambda c: pa.chunked_array([pa.array([1] * len(c), pa.int64())])), "curate", "row"),
+    ("raw cut off", cut(RAW), "curate", "not a readable parquet"),
+    ("raw empty", cut(RAW, 0), "curate", "not a readable parquet"),
+    ("no rows", lambda root: pq.write_table(pq.ParquetFile(root / RAW).read().slice(0, 0), root / RAW),
+     "curate", "no rows"),
+    ("model cut off", cut(MODEL), "model", "damaged"),
+    ("model empty", cut(MODEL, 0), "model", "damaged"),
+    ("model absent", absent(MODEL), "model", "no such file"),
+    ("card absent", absent(MODEL.replace(".safetensors", ".json")), "model", "no such file"),
+    ("card of another", card(arguments={"in_channels": 1, "height": 28, "width": 28, "classes": 9, "hidden": [5]}),
+     "model", "does not hold"),
+    ("card unknown", card(model="mpl"), "model", "did you mean mlp"),
+    ("card type", card(arguments=[]), "model", "wrong type"),
+    ("dictionary cut off", cut(DICTIONARY), "dictionary", "dictionary.safetensors"),
+    ("dictionary absent", absent(DICTIONARY), "dictionary", "dictionary.safetensors"),
+    ("dictionary card", cut(DICTIONARY.replace(".safetensors", ".json"), 0.3), "dictionary", "dictionary.json"),
+    ("split cut off", cut("results/digits/curate/all/seed0/train.parquet"), "workload", "not a readable parquet"),
+    ("split absent", absent("results/digits/curate/all/seed0/train.parquet"), "workload", "no such file"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "spoil", "expected"), BEFORE_THE_GRAPH, ids=[c[0] for c in BEFORE_THE_GRAPH])
+def test_it_is_refused_before_anything_is_planned(sources_only, name, spoil, expected):
+    spoil(sources_only.path)
+    done = sources_only.run("snakemake", "-n", check=False)
+    assert done.returncode != 0
+    said = [line for line in (done.stdout + done.stderr).splitlines() if expected in line]
+    assert len(said) == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "spoil", "rule", "expected"), IN_A_JOB, ids=[c[0] for c in IN_A_JOB])
+def test_a_job_ends_with_one_line_and_leaves_nothing_half_written(checkout, name, spoil, rule, expected):
+    spoil(checkout.path)
+    done = checkout.run("snakemake", check=False)
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith(rule) and expected in line]
+    assert said, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    assert not list((checkout.path / "results").rglob(".partial-*"))
+
+
+@pytest.mark.parametrize(("name", "spoil", "what", "expected"), IN_A_FUNCTION, ids=[c[0] for c in IN_A_FUNCTION])
+def test_a_bad_file_is_named_with_its_fault(built, tmp_path, name, spoil, what, expected):
+    from winnow.curate.images import curate_images
+    from winnow.dictionaries.dictionary import load
+    from winnow.errors import InputError
+    from winnow.models import load_model
+    from winnow.pipeline.tables import read_parquet
+    from winnow.workloads import load_workload
+
+    for folder in ("results/digits/train/mlp/seed0", "results/digits/dictionaries/topk-on-mlp/seed0",
+                   "results/digits/curate/all/seed0", "data/raw"):  # fmt: skip
+        shutil.copytree(built.path / folder, tmp_path / folder)
+    spoil(tmp_path)
+    readers = {
+        "curate": lambda: curate_images(read_parquet(tmp_path / RAW), workload="digits"),
+        "model": lambda: load_model(tmp_path / MODEL),
+        "dictionary": lambda: load(tmp_path / DICTIONARY),
+        "workload": lambda: load_workload(tmp_path / "results/digits/curate/all/seed0").arrays("train"),
+    }
+    with pytest.raises(InputError) as caught:
+        readers[what]()
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
