@@ -146,6 +146,9 @@ def test_resampled_latents_point_at_rows_with_small_encoders_and_no_moments():
     assert trainer.dead[:10].all()
     before = {name: value.clone() for name, value in trainer.parameters.items()}
     dead = trainer.dead.clone()
+    for moments in (trainer.adam.first, trainer.adam.second):
+        for name in ("encoder", "decoder", "b_enc"):
+            moments[name] += 1.0
     trainer._resample(ROWS[:64] * trainer.scale, torch.eye(64, 12))  # rows 0 to 11 alone have a loss
     decoder, encoder = trainer.parameters["decoder"][dead], trainer.parameters["encoder"][dead]
     inputs = torch.nn.functional.normalize(ROWS[:12] * trainer.scale - before["b_dec"], dim=1)
@@ -154,7 +157,8 @@ def test_resampled_latents_point_at_rows_with_small_encoders_and_no_moments():
     torch.testing.assert_close(encoder, decoder * size)
     assert (trainer.parameters["b_enc"][dead] == 0).all() and not trainer.dead[:10].any()
     for moments in (trainer.adam.first, trainer.adam.second):
-        assert (moments["encoder"][dead] == 0).all() and (moments["encoder"][~dead] != 0).any()
+        for name in ("encoder", "decoder", "b_enc"):
+            assert (moments[name][dead] == 0).all() and (moments[name][~dead] != 0).any()
     for name in ("encoder", "decoder", "b_enc"):
         assert torch.equal(trainer.parameters[name][~dead], before[name][~dead])
 

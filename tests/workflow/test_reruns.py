@@ -49,7 +49,7 @@ def test_a_parameter_of_evaluation_reruns_only_evaluation(checkout):
         "survival: {dictionary: topk, dense: mlp}",
         "survival: {dictionary: topk, dense: mlp, chance_quantile: 0.95}",
     )
-    assert set(checkout.snakemake("-n")) == {"feature_survival", "plot_images", "claims", "summarise"}
+    assert set(checkout.snakemake("-n")) == {"feature_survival", "plot", "claims", "summarise"}
 
 
 def test_a_helper_two_imports_away_reruns_exactly_its_dependents(checkout):

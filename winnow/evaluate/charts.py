@@ -148,7 +148,13 @@ def survival_by_sparsity(metrics: pa.Table) -> alt.LayerChart:
                 stroke = "white" if rim else "transparent"
                 at, shift = (0, 6) if side == "left" else (WIDTH, -6)
                 text = line.mark_text(
-                    align=side, baseline="bottom", dx=shift, dy=-3, fontSize=15, stroke=stroke, strokeWidth=rim
+                    align=alt.Align(side),
+                    baseline="bottom",
+                    dx=shift,
+                    dy=-3,
+                    fontSize=15,
+                    stroke=stroke,
+                    strokeWidth=rim,
                 )
                 layers.append(text.encode(x=alt.value(at), y="mean:Q", text="label:N"))
     return styled(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
