@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -15,12 +17,18 @@ def test_rows_are_sparse_sums_of_unit_atoms():
     assert (weights[active] >= 1 - 1e-3).all()
 
 
-def test_frequencies_follow_zipf():
-    planted = planted_dictionary(50, 64, 1, exponent=1.0)
+def test_an_atom_drawn_twice_counts_once():
+    norms = planted_dictionary(1, 4, 3).sample(20_000, seed=0).norm(dim=1)
+    assert float(norms.mean()) == pytest.approx(1 + (2 / math.pi) ** 0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+def test_frequencies_follow_zipf(exponent):
+    planted = planted_dictionary(50, 64, 1, exponent=exponent)
     rows = planted.sample(60_000, seed=0)
     hit = (torch.nn.functional.normalize(rows, dim=1) @ planted.atoms.T).argmax(1)
     share = torch.bincount(hit, minlength=50) / len(rows)
-    expected = 1 / torch.arange(1, 51)
+    expected = torch.arange(1, 51) ** -exponent
     torch.testing.assert_close(share, expected / expected.sum(), atol=0.01, rtol=0)
 
 

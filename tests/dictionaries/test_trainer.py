@@ -92,6 +92,22 @@ def test_the_lr_rises_stays_and_falls(monkeypatch):
     assert seen == pytest.approx([0.25, 0.5, 0.75, 1] + [1] * 12 + [0.8, 0.6, 0.4, 0.2])
 
 
+def test_a_loss_is_told_what_the_paper_sets():
+    config = replace(SMALL, architecture="relu_l1", steps=20, warmup=0.2, l1=3.0, aux_coefficient=0.25)
+    trainer = Trainer(config, 12, statistics(ROWS))
+    seen = []
+    for _ in range(6):
+        seen.append(trainer._settings().sparsity)
+        trainer.step(ROWS[:64])
+    assert seen == pytest.approx([0.75, 1.5, 2.25, 3, 3, 3])
+    settings = trainer._settings()
+    assert settings.aux_k == 6 and settings.aux_coefficient == 0.25  # half of d, not of m
+    assert settings.bandwidth == pytest.approx(0.001 * math.sqrt(12))
+    jump = Trainer(replace(SMALL, architecture="jumprelu", bandwidth=0.3, l0_coefficient=7.0), 12, statistics(ROWS))
+    assert jump._settings().bandwidth == 0.3 and jump._settings().sparsity == 7.0
+    assert jump._settings().target_l0 == 2.0 and jump._settings().dead is None
+
+
 def dead_trainer(**changes):
     """Latents 0 to 9 can never fire by themselves."""
     config = replace(SMALL, steps=40, dead_after=0.05, **changes)

@@ -151,11 +151,9 @@ def absorption(
     main = _main_latents(codes[train], labels[train], max_main, gain)
     direction = torch.nn.functional.normalize(torch.from_numpy(probe.coef_[0]).float(), dim=0)
     along = dictionary.W_dec @ direction
-    candidates = along >= cosine
-    candidates[main] = False
-    carried = (codes * (along * candidates)).max(dim=1).values
+    carried = (codes * (along * (along >= cosine))).max(dim=1).values
     projection = (rows.float() - dictionary.b_dec_in) @ direction
-    silent = (codes[:, main] == 0).all(1)
+    silent = (codes[:, main] == 0).all(1)  # so whichever latent carries the most is another one
     absorbed = right & ~train & silent & (projection > 0) & (carried >= share * projection)
     judged = int((right & ~train).sum())
     return Absorption(int(absorbed.sum()) / judged if judged else None, main, absorbed)

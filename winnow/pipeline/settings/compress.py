@@ -16,7 +16,7 @@ class FineTune(Section):
 
     epochs: int = Field(3, ge=0)
     """Passes over the training split after pruning; 0 keeps the pruned weights as they are."""
-    learning_rate: float = Field(0.05, gt=0)
+    learning_rate: float = Field(0.1, gt=0)
     """Peak learning rate of SGD with momentum .875, weight decay 7e-6 and label smoothing .1."""
     batch_size: int = Field(128, ge=1)
     """Images a step."""
