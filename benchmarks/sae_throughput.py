@@ -53,7 +53,12 @@ def main() -> None:
         for architecture in arguments.architectures
         for row in compare({**problem, "architecture": architecture}, arguments.tools, arguments.repeats)
     ]
-    report = {"problem": problem, "machine": platform.processor() or platform.machine(), "table": table}
+    report = {
+        "problem": problem,
+        "machine": platform.processor() or platform.machine(),
+        "table": table,
+        "metrics": [row for entry in table for row in metric_rows(entry)],
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
 
@@ -120,7 +125,27 @@ def summary(tool: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     seconds = [result["cpu_seconds"] for result in runs]
     middle = {key: statistics.median(r[key] for r in runs) for key in ("fvu", "l0", "startup_seconds", "lr")}
     rate = runs[0]["trained_rows"] / statistics.median(seconds)
-    return {"tool": tool, "rows_per_cpu_second": rate, "cpu_seconds": seconds, **middle}
+    fvus = [result["fvu"] for result in runs]
+    return {"tool": tool, "rows_per_cpu_second": rate, "cpu_seconds": seconds, "fvus": fvus, **middle}
+
+
+def metric_rows(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row of the table as rows of the project's metrics schema, one repeat a seed: what claims are judged by."""
+    trained = entry["rows_per_cpu_second"] * statistics.median(entry["cpu_seconds"])
+    measured = [
+        (seed, metric, value, unit)
+        for seed, (seconds, fvu) in enumerate(zip(entry["cpu_seconds"], entry["fvus"], strict=True))
+        for metric, value, unit in (
+            ("rows_per_cpu_second", trained / seconds, "rows per CPU second"),
+            ("fvu", fvu, "share"),
+        )
+    ]
+    tool = {"winnow": "sae", "winnow-torch": "sae_torch"}.get(entry["tool"], entry["tool"])
+    names = {"system": f"{tool}_{entry['architecture']}", "workload": "planted", "variant": "throughput"}
+    return [
+        {**names, "seed": seed, "split": "test", "metric": metric, "value": value, "unit": unit, "step": None}
+        for seed, metric, value, unit in measured
+    ]
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,20 @@ from winnow.pipeline import stage
 @stage
 def claims(inputs, outputs, params, log):
     """Write the verdicts with their intervals, as a table and as a page."""
+    import json
+
+    import pyarrow as pa
+
     from winnow.evaluate import charts
     from winnow.evaluate.claims import evaluate_claims
     from winnow.evaluate.claims_page import claims_page
     from winnow.evaluate.claims_schema import load_claims
-    from winnow.pipeline.tables import read_metrics, write_parquet
+    from winnow.pipeline.tables import METRICS_SCHEMA, read_metrics, write_parquet
 
     ledger = load_claims(inputs.claims)
-    verdicts = evaluate_claims(ledger, read_metrics(inputs.metrics), seed=params.seed, scale=params.scale)
+    measured = [row for path in inputs.benchmarks for row in json.loads(path.read_text()).get("metrics", [])]
+    metrics = pa.concat_tables([read_metrics(inputs.metrics), pa.Table.from_pylist(measured, METRICS_SCHEMA)])
+    verdicts = evaluate_claims(ledger, metrics, seed=params.seed, scale=params.scale)
     write_parquet(verdicts, outputs.verdicts)
     outputs.page.write_text(claims_page(verdicts), encoding="utf-8")
     charts.save_chart(charts.claims_forest(verdicts), outputs.plot)

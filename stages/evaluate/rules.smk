@@ -148,6 +148,7 @@ rule claims:
     input:
         claims="claims.yaml",
         metrics=flow.claim_metrics(),
+        benchmarks=flow.benchmarks(),
     output:
         verdicts="results/claims.parquet",
         page=report(

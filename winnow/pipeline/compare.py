@@ -5,8 +5,9 @@ from __future__ import annotations
 import filecmp
 from pathlib import Path
 
+from winnow.pipeline.provenance import OUTPUT_FOLDERS
+
 WALL_CLOCK = frozenset({"timings.parquet", "latency.svg"})
-FOLDERS = ("data/raw", "results", "summaries")
 
 
 def differences(first: Path, second: Path) -> list[str]:
@@ -21,7 +22,7 @@ def differences(first: Path, second: Path) -> list[str]:
 
 
 def _results(root: Path) -> set[str]:
-    files = (path for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file())
+    files = (path for folder in OUTPUT_FOLDERS for path in (root / folder).rglob("*") if path.is_file())
     names = {path.relative_to(root) for path in files if path.name not in WALL_CLOCK}
     return {str(name) for name in names if not any(part.startswith(".") for part in name.parts)}
 

@@ -25,7 +25,7 @@ from winnow.pipeline.hashing import HashMemory
 LOCK = Path("provenance.lock")
 STATE = Path(".snakemake/winnow")
 METADATA = Path(".snakemake/metadata")
-OUTPUT_FOLDERS = (Path("data/raw"), Path("results"))
+OUTPUT_FOLDERS = (Path("data/raw"), Path("results"), Path("summaries"))
 STALE = ["bytes of unknown origin"]
 REMEMBERED = 20  # records kept for one output, so that bytes restored from any cache are recognised
 SNAKEMAKE_RECORD_FORMAT = 6
@@ -83,6 +83,7 @@ def reconcile(write_lock: bool) -> list[str]:
     write_lock: bring the lock file up to date as well.
     """
     locked, platforms = read_lock()
+    METADATA.with_name("incomplete").mkdir(parents=True, exist_ok=True)  # without it Snakemake migrates old records
     memory = HashMemory(STATE / "hashes.json")
     unknown, fresh = [], {}
     for output in _outputs_on_disk():

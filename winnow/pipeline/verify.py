@@ -10,7 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from winnow.pipeline.compare import FOLDERS, differences
+from winnow.pipeline.compare import differences
+from winnow.pipeline.provenance import OUTPUT_FOLDERS
 
 PLAIN = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
 ODD = {
@@ -52,7 +53,7 @@ def main() -> int:
         run(first, 1, PLAIN, 0o022, arguments)
         run(second, 2, ODD, 0o077, arguments)
         lines = differences(first, second)
-        compared = sum(1 for f in FOLDERS for p in (first / f).rglob("*") if p.is_file())
+        compared = sum(1 for f in OUTPUT_FOLDERS for p in (first / f).rglob("*") if p.is_file())
     print("\n".join(lines) if lines else f"{compared} files compared: the same bytes in both runs")
     return 1 if lines else 0
 

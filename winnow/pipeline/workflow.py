@@ -252,6 +252,10 @@ class Workflow:
         """For a rule's `params:`: the scale, below which some claims cannot be judged."""
         return {"scale": self.general.scale}
 
+    def benchmarks(self) -> list[str]:
+        """For a rule's `input:`: what benchmarks beside peers have measured; `make bench` writes it."""
+        return sorted(str(path.relative_to(self.root)) for path in self.root.glob("benchmarks/results/*.json"))
+
     def claim_metrics(self) -> list[str]:
         """For a rule's `input:`: the evaluations of all workloads but the optional ones."""
         chosen = [name for name, entry in self.workloads.items() if not getattr(entry, "optional", False)]
