@@ -18,7 +18,7 @@ except InputError as error:
     sys.exit(str(error))
 
 if workflow.is_main_process:
-    for stale in provenance.reconcile(write_lock=False):
+    for stale in provenance.reconcile(after_run=False):
         print(
             f"{stale}: its bytes are not what any recorded job made; it will be made again if needed",
             file=sys.stderr,
@@ -65,8 +65,8 @@ include: "stages/evaluate/rules.smk"
 
 
 onsuccess:
-    provenance.reconcile(write_lock=True)
+    provenance.reconcile(after_run=True)
 
 
 onerror:
-    provenance.reconcile(write_lock=True)
+    provenance.reconcile(after_run=True)

@@ -33,7 +33,7 @@ def snakemake_says():
 
 def test_a_remembered_output_is_known_and_goes_into_the_lock(here):
     provenance.remember(OUTPUT, record(here))
-    assert provenance.reconcile(write_lock=True) == []
+    assert provenance.reconcile(after_run=True) == []
     assert snakemake_says()["params"] == sorted(["{'epochs': 3}", "'digest'"])
     assert snakemake_says()["input_checksums"] == {"in": "sha256:" + "0" * 64}
     assert provenance.read_lock()[0][OUTPUT] == record(here)
@@ -41,22 +41,22 @@ def test_a_remembered_output_is_known_and_goes_into_the_lock(here):
 
 def test_a_clone_without_snakemakes_folder_gets_its_records_from_the_lock(here):
     provenance.remember(OUTPUT, record(here))
-    provenance.reconcile(write_lock=True)
+    provenance.reconcile(after_run=True)
     import shutil
 
     shutil.rmtree(".snakemake")
     os.utime(here, (1, 1))
-    assert provenance.reconcile(write_lock=False) == []
+    assert provenance.reconcile(after_run=False) == []
     assert snakemake_says()["params"] == sorted(["{'epochs': 3}", "'digest'"])
 
 
 def test_other_bytes_are_stale_even_with_the_old_time_and_size(here):
     provenance.remember(OUTPUT, record(here))
-    provenance.reconcile(write_lock=True)
+    provenance.reconcile(after_run=True)
     status = here.stat()
     here.write_bytes(b"WEIGHTS")
     os.utime(here, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert provenance.reconcile(write_lock=True) == [OUTPUT]
+    assert provenance.reconcile(after_run=True) == [OUTPUT]
     assert snakemake_says()["params"] == provenance.STALE
 
 
@@ -65,7 +65,7 @@ def test_a_blessing_by_touch_does_not_outlive_the_next_look(here):
     path = provenance.metadata_path(OUTPUT)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"params": ["'digest'"], "record_format_version": 6}))
-    assert provenance.reconcile(write_lock=True) == [OUTPUT]
+    assert provenance.reconcile(after_run=True) == [OUTPUT]
     assert snakemake_says()["params"] == provenance.STALE
 
 
@@ -73,19 +73,19 @@ def test_bytes_restored_from_an_earlier_run_get_that_runs_record(here):
     provenance.remember(OUTPUT, record(here))
     here.write_bytes(b"later weights")
     provenance.remember(OUTPUT, record(here, params=["later"]))
-    provenance.reconcile(write_lock=True)
+    provenance.reconcile(after_run=False)
     assert snakemake_says()["params"] == ["later"]
     here.write_bytes(b"weights")
-    assert provenance.reconcile(write_lock=False) == []
+    assert provenance.reconcile(after_run=False) == []
     assert snakemake_says()["params"] == sorted(["{'epochs': 3}", "'digest'"])
 
 
 def test_the_lock_holds_no_time_and_is_sorted(here):
     provenance.remember(OUTPUT, record(here, platform=provenance.platform_digest()))
-    provenance.reconcile(write_lock=True)
+    provenance.reconcile(after_run=True)
     first = provenance.LOCK.read_text()
     os.utime(here, (5, 5))
-    provenance.reconcile(write_lock=True)
+    provenance.reconcile(after_run=True)
     assert provenance.LOCK.read_text() == first
     assert "time" not in first
     assert len(first.splitlines()) == 2  # the platform and the output
@@ -94,9 +94,9 @@ def test_the_lock_holds_no_time_and_is_sorted(here):
 def test_a_merge_conflict_in_the_lock_makes_its_outputs_unknown_not_the_run_fail(here):
     line = json.dumps({"output": OUTPUT, **record(here)})
     provenance.LOCK.write_text(f"<<<<<<< ours\n{line}\n=======\nbroken\n>>>>>>> theirs\n")
-    assert provenance.reconcile(write_lock=False) == []
+    assert provenance.reconcile(after_run=False) == []
     provenance.LOCK.write_text("<<<<<<< ours\nbroken\n")
-    assert provenance.reconcile(write_lock=False) == [OUTPUT]
+    assert provenance.reconcile(after_run=False) == [OUTPUT]
 
 
 def test_metadata_lies_where_snakemake_looks_for_it_also_for_long_names(here):
@@ -106,3 +106,15 @@ def test_metadata_lies_where_snakemake_looks_for_it_also_for_long_names(here):
     for output in (OUTPUT, "results/" + "long-name/" * 30 + "file.parquet"):
         expected = keeper._record_path(keeper._metadata_path, output)
         assert provenance.metadata_path(output).absolute().as_posix() == expected
+
+
+def test_of_equal_bytes_made_twice_the_lock_says_which_run_counts_and_after_a_run_snakemake_does(here):
+    provenance.remember(OUTPUT, record(here))
+    provenance.reconcile(after_run=True)
+    provenance.remember(OUTPUT, record(here, params=["later, to the same bytes"]))
+    provenance.reconcile(after_run=False)
+    assert snakemake_says()["params"] == sorted(["{'epochs': 3}", "'digest'"])
+    path = provenance.metadata_path(OUTPUT)
+    path.write_text(json.dumps({**snakemake_says(), "params": ["later, to the same bytes"]}))
+    provenance.reconcile(after_run=True)
+    assert provenance.read_lock()[0][OUTPUT]["params"] == ["later, to the same bytes"]

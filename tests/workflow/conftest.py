@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from winnow.pipeline.verify import copy_checkout
 
@@ -88,16 +89,29 @@ def planned(output: str) -> Counter:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Checkout:
     """A repository in which the whole workflow has run at smoke scale; tests copy it and leave it alone."""
-    path = tmp_path_factory.mktemp("built") / "winnow"
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # built once for all workers
+    with FileLock(shared / "built.lock"):
+        path = shared / "built" / "winnow"
+        if not (shared / "built" / "complete").exists():
+            shutil.rmtree(path, ignore_errors=True)
+            build(path)
+            (shared / "built" / "complete").touch()
+    return Checkout(path)
+
+
+def build(path: Path) -> None:
     checkout = Checkout(copy_checkout(ROOT, path))
     checkout.edit("params.yaml", "scale: laptop", "scale: smoke")
-    (path / "provenance.lock").unlink(missing_ok=True)
-    (path / "dvc.lock").unlink(missing_ok=True)
+    # MLflow has tests of its own; here each of a hundred runs would start a process for it.
+    checkout.edit("profiles/default/config.yaml", "logger: [mlflow]", "")
+    for lock in ("provenance.lock", "dvc.lock"):
+        (path / lock).unlink(missing_ok=True)
     checkout.run("git", "init", "-q", "-b", "main")
     checkout.run("git", "add", "-A")
     checkout.run("git", "commit", "-qm", "start")
     checkout.snakemake()
-    return checkout
 
 
 @pytest.fixture

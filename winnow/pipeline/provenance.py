@@ -77,10 +77,10 @@ def remember(output: str, record: Record) -> None:
     temporary.replace(path)
 
 
-def reconcile(write_lock: bool) -> list[str]:
+def reconcile(after_run: bool) -> list[str]:
     """Give Snakemake the record that the bytes of each output tell of; return the outputs whose bytes no record knows.
 
-    write_lock: bring the lock file up to date as well.
+    after_run: Snakemake has just run, so of records of equal bytes its own says which holds, and the lock is written.
     """
     locked, platforms = read_lock()
     METADATA.with_name("incomplete").mkdir(parents=True, exist_ok=True)  # without it Snakemake migrates old records
@@ -88,16 +88,20 @@ def reconcile(write_lock: bool) -> list[str]:
     unknown, fresh = [], {}
     for output in _outputs_on_disk():
         digest = memory.sha256(Path(output))
-        candidates = [*_remembered(_record_path(output)), *([locked[output]] if output in locked else [])]
-        record = next((r for r in candidates if r["sha256"] == digest), None)
-        if record is None:
+        # The lock first: where several runs made the same bytes, it tells of the run this checkout is about.
+        candidates = [*([locked[output]] if output in locked else []), *_remembered(_record_path(output))]
+        matching = [record for record in candidates if record["sha256"] == digest]
+        if after_run:
+            params = _read_metadata(output).get("params")
+            matching.sort(key=lambda record: record["params"] != params)
+        if matching:
+            fresh[output] = matching[0]
+            _write_metadata(output, matching[0])
+        else:
             unknown.append(output)
             _write_metadata(output, {"rule": None, "params": STALE, "inputs": {}})
-        else:
-            fresh[output] = record
-            _write_metadata(output, record)
     memory.save()
-    if write_lock:
+    if after_run:
         _write_lock(locked | fresh, platforms | {platform_digest(): platform_tuple()})
     return unknown
 
@@ -146,13 +150,9 @@ def _remembered(path: Path) -> list[Record]:
 
 def _write_metadata(output: str, record: Record) -> None:
     """Write Snakemake's own metadata file for an output, unless it already says the same."""
-    path = metadata_path(output)
     checksums = {name: f"sha256:{digest}" for name, digest in record["inputs"].items()}
     wanted = {"params": record["params"], "input": sorted(checksums), "input_checksums": checksums}
-    try:
-        present = json.loads(path.read_text())
-    except (OSError, ValueError):
-        present = {}
+    path, present = metadata_path(output), _read_metadata(output)
     if all(present.get(key) == value for key, value in wanted.items()):
         return
     made = Path(output).stat().st_mtime
@@ -160,6 +160,13 @@ def _write_metadata(output: str, record: Record) -> None:
     version = {"record_format_version": SNAKEMAKE_RECORD_FORMAT}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**defaults, **present, **version, **wanted}))
+
+
+def _read_metadata(output: str) -> Record:
+    try:
+        return dict(json.loads(metadata_path(output).read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def metadata_path(output: str) -> Path:
