@@ -76,7 +76,8 @@ def density_heat_map(layers: pa.Table) -> alt.HConcatChart:
 
     layers: columns system, sparsity [share], layer, nonzero, size; rows of one cell (seeds) are averaged.
     """
-    rows = some(layers.to_pylist(), "layers")
+    # Every prunable parameter is a weight; without that suffix the names fit beside the cells.
+    rows = [row | {"layer": row["layer"].removesuffix(".weight")} for row in some(layers.to_pylist(), "layers")]
     systems = list(dict.fromkeys(row["system"] for row in rows))
     order = list(dict.fromkeys(row["layer"] for row in rows))
     cells = [
