@@ -162,3 +162,14 @@ def test_the_schema_for_editors_is_the_one_shipped_and_accepts_the_shipped_file(
     jsonschema.validate(TREE, shipped)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"digits": {"kind": "images", "sourcee": 1}}, shipped)
+
+
+def test_the_arguments_of_models_are_those_of_the_registry():
+    import inspect
+
+    from winnow.models import MODELS
+    from winnow.pipeline.settings.train import ARGUMENTS
+
+    of_data = {"in_channels", "height", "width", "classes"}
+    signatures = {name: set(inspect.signature(model).parameters) - of_data for name, model in MODELS.items()}
+    assert signatures == {name: set(arguments) for name, arguments in ARGUMENTS.items()}

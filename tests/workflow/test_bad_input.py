@@ -68,9 +68,10 @@ BEFORE_THE_GRAPH = [
     ("empty list", edit("scales/smoke.yaml", "seeds: [0, 1]", "seeds: []"), "digits.seeds: is []"),
     ("unknown scale", edit("params.yaml", "scale: smoke", "scale: tiny"), "'tiny' is none of smoke, laptop, paper"),
     ("unknown source", edit("params.yaml", "source: mnist_5k", "source: mnist_6k"), "mnist_6k"),
-    ("unknown model", edit("params.yaml", "mlp: {model: mlp, epochs: 12", "mlp: {model: mpl, epochs: 12"), '"mpl"'),
+    ("unknown model", edit("params.yaml", "mlp: {model: mlp, epochs: 10", "mlp: {model: mpl, epochs: 10"), '"mpl"'),
     ("k of width", edit("scales/smoke.yaml", "      width: 128\n", "      width: 3\n"), "k is 4, not below width 3"),
     ("no such variant", edit("params.yaml", "survival: {dictionary: topk", "survival: {dictionary: topkk"), "topkk"),
+    ("model argument", edit("params.yaml", "arguments: {channels:", "arguments: {chanels:"), "did you mean channels?"),
     ("broken YAML", edit("params.yaml", "kind: images", "kind: [images"), "not valid YAML"),
     ("broken scale", edit("scales/smoke.yaml", "digits:", "digits: }"), "scales/smoke.yaml: not valid YAML"),
     ("absent params", absent("params.yaml"), "params.yaml: no such file"),
@@ -84,8 +85,6 @@ IN_A_JOB = [
     ("claims key", edit("claims.yaml", "  statement:", "  statment:"), "claims", "statment"),
     ("claims YAML", edit("claims.yaml", "- id:", "- id: ["), "claims", "claims.yaml"),
     ("absent hook", edit("params.yaml", "      hook: relu2", "      hook: relu9"), "fit_sparse", "relu9"),
-    ("argument", edit("params.yaml", "{model: mlp, epochs: 12", "{model: mlp, arguments: {hiden: [9]}, epochs: 12"),
-     "train_adamw", "hiden"),
 ]  # fmt: skip
 
 IN_A_FUNCTION = [

@@ -40,7 +40,7 @@ def pets(checkout):
 def test_a_folder_of_pictures_runs_the_whole_chain_and_follows_its_files(pets):
     jobs = pets.snakemake("pets")
     assert jobs["acquire"] == 1 and jobs["train_adamw"] == 1 and jobs["feature_survival"] == 1
-    assert (pets.path / "results/pets/evaluate/plots/models.svg").is_file()
+    assert (pets.path / "results/pets/evaluate/plots/size.svg").is_file()
     assert pets.snakemake("-n", "pets") == Counter()
     (pets.path / "data/own/pets/cats/new.png").write_bytes((pets.path / "data/own/pets/cats/1.png").read_bytes())
     assert pets.snakemake("-n", "pets")["acquire"] == 1

@@ -79,6 +79,8 @@ def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
     }
     if "split" in raw.schema.names:
         expected["split"] = pa.string()
+    if "readable" in raw.schema.names:
+        expected["readable"] = pa.bool_()
     for column, kind in expected.items():
         if column not in raw.schema.names:
             raise InputError(f"{name}: no column {column!r}; it has {', '.join(raw.schema.names)}")
@@ -86,8 +88,8 @@ def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
             raise InputError(f"{name}: column {column!r} is {raw.schema.field(column).type}; it must be {kind}")
     if not raw.num_rows:
         raise InputError(f"{name}: no rows; there is nothing to curate")
-    if pc.any(pc.is_null(pc.list_flatten(raw["pixels"]))).as_py():
-        raise InputError(f"{name}: column 'pixels' holds an image with a missing value; make the whole image null")
+    if raw["pixels"].null_count or pc.any(pc.is_null(pc.list_flatten(raw["pixels"]))).as_py():
+        raise InputError(f"{name}: column 'pixels' has a missing value; mark the image by a column readable: false")
     _check_values(raw, "row", pc.is_valid(raw["row"]), "it must not be null", name)
     labels = pc.fill_null(raw["label"], 0)
     in_range = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, len(meta.classes)))
@@ -112,7 +114,8 @@ class _Rows:
 
     def __init__(self, raw: pa.Table, meta: ImageMeta) -> None:
         self.pixels = pixel_array(raw, meta)
-        self.readable = raw["pixels"].is_valid().to_numpy()
+        marked = "readable" in raw.schema.names
+        self.readable = raw["readable"].to_numpy() if marked else np.ones(raw.num_rows, bool)
         self.labels = raw["label"].fill_null(-1).to_numpy()
         self.published = np.array(raw["split"].to_pylist(), object) if "split" in raw.schema.names else None
         self.ids = image_ids(self.pixels, meta)

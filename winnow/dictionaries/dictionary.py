@@ -144,6 +144,11 @@ def load(path: Path | str) -> Dictionary:
     beside = path.with_suffix(".json")
     try:
         description = json.loads(beside.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{beside}: missing; run the stage that fits the dictionary") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{beside}: cannot be read ({error}); delete it and fit the dictionary again") from None
+    try:
         tensors = load_file(path)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename or path}: missing; run the stage that fits the dictionary") from None

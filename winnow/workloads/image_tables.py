@@ -59,22 +59,19 @@ def image_meta(table: pa.Table, name: str = "images") -> ImageMeta:
     return meta
 
 
-def pixel_column(pixels: np.ndarray, present: np.ndarray | None = None) -> pa.FixedSizeListArray:
-    """Arrow column of uint8[rows, values]; rows where `present` is False become null."""
+def pixel_column(pixels: np.ndarray) -> pa.FixedSizeListArray:
+    """Arrow column of uint8[rows, values]."""
     flat = pa.array(np.ascontiguousarray(pixels, dtype=np.uint8).reshape(-1))
-    mask = None if present is None or present.all() else pa.array(~present)
-    return pa.FixedSizeListArray.from_arrays(flat, pixels.shape[1], mask=mask)
+    return pa.FixedSizeListArray.from_arrays(flat, pixels.shape[1])
 
 
 def pixel_array(table: pa.Table, meta: ImageMeta) -> np.ndarray:
-    """uint8[rows, height * width * channels]; a null row holds zeros."""
+    """uint8[rows, height * width * channels]."""
     column = table["pixels"].combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunk to combine
         return np.zeros((0, meta.pixels), np.uint8)
     values = column.values.slice(column.offset * meta.pixels, len(column) * meta.pixels)
-    rows = values.to_numpy(zero_copy_only=False).reshape(-1, meta.pixels)
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    return np.where(missing[:, None], np.uint8(0), rows) if missing.any() else rows
+    return values.to_numpy(zero_copy_only=False).reshape(-1, meta.pixels)
 
 
 def raw_image_table(
@@ -86,21 +83,23 @@ def raw_image_table(
     present: np.ndarray | None = None,
     splits: Sequence[str | None] | None = None,
 ) -> pa.Table:
-    """Raw table `row, pixels, label, source[, split]`, one row per record in the order given.
+    """Raw table `row, pixels, label, source[, split][, readable]`, one row per record in the order given.
 
     images: uint8[n, h, w, c]. labels: index into `classes`, or None where unknown. present: False where the
-    record could not be read (its pixels become null). splits: the split that the publisher put each record
-    in.
+    record could not be read; `readable` says so, since parquet readers cannot read back a list of fixed size that
+    is null. splits: the split that the publisher put each record in.
     """
     count, height, width, channels = images.shape
     columns = {
         "row": pa.array(np.arange(count), pa.int64()),
-        "pixels": pixel_column(images.reshape(count, height * width * channels), present),
+        "pixels": pixel_column(images.reshape(count, height * width * channels)),
         "label": pa.array(labels, pa.int32()),
         "source": pa.array(sources, pa.string()),
     }
     if splits is not None:
         columns["split"] = pa.array(splits, pa.string())
+    if present is not None and not present.all():
+        columns["readable"] = pa.array(present)
     meta = ImageMeta(height, width, channels, tuple(classes))
     return pa.table(columns).replace_schema_metadata(meta.encode())
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds
 
 ImageModel = Literal["mlp", "small_cnn", "residual", "depthwise_cnn", "fastgrnn"]
+
+# Stands here as well as in the registry, which imports torch: params.yaml is checked before every command.
+ARGUMENTS = {
+    "mlp": ("hidden",),
+    "small_cnn": ("channels", "hidden"),
+    "residual": ("channels",),
+    "depthwise_cnn": ("channels",),
+    "fastgrnn": ("hidden", "input_rank", "state_rank"),
+}
 
 
 class Train(Section):
@@ -32,3 +42,13 @@ class Train(Section):
     """Share of each label spread over all classes."""
     seeds: Seeds | None = None
     """Seeds of this variant; null takes the workload's."""
+
+    @model_validator(mode="after")
+    def _arguments_exist(self) -> Train:
+        known = ARGUMENTS[self.model]
+        for name in self.arguments:
+            if name not in known:
+                near = get_close_matches(name, known, n=1, cutoff=0.5)
+                remedy = f"did you mean {near[0]}?" if near else f"{self.model} takes {', '.join(known)}"
+                raise ValueError(f"arguments.{name}: unknown setting; {remedy}")
+        return self
