@@ -1,22 +1,18 @@
-"""The report is one file that opens without a network and shows the figures and the claims."""
+"""The report is one file that opens without a network and shows the claims and every figure, each with a caption."""
 
+import base64
 import re
-import shutil
+from collections.abc import Iterator
 
+import pyarrow.parquet as pq
 import pytest
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--window-size=1400,1000",
-)
+from tests.workflow.chromium import chromium, click, needs_chromium, requested, see, wait, with_text
+
+CHAPTERS = ("Compression", "Dictionaries", "Models")
+SWITCH = "fieldset label"
+CAPTION = "//nav//*[contains(@class, 'prose')]"
+DECODED = "return arguments[0].complete && arguments[0].naturalWidth > 0"
 
 
 @pytest.fixture(scope="module")
@@ -28,30 +24,94 @@ def report(built, tmp_path_factory):
 
 @pytest.fixture
 def browser(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    driver.implicitly_wait(10)
-    yield driver
-    driver.quit()
+    with chromium(tmp_path / "profile") as driver:
+        yield driver
 
 
-def test_the_report_loads_nothing_from_elsewhere(report):
+def chapter(browser, name: str) -> Iterator[tuple[dict[str, str], str]]:
+    """Labels and caption of each result of a chapter; while they are given, the page holds the button to see it."""
+    click(browser, with_text(name))
+    see(browser, "tbody tr")
+    # Snakemake lists results by their labels, and makes a switch of a label that halves them.
+    choices = [choice.text for choice in browser.find_elements("css selector", SWITCH)]
+    count = len(browser.find_elements("css selector", "tbody tr"))
+    for choice in choices or [""]:
+        for number in range(1, count + 1):
+            if choice:
+                click(browser, with_text(choice, "label"))
+            click(browser, f"(//tbody/tr)[{number}]//a[@iconname='information-circle']")
+            caption = see(browser, CAPTION).text
+            names, values = ([e.text for e in browser.find_elements("css selector", tag)] for tag in ("th", "td"))
+            yield {name.lower(): value for name, value in zip(names, values, strict=False)}, caption
+            click(browser, with_text(name, "a"))
+            see(browser, "a[iconname='information-circle']")
+
+
+def shows(browser, file: bytes):
+    """The visible and decoded picture whose content this is, or None."""
+    content = base64.b64encode(file).decode()
+    pictures = [e for e in browser.find_elements("css selector", "img") if e.get_attribute("src").endswith(content)]
+    return next((e for e in pictures if e.is_displayed() and browser.execute_script(DECODED, e)), None)
+
+
+def test_the_report_names_no_file_elsewhere(report):
     text = report.read_text()
     loaded = re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"'](https?://[^\"']+)", text)
     assert loaded == []
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(not (CHROMIUM and shutil.which("chromedriver")), reason="no chromium here")
-def test_a_browser_without_a_network_shows_a_figure_and_the_claims(report, browser):
-    from selenium.webdriver.common.by import By
+@needs_chromium
+def test_a_page_that_asks_for_more_than_itself_would_be_noticed(tmp_path, browser):
+    page, seen = tmp_path / "page.html", []
+    framed = "<img src='http://example.org/framed.png'>"
+    page.write_text(f"""<img src="http://example.org/a.png"><iframe src="data:text/html,{framed}"></iframe>""")
+    browser.get(page.as_uri())
+    asked = {page.as_uri(), "http://example.org/a.png", "http://example.org/framed.png"}
+    wait(browser, lambda d: seen.extend(requested(d)) or set(seen) == asked, "all that the page asks for")
 
+
+@pytest.mark.browser
+@needs_chromium
+def test_the_claims_stand_in_a_table_with_their_verdicts(report, browser):
+    judged = pq.read_table(report.parent / "results/claims.parquet").to_pylist()
+    expected = {row["claim"]: (row["statement"], row["verdict"]) for row in judged if row["point"] is None}
+    assert len(expected) > 5
     browser.get(report.as_uri())
-    shown = browser.find_element(By.TAG_NAME, "body").text
-    assert "Winnow takes raw data to small, clear models" in shown
-    for category in ("Claims", "Compression", "Dictionaries"):
-        assert browser.find_elements(By.XPATH, f"//*[contains(text(), '{category}')]"), f"no category {category}"
+    assert "Winnow takes raw data to small, clear models" in see(browser, ".document").text
+    for labels, caption in chapter(browser, "Claims"):
+        assert caption.startswith("What the papers claim")
+        if labels["figure"] == "ledger of claims":
+            break
+    click(browser, "a[iconname='eye']")
+    browser.switch_to.frame(see(browser, "iframe"))
+    see(browser, "body > table > tbody > tr")
+    shown = {}
+    for row in browser.find_elements("css selector", "body > table > tbody > tr"):
+        claim, verdict = row.find_element("css selector", "code"), row.find_element("css selector", ".verdict")
+        assert claim.is_displayed() and verdict.is_displayed()
+        statement = row.find_element("css selector", "td").text.splitlines()[0]
+        shown[claim.text] = (statement, verdict.text)
+    assert shown == expected
+    assert requested(browser) == [report.as_uri()]
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_click_shows_each_figure_with_a_caption(report, browser):
+    files = sorted(report.parent.glob("results/*/evaluate/plots/*.svg"))
+    expected = {(path.parts[-4], path.stem): path.read_bytes() for path in files}
+    assert len(expected) > 5
+    browser.get(report.as_uri())
+    shown = []
+    for name in CHAPTERS:
+        for labels, caption in chapter(browser, name):
+            assert re.fullmatch(rf"\S.{{20,}}\. Workload: {labels['workload']}\.", caption), labels
+            click(browser, "a[iconname='eye']")
+            file = expected[labels["workload"], labels["figure"]]
+            picture = wait(browser, lambda d, file=file: shows(d, file), f"the picture of {labels}")
+            assert picture.rect["width"] > 200 and picture.rect["height"] > 100
+            shown.append((labels["workload"], labels["figure"]))
+        browser.refresh()
+    assert sorted(shown) == sorted(expected)
+    assert set(requested(browser)) == {report.as_uri()}
