@@ -18,8 +18,9 @@ def pruning_criteria(inputs, outputs, params, log):
 
     workload = load_workload(inputs.train.parent)
     labels = {"workload": params.workload, "seed": params.seed, "split": "test"}
+    comparison = params.variant.removeprefix("criteria_")
     dense = workload.metrics(load_model(inputs.model), "test")
-    tables, layers = [metric_rows(dense, system="dense", variant=params.model, **labels)], []
+    tables, layers = [metric_rows(dense, system="dense", variant=comparison, **labels)], []
     points = [(method, sparsity) for method in params.methods for sparsity in params.sparsities]
     progress = Progress(log, params.variant, "prunings")
     for done, (method, sparsity) in enumerate(points):
@@ -35,7 +36,7 @@ def pruning_criteria(inputs, outputs, params, log):
             gradual_steps=params.gradual_steps if method.endswith("_gradual") else 0,
             min_keep_share=params.min_keep_share if method.endswith("_mt") else 0.0,
         )
-        variant = f"{params.model}-{percent(sparsity)}"
+        variant = f"{comparison}-{percent(sparsity)}"
         metrics = {
             **workload.metrics(model, "test"),
             **summary(model, masks, workload.example_inputs()),
