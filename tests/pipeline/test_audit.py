@@ -1,6 +1,7 @@
 """The mutation audit finds the faults that a weak test lets pass, and leaves the tree alone."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 pytest.importorskip("cosmic_ray", reason="the audit belongs to the test extras")
 
 from winnow.errors import InputError
-from winnow.pipeline.audit import audit, main, mirror_of, mutants
+from winnow.pipeline.audit import Bench, audit, main, mirror_of, mutants
 
 METHOD = '''"""A toy method."""
 
@@ -53,6 +54,27 @@ def tree(tmp_path):
     return make
 
 
+@pytest.fixture
+def bench(tree, tmp_path_factory):
+    made = []
+
+    def make(tests):
+        paths = Path("toy/method.py"), [Path("tests/test_method.py")]
+        made.append(Bench(tree(tests), tmp_path_factory.mktemp("room"), *paths))
+        assert made[0].run(first=True)["passed"]
+        return made[0]
+
+    yield make
+    made[0].close()
+
+
+def ended(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text() == ""
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def mutated(code):
     return {mutant.code.strip() for mutant in mutants(code)}
 
@@ -86,7 +108,8 @@ def test_a_dropped_call_and_a_dropped_element_assignment_are_planted():
     assert code.replace("y = x", "pass") not in found
 
 
-def test_annotations_and_docstrings_carry_no_fault():
+def test_annotations_docstrings_and_what_zip_asserts_carry_no_fault():
+    assert not any("False" in code for code in mutated("for a, b in zip(x, y, strict=True):\n    pass\n"))
     code = '"""Adds 1 + 1."""\n\nx: int | None\n\n\ndef f(a: A | B) -> int | None:\n    """1 + 1."""\n'
     assert mutants(code) == []
 
@@ -101,7 +124,9 @@ def test_no_fault_is_planted_twice_and_lines_are_right():
 
 def test_tests_mirror_the_tree():
     assert mirror_of(Path("winnow/compress/x.py")) == Path("tests/compress/test_x.py")
+    assert mirror_of(Path("winnow/compress/_x.py")) == Path("tests/compress/test_x.py")
     assert mirror_of(Path("winnow/statistics.py")) == Path("tests/test_statistics.py")
+    assert mirror_of(Path("winnow/compress/__init__.py")) == Path("tests/compress")
 
 
 @pytest.mark.slow
@@ -112,6 +137,48 @@ def test_strong_tests_catch_every_fault_and_the_tree_is_untouched(tree, monkeypa
     assert "faults caught (100.0%)" in capfd.readouterr().out
     assert (root / "toy/method.py").read_text() == METHOD
     assert sorted(p.name for p in root.iterdir()) == [".git", "tests", "toy"]
+
+
+def test_of_two_faults_of_one_size_planted_at_once_each_is_run(bench):
+    tried = bench(STRONG)
+    for _ in range(3):
+        # As many bytes, within one second: bytecode on disk could not tell the two apart.
+        assert not tried.run(METHOD.replace("+= value", "-= value"))["passed"]
+        assert tried.run(METHOD)["passed"]
+
+
+def test_a_fault_by_which_the_tests_do_not_end_is_told_from_one_that_fails(bench):
+    tried = bench(STRONG)
+    endless = tried.run(METHOD.replace("for value in values or []:", "while True:\n        value = 0.0"), seconds=1)
+    assert not endless["passed"] and endless["timed_out"]
+    failing = tried.run(METHOD.replace("+= value", "-= value"), seconds=1)
+    assert not failing["passed"] and not failing["timed_out"]
+
+
+def test_waiting_is_not_taken_for_not_ending(bench):
+    # So it is with a run that a busy machine keeps waiting.
+    answer = bench("import time\n\ndef test_waits():\n    time.sleep(1.2)\n").run(seconds=1)
+    assert answer["passed"] and answer["wall"] > 1.2
+
+
+def test_faults_do_not_meet_and_what_tests_leave_behind_is_ended(bench, tmp_path):
+    leaves = f"""
+import os, subprocess, sys, toy.method
+
+def test_leaves_a_process():
+    assert "planted" not in os.environ
+    os.environ["planted"] = "1"
+    with open({str(tmp_path / "pid")!r}, "w") as file:
+        file.write(str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid))
+"""
+    tried = bench(leaves)
+    assert tried.run()["passed"]
+    left = int((tmp_path / "pid").read_text())
+    for _ in range(100):  # a killed process takes a moment to go
+        if ended(left):
+            break
+        time.sleep(0.1)
+    assert ended(left)
 
 
 @pytest.mark.slow

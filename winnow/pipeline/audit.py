@@ -9,10 +9,13 @@ dropped term or statement, a reduction taken for its sibling. Faults are planted
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
+import json
+import math
 import os
+import queue
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +32,11 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.operators.operator import Example, Operator
 from cosmic_ray.plugins import get_operator, operator_names
-from cosmic_ray.testing import run_tests
-from cosmic_ray.work_item import TestOutcome
 
 from winnow.errors import InputError
+from winnow.pipeline import warm_tests
 
 LEAST_SHARE = 0.9
-PROCESSES = 2
 # Of Cosmic Ray's operators, those that plant a fault a person might make: `x << y` for `x * y` dies at once
 # and says nothing about the tests.
 CHOSEN = re.compile(
@@ -150,7 +151,7 @@ def _operators() -> list[Operator]:
 
 
 def _meaning(code: str) -> str | None:
-    """What a file does, as a text: no docstring, no annotation. None if it is no Python."""
+    """What a file does, as a text: no docstring, no annotation, no strictness of zip. None if it is no Python."""
     try:
         tree = ast.parse(code)
     except SyntaxError:
@@ -162,6 +163,9 @@ def _meaning(code: str) -> str | None:
             node.returns = None
         elif isinstance(node, ast.AnnAssign):
             node.annotation = ast.Constant(None)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "zip":
+            # An assertion of what cannot happen, which no test can make happen.
+            node.keywords = []
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
             node.body[0] = ast.Pass()
     return ast.dump(tree)
@@ -184,8 +188,12 @@ def mutants(code: str) -> list[Mutant]:
 
 
 def mirror_of(path: Path) -> Path:
-    """The test file that mirrors a file of the library: winnow/compress/x.py -> tests/compress/test_x.py."""
-    return Path("tests", *path.parts[1:-1], f"test_{path.name}")
+    """The tests that mirror a file of the library: winnow/compress/_x.py -> tests/compress/test_x.py.
+
+    A package's own __init__.py is mirrored by the folder of its tests.
+    """
+    folder = Path("tests", *path.parts[1:-1])
+    return folder if path.name == "__init__.py" else folder / f"test_{path.name.lstrip('_')}"
 
 
 def _copy_tree(root: Path, copy: Path) -> None:
@@ -200,38 +208,38 @@ def _copy_tree(root: Path, copy: Path) -> None:
     (copy / "winnow_audit_settings.py").write_text(PLUGIN)
 
 
-def _enter_copy(root: Path, room: Path) -> None:
-    """Give this process a copy of the tree to plant faults in, and make it the working directory."""
-    copy = Path(tempfile.mkdtemp(dir=room))
-    _copy_tree(root, copy)
-    os.chdir(copy)
-    os.environ.update(PYTHONPATH=str(copy), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+class Bench:
+    """A copy of the tree with a warm process beside it that runs the tests there."""
 
+    def __init__(self, root: Path, room: Path, path: Path, tests: list[Path]) -> None:
+        copy = Path(tempfile.mkdtemp(dir=room))
+        _copy_tree(root, copy)
+        self.file = copy / path
+        self.arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        self.arguments += ["-p", "winnow_audit_settings", "--hypothesis-seed=0", "--basetemp=winnow_audit_files"]
+        self.arguments += map(str, tests)
+        environment = {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        # -P: the modules beside that script are no modules of the tests.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", warm_tests.__file__],
+            cwd=copy, env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
-def _survives(path: Path, tests: list[Path], code: str, timeout: float) -> tuple[bool, str, float]:
-    """Run the tests against a text of the file, in this process's copy. Returns survived, output, seconds."""
-    original, start = path.read_text(), time.monotonic()
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "--tb=short",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-    ]
-    command += ["-p", "winnow_audit_settings", "--hypothesis-seed=0", *map(str, tests)]
-    try:
-        path.write_text(code)
-        outcome, output = run_tests(shlex.join(command), timeout)
-    finally:
-        path.write_text(original)
-    if outcome is TestOutcome.INCOMPETENT:
-        raise RuntimeError(f"the tests could not be started: {output}")
-    return outcome is TestOutcome.SURVIVED, output, time.monotonic() - start
+    def run(self, code: str | None = None, seconds: int = 1800, first: bool = False) -> dict[str, Any]:
+        """Run the tests on a text of the file (None: as it is). Keys: passed, timed_out, output, seconds, wall."""
+        assert self.process.stdin and self.process.stdout
+        if code is not None:
+            self.file.write_text(code)
+        self.process.stdin.write(json.dumps({"arguments": self.arguments, "seconds": seconds, "first": first}) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError("the process that runs the tests has ended")
+        return dict(json.loads(answer))
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
 
 
 def _show(path: Path, code: str, mutant: Mutant) -> None:
@@ -240,48 +248,70 @@ def _show(path: Path, code: str, mutant: Mutant) -> None:
     print("\n".join(line for line in difference if not line.startswith(("---", "+++", "@@"))), flush=True)
 
 
-def _check_tests(pool: ProcessPoolExecutor, path: Path, tests: list[Path], code: str) -> float:
-    """Refuse tests that cannot judge the file. Returns the seconds that one run of them takes."""
-    passed, output, seconds = pool.submit(_survives, path, tests, code, 1800).result()
-    if not passed:
-        raise InputError(f"{tests[0]}: fails before any fault is planted; mend it first\n{output}")
-    if pool.submit(_survives, path, tests, "raise ImportError('planted')\n", 1800).result()[0]:
-        raise InputError(f"{tests[0]}: passes although {path} cannot be imported; it does not test that file")
-    return seconds
+def _check_tests(bench: Bench, path: Path, code: str) -> dict[str, Any]:
+    """Refuse tests that cannot judge the file; warm the bench. Returns a warm run's answer."""
+    for first in (True, False):
+        answer = bench.run(first=first)
+        if not answer["passed"]:
+            raise InputError(
+                f"{bench.arguments[-1]}: fails before any fault is planted; mend it first\n{answer['output']}"
+            )
+    if bench.run("raise ImportError('planted')\n")["passed"]:
+        raise InputError(
+            f"{bench.arguments[-1]}: passes although {path} cannot be imported; it does not test that file"
+        )
+    bench.file.write_text(code)
+    return answer
 
 
 def audit(path: Path, tests: list[Path], root: Path) -> float:
     """Plant every fault in a file, print those that survive its tests, and return the share that was caught.
 
-    path, tests: relative to root, which must be a git work tree; it is only read.
+    path, tests: relative to root, which must be a git work tree; it is only read. A fault that makes the tests
+    take more than five times their processor time (and more than 10 s) counts as caught, and is counted apart.
     Raises InputError if a file is missing, the tests fail as they stand, or they do not import the file.
     """
     for needed in [path, *tests]:
-        if not (root / needed).is_file():
+        if not (root / needed).exists():
             raise InputError(f"{needed}: no such file; name a file of the library and, after it, its tests")
     code = (root / path).read_text()
-    planted, survivors = mutants(code), 0
-    with (
-        tempfile.TemporaryDirectory(prefix="winnow-audit-") as room,
-        ProcessPoolExecutor(PROCESSES, initializer=_enter_copy, initargs=(root, Path(room))) as pool,
-    ):
-        seconds, start = _check_tests(pool, path, tests, code), time.monotonic()
-        print(f"{path}: {len(planted)} faults, {seconds:.0f} s a test run, {PROCESSES} at a time", flush=True)
-        timeout = max(20.0, 5 * seconds)
-        runs = {pool.submit(_survives, path, tests, mutant.code, timeout): mutant for mutant in planted}
-        try:
-            for done, run in enumerate(as_completed(runs), start=1):
-                if run.result()[0]:
-                    survivors += 1
-                    _show(path, code, runs[run])
-                if done % 10 == 0:
-                    left = (time.monotonic() - start) / done * (len(planted) - done)
-                    print(f"{done}/{len(planted)} tried, {survivors} not caught, {left:.0f} s left", flush=True)
-        finally:
-            # Where a person interrupts, only the runs under way are waited for.
-            pool.shutdown(cancel_futures=True)
+    planted, survivors, endless = mutants(code), 0, 0
+    processes = len(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="winnow-audit-")))
+        benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
+        for _ in range(processes):
+            bench = Bench(root, room, path, tests)
+            stack.callback(bench.close)
+            plain = _check_tests(bench, path, code)
+            benches.put(bench)
+        print(f"{path}: {len(planted)} faults, {plain['wall']:.1f} s a test run, {processes} at a time", flush=True)
+        seconds = max(10, math.ceil(5 * plain["seconds"]))
+
+        def judge(mutant: Mutant) -> dict[str, Any]:
+            bench = benches.get()
+            try:
+                return bench.run(mutant.code, seconds)
+            finally:
+                benches.put(bench)
+
+        pool = stack.enter_context(ThreadPoolExecutor(processes))
+        # Where a person interrupts, only the runs under way are waited for.
+        stack.callback(pool.shutdown, cancel_futures=True)
+        runs, start = {pool.submit(judge, mutant): mutant for mutant in planted}, time.monotonic()
+        for done, run in enumerate(as_completed(runs), start=1):
+            endless += run.result()["timed_out"]
+            if run.result()["passed"]:
+                survivors += 1
+                _show(path, code, runs[run])
+            if done % 10 == 0:
+                left = (time.monotonic() - start) / done * (len(planted) - done)
+                print(f"{done}/{len(planted)} tried, {survivors} not caught, {left:.0f} s left", flush=True)
     caught = 1 - survivors / len(planted) if planted else 1.0
-    print(f"\n{path}: {len(planted) - survivors} of {len(planted)} faults caught ({caught:.1%})")
+    print(
+        f"\n{path}: {len(planted) - survivors} of {len(planted)} faults caught ({caught:.1%})"
+        + (f", {endless} of them by not ending" if endless else "")
+    )
     return caught
 
 
