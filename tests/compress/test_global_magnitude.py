@@ -1,3 +1,5 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -162,6 +164,12 @@ def test_a_budget_that_the_minima_just_fill_is_allowed_and_one_less_is_not():
         global_masks(weights, 7 / 20, min_keep=2)
 
 
+def test_minima_that_exceed_the_budget_name_the_layer_that_asks_for_most():
+    weights = {"small": torch.ones(1), "large": torch.ones(5), "middle": torch.ones(3)}
+    with pytest.raises(InputError, match=r"4 entries of each layer are 8 in all \(4 of them in large\), but only 4"):
+        global_masks(weights, 4 / 9, min_keep=4)
+
+
 @quick
 @given(tied_layers, st.lists(keeps, min_size=2, max_size=4), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_masks_within_earlier_ones_are_nested_although_the_weights_move(weights, keep, minimum, random):
@@ -217,6 +225,17 @@ def test_a_cubic_schedule_is_that_of_zhu_and_gupta():
     schedule = GradualSchedule(0.8, 4, "cubic")
     # s_f + (s_i - s_f) (1 - t / n)^3 with s_i = 0, their equation 1.
     assert [schedule(i) for i in range(5)] == pytest.approx([0.8 - 0.8 * (1 - i / 4) ** 3 for i in range(5)])
+
+
+@pytest.mark.parametrize("shape", ["linear", "cubic"])
+def test_one_step_prunes_at_once_and_a_target_of_0_prunes_nothing(shape):
+    assert [GradualSchedule(0.7, 1, shape)(i) for i in range(3)] == [0, 0.7, 0.7]
+    assert [GradualSchedule(0.0, 2, shape)(i) for i in range(3)] == [0, 0, 0]
+
+
+def test_a_schedule_is_not_changed_once_it_is_checked():
+    with pytest.raises(FrozenInstanceError):
+        GradualSchedule(0.5, 3).target = 2.0
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,7 @@ class GradualSchedule:
 
     def __call__(self, step: int) -> float:
         """The sparsity after pruning number `step`."""
-        if step >= self.steps:
-            return self.target  # without a rounding error
-        share = max(step, 0) / self.steps
+        share = min(max(step, 0), self.steps) / self.steps
         return self.target * (share if self.shape == "linear" else 1 - (1 - share) ** 3)
 
 
