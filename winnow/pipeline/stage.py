@@ -40,9 +40,10 @@ def prepare_torch(seed: int, threads: int) -> None:
     import torch
 
     prepare(seed, threads)
+    _put_off_the_compiler()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would load the compiler
     _keep_freed_memory()
 
 
@@ -58,3 +59,31 @@ def _keep_freed_memory() -> None:
         trim_threshold, mmap_threshold, largest = -1, -3, 2**31 - 1
         mallopt(mmap_threshold, 2**30)
         mallopt(trim_threshold, largest)
+
+
+def _put_off_the_compiler() -> None:
+    """Let torch load its compiler when it is first used.
+
+    Else every optimizer loads it, which takes a second, only to tell it that optimizers are not to be compiled.
+    """
+    import importlib
+    import sys
+    from types import ModuleType
+
+    name = "torch._dynamo"
+
+    class StandIn(ModuleType):
+        def disable(self, function: Function, *_: Any, **__: Any) -> Function:
+            return function
+
+        def graph_break(self, *_: Any, **__: Any) -> None:
+            """Nothing is being compiled that could break."""
+
+        def __getattr__(self, attribute: str) -> Any:
+            if attribute.startswith("__") and attribute != "__path__":
+                raise AttributeError(attribute)
+            if sys.modules.get(name) is self:
+                del sys.modules[name]
+            return getattr(importlib.import_module(name), attribute)
+
+    sys.modules.setdefault(name, StandIn(name))
