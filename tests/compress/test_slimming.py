@@ -1,0 +1,252 @@
+"""Slimmed models compute what masked ones do, and are as small as a search by hand says."""
+
+import copy
+
+import networkx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from winnow.compress._masking import apply_masks, prunable_weights
+from winnow.compress._measure import flops
+from winnow.compress._slimming import slim
+from winnow.errors import InputError
+from winnow.models import build
+
+IMAGE = {"in_channels": 2, "height": 9, "width": 8, "classes": 3}
+SMALL = {
+    "mlp": {"hidden": [9, 7]},
+    "small_cnn": {"channels": 3, "hidden": 6},
+    "residual": {"channels": 2},
+    "depthwise_cnn": {"channels": [3, 4, 5]},
+    "fastgrnn": {"hidden": 6, "input_rank": 4, "state_rank": 5},
+}
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def images(n=4, dtype=torch.float32, scale=1.0):
+    return scale * torch.randn(n, 2, 9, 8, generator=generator(n), dtype=dtype)
+
+
+def trained(name, seed=0):
+    """A small model with nothing at its starting value: no bias is 0, no batch norm the identity."""
+    model, noise = build(name, **IMAGE, **SMALL[name]), generator(seed)
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.is_floating_point() and tensor.ndim:
+            tensor.data = torch.randn(tensor.shape, generator=noise) / max(1, tensor[0].numel()) ** 0.5
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_var.data = norm.running_var.abs() + 0.5
+    return model.eval()
+
+
+def structured_masks(model, seed, dying):
+    """Masks that drop rows, columns and single entries, each with the chance `dying`."""
+    noise, masks = generator(seed), {}
+    for name, weight in prunable_weights(model).items():
+        rows, columns = weight.shape[:2]
+        shapes = ((rows, 1), (1, columns), (rows, columns))
+        kept = [torch.rand(shape, generator=noise) >= dying for shape in shapes]
+        kept = (kept[0] & kept[1] & kept[2]).reshape(rows, columns, *[1] * (weight.ndim - 2))
+        masks[name] = kept.expand(weight.shape).contiguous()
+    return masks
+
+
+def masked(model, masks):
+    return apply_masks(copy.deepcopy(model), masks)
+
+
+def sizes(model):
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def widths(model):
+    return {n: len(m.weight) for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+
+
+cases = given(st.sampled_from(sorted(SMALL)), st.integers(0, 10**6), st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]))
+
+
+@cases
+@settings(max_examples=80, deadline=None)
+def test_outputs_are_those_of_the_masked_model_on_inputs_it_has_not_seen(name, seed, dying):
+    model = trained(name, seed)
+    masks = structured_masks(model, seed, dying)
+    slimmed = slim(model, masks, images(2))
+    # Rounding of sums in another order: 1e-16 and 6e-8 for each of some hundred terms.
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
+        small = slim(model.to(dtype), masks, images(2, dtype))
+        x = images(5, dtype, scale=3.0)
+        expected, found = masked(model, masks)(x), small(x)
+        assert (found - expected).abs().max() <= tolerance * max(1.0, float(expected.abs().max()))
+        assert next(small.parameters()).dtype == dtype
+        assert sizes(small) == sizes(slimmed)
+
+
+@cases
+@settings(max_examples=40, deadline=None)
+def test_a_slim_model_does_not_get_smaller(name, seed, dying):
+    model = trained(name, seed)
+    once = slim(model, structured_masks(model, seed, dying), images(2))
+    assert sizes(slim(once, None, images(2))) == sizes(once)
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_nothing_goes_where_nothing_is_dead(name):
+    model = trained(name)
+    slimmed = slim(model, {}, images())
+    assert slimmed.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, model.state_dict()[key]) for key, tensor in slimmed.state_dict().items())
+    assert slimmed.registry_name == name and slimmed.arguments == model.arguments
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 6), min_size=1, max_size=4), st.floats(0, 1))
+@settings(max_examples=80, deadline=None)
+def test_a_perceptron_keeps_the_units_on_a_path_from_input_to_output(seed, hidden, density):
+    model, noise = build("mlp", seed=seed, **{**IMAGE, "hidden": hidden}), generator(seed)
+    masks = {n: torch.rand(w.shape, generator=noise) < density for n, w in prunable_weights(model).items()}
+    masks["linear1.weight"] &= torch.rand(hidden[0], 1, generator=noise) < density  # few of 144 inputs suffice
+    graph = networkx.DiGraph()
+    for layer, mask in enumerate(masks.values()):
+        graph.add_edges_from(((layer, i), (layer + 1, j)) for j, i in mask.nonzero().tolist())
+        graph.add_edges_from(("in", (0, i)) for i in range(mask.shape[1]) if layer == 0)
+    graph.add_edges_from(((len(masks), i), "out") for i in range(IMAGE["classes"]))
+    graph.add_node("in")
+    alive = networkx.descendants(graph, "in") & networkx.ancestors(graph, "out")
+    expected = [max(1, sum(node[0] == layer for node in alive)) for layer in range(1, len(masks))]
+    assert list(widths(slim(model, masks, images())).values()) == [*expected, IMAGE["classes"]]
+
+
+@pytest.mark.parametrize("name", ["mlp", "small_cnn"])
+@pytest.mark.parametrize("dying", [0.3, 0.6])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_goes_is_what_can_be_overwritten_or_never_changes(name, dying, seed):
+    """Brute force: each unit is overwritten by noise, and watched over many inputs."""
+    model = trained(name, seed).double()
+    masks = structured_masks(model, seed, dying)
+    whole, x = masked(model, masks), images(64, torch.float64, scale=10.0)
+    padded = {"conv2"} if name == "small_cnn" else set()
+    layers = [n for n, m in whole.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    expected, outputs = {}, whole(x)
+    for layer, reader in zip(layers, layers[1:], strict=False):
+        free = []
+        for unit in range(widths(whole)[layer]):
+            watched = []
+
+            def overwrite(module, inputs, out, unit=unit, watched=watched):
+                watched.append(out[:, unit])
+                out = out.clone()
+                out[:, unit] = 100 * torch.randn(out[:, unit].shape, generator=generator(unit), dtype=out.dtype)
+                return out
+
+            handle = whole.get_submodule(layer).register_forward_hook(overwrite)
+            unread = torch.equal(whole(x), outputs)
+            handle.remove()
+            low, high = watched[0].aminmax()
+            constant = high - low <= 1e-12 * high.abs() and (reader not in padded or high <= 0)  # a ReLU follows
+            free.append(unread or bool(constant))
+        expected[layer] = max(1, free.count(False))
+    found = widths(slim(model, masks, images(2, torch.float64)))
+    assert {layer: found[layer] for layer in expected} == expected
+
+
+def test_a_perceptron_shrinks_as_worked_out_by_hand():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).double()
+    weights = (
+        [[1, 2, 0], [0, 0, 0], [0, 0, 0], [3, 0, 1]],  # unit 1 is the constant 2, unit 2 the constant 0
+        [[1, 5, 7, 0], [0, 3, 1, 0], [1, 1, 1, 1]],  # unit 1 is then relu(3 * 2 - 1) = 5
+        [[2, 1, 0], [1, -1, 0]],  # nothing reads unit 2, and so nothing reads unit 3 of the first layer
+    )
+    biases = ([0, 2, -4, 1], [0.5, -1, 0], [10, 20])
+    for layer, weight, bias in zip(model[::2], weights, biases, strict=True):
+        layer.weight.data = torch.tensor(weight, dtype=torch.float64)
+        layer.bias.data = torch.tensor(bias, dtype=torch.float64)
+    slimmed = slim(model, None, torch.zeros(2, 3))
+    expected = [[[1, 2, 0]], [0], [[1]], [0.5 + 5 * 2], [[2], [1]], [10 + 5, 20 - 5]]
+    assert [p.tolist() for p in slimmed.parameters()] == expected
+    assert [(m.in_features, m.out_features) for m in slimmed[::2]] == [(3, 1), (1, 1), (1, 2)]
+    assert flops(slimmed, {}, torch.zeros(1, 3, dtype=torch.float64))["dense"] == 2 * (3 + 1 + 2)
+
+
+def test_a_layer_without_a_bias_gets_one_for_the_constants():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, bias=False)).double()
+    model[0].weight.data[0] = 0
+    expected = model[1].weight[:, 0] * model[0].bias[0]
+    slimmed = slim(model, None, torch.ones(2, 3))
+    assert torch.allclose(slimmed[1].bias, expected, rtol=1e-12) and slimmed[1].weight.shape == (2, 1)
+
+
+@pytest.mark.parametrize(("shift", "left"), [(-9.0, 2), (9.0, 3)])
+def test_a_constant_channel_stays_where_a_border_of_zeros_would_show_it(shift, left):
+    model = trained("depthwise_cnn").double()
+    masks = {"conv.weight": torch.ones_like(model.conv.weight, dtype=torch.bool)}
+    masks["conv.weight"][1] = False
+    model.norm.bias.data[1] = shift  # after the ReLU: 0, or more
+    for norm in (model.blocks[0].norm1, model.blocks[1].norm1):
+        norm.running_mean.data.fill_(10.0)  # what the depthwise filter puts out is then 0 after its ReLU
+    slimmed = slim(model, masks, images(2, torch.float64))
+    block = slimmed.blocks[0]
+    assert widths(slimmed)["conv"] == slimmed.norm.num_features == left
+    assert block.depthwise.groups == block.depthwise.in_channels == block.norm1.num_features == left
+    assert block.pointwise.in_channels == left
+
+
+@pytest.mark.parametrize(("branch", "shortcut", "left"), [(True, True, 3), (True, False, 4), (False, True, 4)])
+def test_channels_joined_by_a_sum_go_together_or_not_at_all(branch, shortcut, left):
+    model = trained("residual").double()
+    block, dead = model.block1, 2
+    for layers, dies in (((block.conv2, block.norm2), branch), (tuple(block.shortcut), shortcut)):
+        if dies:
+            layers[0].weight.data[dead] = 0
+            layers[1].running_mean.data[dead], layers[1].bias.data[dead] = 0, -1  # together at most 0: the ReLU's 0
+    slimmed = slim(model, None, images(2, torch.float64))
+    # The next block adds these channels to its own, which live.
+    assert widths(slimmed)["block1.conv2"] == widths(slimmed)["block1.shortcut.0"] == 4
+    model.block2.conv2.weight.data[dead] = 0
+    model.block2.norm2.running_mean.data[dead], model.block2.norm2.bias.data[dead] = 0, -1
+    slimmed = slim(model, None, images(2, torch.float64))
+    joined = ["block1.conv2", "block1.shortcut.0", "block2.conv2"]
+    assert [widths(slimmed)[layer] for layer in joined] == [left] * 3
+    assert slimmed.block2.norm2.num_features == slimmed.block3.conv1.in_channels == left
+
+
+def test_ranks_of_a_recurrent_net_go_and_its_state_stays():
+    model = trained("fastgrnn")
+    model.cell.input_down.weight.data[[0, 2]] = 0
+    model.cell.state_up.weight.data[:, 1] = 0
+    model.cell.state_up.weight.data[3] = model.cell.input_up.weight.data[3] = 0
+    model.output.weight.data[:, 3] = 0
+    model.cell.state_down.weight.data[:, 3] = 0
+    slimmed = slim(model, None, images())
+    whole = widths(model)
+    assert widths(slimmed) == whole | {"cell.input_down": 2, "cell.state_down": 4}
+
+
+def test_the_model_given_is_left_alone_and_a_smaller_one_forgets_its_arguments():
+    model = trained("mlp").train()
+    before = copy.deepcopy(model.state_dict())
+    masks = {"linear1.weight": torch.arange(9)[:, None].expand(9, 144) > 0}
+    slimmed = slim(model, masks, images())
+    assert model.training and not slimmed.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks for module in [*model.modules(), *slimmed.modules()])
+    assert widths(slimmed)["linear1"] == 8
+    assert not hasattr(slimmed, "registry_name") and not hasattr(slimmed, "arguments")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("linear9.weight", (9, 144)), ("linear1.weight", (9, 143)), ("linear1", (9, 144))]
+)
+def test_a_mask_that_does_not_fit_is_named(name, shape):
+    with pytest.raises(InputError, match=f"{name}: the mask fits no weight"):
+        slim(trained("mlp"), {name: torch.ones(shape, dtype=torch.bool)}, images())
