@@ -5,12 +5,17 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def measure_models(inputs, outputs, params, log):
-    """Write accuracy, calibration, bytes on disk and operations of each model, and its reliability bins."""
+    """Write accuracy, calibration, bytes on disk and operations of each model, and its reliability bins.
+
+    Of compressed models also slim_parameters and slim_flops: what is left when dead units are removed and dense
+    kernels compute the rest.
+    """
     import pyarrow as pa
     import torch
 
     from winnow.compress._masking import prunable_weights
-    from winnow.compress._measure import file_bytes, summary
+    from winnow.compress._measure import file_bytes, flops, summary
+    from winnow.compress._slimming import slim
     from winnow.evaluate.calibration import reliability_table
     from winnow.models import load_masks, load_model
     from winnow.pipeline.progress import Progress
@@ -31,6 +36,10 @@ def measure_models(inputs, outputs, params, log):
             "bytes": file_bytes(path),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
+        if family == "compress":
+            slimmed = slim(model, None, workload.example_inputs())
+            metrics["slim_parameters"] = sum(p.numel() for p in slimmed.parameters())
+            metrics["slim_flops"] = flops(slimmed, {}, workload.example_inputs())["dense"]
         tables.append(metric_rows(metrics, system=family, split="test", **labels))
         probabilities, y = workload.probabilities(model, "test")
         table = reliability_table(probabilities, y, bins=params.calibration_bins)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from winnow.compress._masking import prunable_weights
-from winnow.compress._measure import file_bytes, flops, latency, nonzero, summary
+from winnow.compress._measure import CsrLinear, file_bytes, flops, latency, nonzero, summary, with_csr
 from winnow.models import MODELS, build, save_model
 
 IMAGE = {"in_channels": 3, "height": 17, "width": 20, "classes": 4}
@@ -74,6 +74,25 @@ def test_the_summary_says_what_is_left_and_whether_a_layer_is_gone():
     masks["linear2.weight"].fill_(False)
     gone = summary(model, masks, example())
     assert gone["collapse"] == 1.0 and gone["min_layer_nonzero"] == 0
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+@torch.no_grad()
+def test_sparse_rows_hold_the_weights_of_linear_layers_and_compute_the_same(name):
+    model = build(name, **IMAGE).train()
+    for weight in prunable_weights(model).values():
+        weight.data *= torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    sparse = with_csr(model)
+    assert model.training and not sparse.training
+    for path, layer in model.named_modules():
+        found = sparse.get_submodule(path)
+        if isinstance(layer, nn.Linear):
+            assert isinstance(found, CsrLinear) and found.weight.values().numel() == layer.weight.count_nonzero()
+        else:
+            assert type(found) is type(layer)
+    expected = model.eval()(example(5))
+    assert (sparse(example(5)) - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert latency(sparse, example(2), repeats=3) > 0
 
 
 def test_bytes_are_those_of_both_files(tmp_path):

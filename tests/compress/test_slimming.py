@@ -232,6 +232,13 @@ def test_ranks_of_a_recurrent_net_go_and_its_state_stays():
     assert widths(slimmed) == whole | {"cell.input_down": 2, "cell.state_down": 4}
 
 
+def test_a_size_that_code_fixes_stays_and_what_comes_after_it_goes():
+    layers = [nn.Linear(3, 4), nn.Unflatten(1, (2, 2)), nn.Flatten(), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)]
+    model = nn.Sequential(*layers)
+    model[0].weight.data[2] = model[3].weight.data[1] = 0
+    assert widths(slim(model, None, torch.ones(2, 3))) == {"0": 4, "3": 4, "5": 2}
+
+
 def test_the_model_given_is_left_alone_and_a_smaller_one_forgets_its_arguments():
     model = trained("mlp").train()
     before = copy.deepcopy(model.state_dict())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,36 @@ def summary(model: nn.Module, masks: dict[str, Tensor], example: Tensor) -> dict
         "min_layer_nonzero": float(min(kept.values())),
         "collapse": float(min(kept.values()) == 0),
     }
+
+
+class CsrLinear(nn.Module):
+    """A linear layer with its weight in compressed sparse rows (CSR), of which zeros are no part."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch says once that CSR is in beta
+            self.weight = layer.weight.detach().to_sparse_csr()
+        self.bias = layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        columns = x.flatten(0, -2).T
+        plain = self.bias is None
+        out = self.weight @ columns if plain else torch.addmm(self.bias[:, None], self.weight, columns)
+        return out.T.unflatten(0, x.shape[:-1])
+
+
+def with_csr(model: nn.Module) -> nn.Module:
+    """A copy of a model for inference with every linear layer in CSR.
+
+    All other layers, convolutions above all, stay dense: torch has no kernels for them.
+    """
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(module, name, CsrLinear(child))
+    return model
 
 
 def file_bytes(path: str | Path) -> int:

@@ -1,9 +1,8 @@
 """Slimming: a model in which whole units are dead, rewritten as a smaller dense model with the same outputs.
 
 Which layers hang together is observed, not read off the code. Every layer runs alone, with one unit of it NaN
-in each row of a batch; where a NaN arrives, that place depends on the unit. So shortcuts, depthwise
-convolutions and loops over time need no special case. What a model computes from no input at all is found
-alike: an input of NaN makes NaN of everything that depends on it.
+in each row of a batch; where a NaN arrives, that place depends on the unit. So shortcuts and loops over time
+need no special case. What a model computes from no input at all is found alike, with an input of NaN.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from winnow.pipeline.provenance import OUTPUT_FOLDERS
 
-WALL_CLOCK = frozenset({"timings.parquet", "latency.svg"})
+WALL_CLOCK = frozenset({"timings.parquet", "latency.svg", "speed.svg"})
 
 
 def differences(first: Path, second: Path) -> list[str]:
