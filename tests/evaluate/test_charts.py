@@ -214,6 +214,14 @@ def test_accuracy_is_the_mean_over_seeds_with_its_t_interval():
     assert [panel["title"] for panel in chart.to_dict()["hconcat"]] == ["mlp", "tiny-cnn"]
 
 
+def test_bands_end_where_the_metric_does():
+    """Student's interval knows no bounds: here it reaches from -1.7 to 3.3."""
+    chart = charts.accuracy_by_sparsity(rows("ours", "mlp-s95", range(2), [0.6, 1.0]))
+    assert [(row["low"], row["mean"], row["high"]) for row in drawn(chart)] == [(0, 0.8, 1)]
+    wide = charts.accuracy_by_sparsity(rows("ours", "mlp-s95", range(2), [0.6, 1.0], "loss"), "loss")
+    assert drawn(wide)[0]["low"] < 0 and drawn(wide)[0]["high"] > 1
+
+
 @pytest.mark.parametrize("name", ["accuracy", "survival", "pareto", "training"])
 def test_intervals_span_from_low_to_high(name):
     encodings = found(CHARTS[name]().to_dict(), "encoding")
@@ -263,6 +271,13 @@ def test_a_pareto_point_is_a_variants_mean_in_both_metrics():
     assert set(table) == {("sae_topk", "k4"), ("sae_topk", "k8"), ("sae_l1", "l1-3")}
     assert table["sae_l1", "l1-3"] == pytest.approx((6.0, (1 / 5 + 1.5 / 7) / 2))
     assert titles(chart) == {"fvu (share)", "active features per row (L0, log scale)"}
+
+
+def test_chance_is_drawn_where_it_was_measured():
+    chance = rows("sae_topk", "k4", range(2), [0.1, 0.3], "fvu_of_chance")
+    table = drawn(charts.dictionary_pareto(pa.concat_tables([pareto_rows(), chance])))
+    assert [(r["label"], r["mean"]) for r in table if "label" in r] == [("chance", 0.2)]
+    assert not [r for r in drawn(charts.dictionary_pareto(pareto_rows())) if "label" in r]
 
 
 def test_the_histogram_counts_each_live_feature_once_and_the_dead_in_the_title():

@@ -39,6 +39,9 @@ SHAPES = [
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
 
+SHARE = (0.0, 1.0)
+
+
 class Key(NamedTuple):
     """What colours and shapes stand for: a field, its title in the legend, its values in order."""
 
@@ -70,14 +73,32 @@ def lines(rows: Rows, x: alt.X, y: alt.Y, key: Key, *, bars: bool = False, marke
     return alt.LayerChart(layer=layers)
 
 
-def mean_bands(rows: Rows, keys: list[str]) -> Rows:
-    """Mean and 95 % interval of `value` for each combination of keys; no interval for a single seed."""
+def level(value: float, label: str, width: float, side: str = "right") -> list[alt.Chart]:
+    """A dashed line at a value, with its label above it at the left or right end."""
+    line = alt.Chart(data([{"mean": value, "label": label}]))
+    layers = [line.mark_rule(strokeDash=[8, 5], strokeWidth=2, color=BLACK).encode(y="mean:Q")]
+    for rim in (5, 0):  # a white rim keeps the words legible over lines
+        stroke = "white" if rim else "transparent"
+        at, shift = (0, 6) if side == "left" else (width, -6)
+        text = line.mark_text(
+            align=alt.Align(side), baseline="bottom", dx=shift, dy=-3, fontSize=15, stroke=stroke, strokeWidth=rim
+        )
+        layers.append(text.encode(x=alt.value(at), y="mean:Q", text="label:N"))
+    return layers
+
+
+def mean_bands(rows: Rows, keys: list[str], bounds: tuple[float, float] = (-np.inf, np.inf)) -> Rows:
+    """Mean and 95 % interval of `value` for each combination of keys; no interval for a single seed.
+
+    bounds: of what the metric can be, at which intervals end.
+    """
     bands = []
     for key, found in grouped(rows, keys).items():
         values = [row["value"] for row in found]
         mean = float(np.mean(values))
         low, high = t_interval(values)[1:] if len(values) > 1 else (mean, mean)
-        bands.append(dict(zip(keys, key, strict=True)) | {"mean": mean, "low": low, "high": high})
+        band = {"mean": mean, "low": max(low, bounds[0]), "high": min(high, bounds[1])}
+        bands.append(dict(zip(keys, key, strict=True)) | band)
     return bands
 
 

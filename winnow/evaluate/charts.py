@@ -25,6 +25,7 @@ from winnow.evaluate.chart_parts import (
     GREY,
     ORANGE,
     PALETTE,
+    SHARE,
     VERMILION,
     Rows,
     at_sparsities,
@@ -32,6 +33,7 @@ from winnow.evaluate.chart_parts import (
     finite,
     grouped,
     key_of,
+    level,
     lines,
     mean_bands,
     metric_values,
@@ -57,7 +59,8 @@ def accuracy_by_sparsity(metrics: pa.Table, metric: str = "accuracy") -> alt.HCo
     axis is logarithmic in the weights kept, so that 98, 99 and 99.5 % stand apart.
     """
     rows = some(at_sparsities(metrics, metric), f"{metric} at a sparsity")
-    series = mean_bands(rows, ["model", "system", "kept"])
+    bounds = SHARE if rows[0]["unit"] == "share" else (-np.inf, np.inf)
+    series = mean_bands(rows, ["model", "system", "kept"], bounds)
     models = list(dict.fromkeys(row["model"] for row in rows))
     key = key_of("system", "criterion", rows)
     panels = []
@@ -137,27 +140,13 @@ def survival_by_sparsity(metrics: pa.Table) -> alt.LayerChart:
     series = mean_bands(rows, ["model", "kept"])
     x = sparsity_axis(sorted({row["kept"] for row in series}))
     y = alt.Y("mean:Q", title="surviving features (share)", scale=alt.Scale(domain=[0, 1]))
-    layers = [lines(series, x, y, key_of("model", "compressed model", rows))]
+    layers: list[Any] = [lines(series, x, y, key_of("model", "compressed model", rows))]
     # On opposite sides, since the two lines may lie close together.
     baselines = (("retrained_survival", "another training seed", "left"), ("chance_survival", "chance", "right"))
     for metric, label, side in baselines:
         values = [row["value"] for row in metric_values(metrics, metric)]
         if values:
-            line = alt.Chart(data([{"mean": float(np.mean(values)), "label": label}]))
-            layers.append(line.mark_rule(strokeDash=[8, 5], strokeWidth=2, color=BLACK).encode(y="mean:Q"))
-            for rim in (5, 0):  # a white rim keeps the words legible over lines
-                stroke = "white" if rim else "transparent"
-                at, shift = (0, 6) if side == "left" else (WIDTH, -6)
-                text = line.mark_text(
-                    align=alt.Align(side),
-                    baseline="bottom",
-                    dx=shift,
-                    dy=-3,
-                    fontSize=15,
-                    stroke=stroke,
-                    strokeWidth=rim,
-                )
-                layers.append(text.encode(x=alt.value(at), y="mean:Q", text="label:N"))
+            layers += level(float(np.mean(values)), label, WIDTH, side)
     return styled(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
 
 
@@ -165,7 +154,8 @@ def dictionary_pareto(metrics: pa.Table, metric: str = "fvu") -> alt.LayerChart:
     """A metric over the number of active features, a line per architecture, a marker per variant.
 
     metrics: rows of the metrics schema with the metric and `l0` for the same system, variant and seed. Use it
-    with fvu (lower is better) and with ce_recovered (higher is better).
+    with fvu (lower is better) and with ce_recovered (higher is better). The mean of `<metric>_of_chance`, where
+    there is one, is a dashed line.
     """
     keys = ["system", "workload", "variant", "seed", "split"]
     l0 = {tuple(row[k] for k in keys): row["value"] for row in metric_values(metrics, "l0")}
@@ -183,7 +173,10 @@ def dictionary_pareto(metrics: pa.Table, metric: str = "fvu") -> alt.LayerChart:
     )
     y = alt.Y("mean:Q", title=titled(metric, rows), scale=alt.Scale(zero=False))
     key = key_of("system", "architecture", rows)
-    return styled(lines(series, x, y, key, bars=True).properties(width=WIDTH, height=HEIGHT))
+    chance = [row["value"] for row in metric_values(metrics, f"{metric}_of_chance")]
+    levels = level(float(np.mean(chance)), "chance", WIDTH) if chance else []
+    chart = alt.layer(lines(series, x, y, key, bars=True), *levels)
+    return styled(chart.properties(width=WIDTH, height=HEIGHT))
 
 
 def density_histogram(features: pa.Table) -> alt.HConcatChart:
