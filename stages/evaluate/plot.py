@@ -20,13 +20,15 @@ def plot(inputs, outputs, params, log):
         return rows
 
     def latencies(rows):
-        names = pc.unique(rows["metric"]).to_pylist()
+        names = [name for name in pc.unique(rows["metric"]).to_pylist() if name.startswith("latency_batch")]
         return {name: f"latency, batch of {name.removeprefix('latency_batch')} (ms)" for name in names}
 
     makers = {
         "training": lambda: charts.training_curves(table(metric=["loss", "valid_accuracy"])),
         "size": lambda: charts.cost_bars(table()),
         "latency": lambda: charts.cost_bars(table(), latencies(table())),
+        "speed": lambda: charts.speed_by_sparsity(table(variant=params.variants)),
+        "accuracy": lambda: charts.model_scores(read_metrics(inputs.tables)),
         "calibration": lambda: charts.reliability_diagram(table(variant=params.variants, seed=[params.first_seed])),
         "criteria": lambda: charts.accuracy_by_sparsity(read_metrics(inputs.tables)),
         "layers": lambda: charts.density_heat_map(table(system=["global_magnitude", "global_magnitude_mt"])),

@@ -126,7 +126,32 @@ def cost_rows():
     )
 
 
+def timing_rows():
+    values = [("", [4.0, 6.0]), ("slim_", [1.0, 9.0]), ("csr_", [2.0, 2.0])]
+    tables = [rows("train", "mlp", range(2), [7.0 * n, 9.0 * n], f"latency_batch{n}") for n in (64, 1)]
+    for sparsity in ("s80", "s98"):
+        tables += [
+            rows("compress", f"mlp-magnitude-{sparsity}", range(2), [v * n for v in found], f"{form}latency_batch{n}")
+            for form, found in values
+            for n in (64, 1)
+        ]
+    return pa.concat_tables(tables)
+
+
+def score_rows():
+    values = {"mlp": ([0.97, 0.99, 0.999], [0.02, 0.01, 0.001]), "mlp-magnitude-s98": ([0.9], [0.1])}
+    return pa.concat_tables(
+        [
+            rows("x", variant, range(len(found)), found, metric)
+            for variant, scores in values.items()
+            for metric, found in zip(charts.SCORES, scores, strict=True)
+        ]
+    )
+
+
 CHARTS = {
+    "speed": lambda: charts.speed_by_sparsity(timing_rows()),
+    "scores": lambda: charts.model_scores(score_rows()),
     "accuracy": lambda: charts.accuracy_by_sparsity(sweep()),
     "heat map": lambda: charts.density_heat_map(layer_rows()),
     "reliability": lambda: charts.reliability_diagram(reliability_rows()),
@@ -222,7 +247,7 @@ def test_bands_end_where_the_metric_does():
     assert drawn(wide)[0]["low"] < 0 and drawn(wide)[0]["high"] > 1
 
 
-@pytest.mark.parametrize("name", ["accuracy", "survival", "pareto", "training"])
+@pytest.mark.parametrize("name", ["accuracy", "survival", "pareto", "training", "speed"])
 def test_intervals_span_from_low_to_high(name):
     encodings = found(CHARTS[name]().to_dict(), "encoding")
     spans = {(e["y"]["field"], e["y2"]["field"]) for e in encodings if "y2" in e}
@@ -278,6 +303,32 @@ def test_chance_is_drawn_where_it_was_measured():
     table = drawn(charts.dictionary_pareto(pa.concat_tables([pareto_rows(), chance])))
     assert [(r["label"], r["mean"]) for r in table if "label" in r] == [("chance", 0.2)]
     assert not [r for r in drawn(charts.dictionary_pareto(pareto_rows())) if "label" in r]
+
+
+def test_each_form_of_a_pruned_model_is_timed_beside_the_model_before_pruning():
+    chart = charts.speed_by_sparsity(timing_rows())
+    panels = chart.to_dict()["hconcat"]
+    assert [panel["title"] for panel in panels] == ["mlp-magnitude, batch of 1", "mlp-magnitude, batch of 64"]
+    table = drawn(chart)
+    assert [(r["label"], r["mean"]) for r in table if "label" in r] == [("before pruning", 8), ("before pruning", 512)]
+    expected = {"": 5, "slim_": 5, "csr_": 2}
+    assert {(r["form"], r["kept"], r["mean"]) for r in table if "form" in r} == {
+        (charts.FORMS[form], kept, mean * n) for form, mean in expected.items() for kept in (2, 20) for n in (1, 64)
+    }
+    assert min(r["low"] for r in table if "form" in r) == 0  # no time is negative
+    assert "median latency (ms)" in titles(chart)
+
+
+def test_scores_are_means_with_their_intervals_inside_what_a_share_can_be():
+    chart = charts.model_scores(score_rows())
+    accuracy, error, single = drawn(chart)[0], drawn(chart)[2], drawn(chart)[1]
+    interval = stats.ttest_1samp([0.97, 0.99, 0.999], 0).confidence_interval(0.95)
+    assert interval.high > 1 and (accuracy["low"], accuracy["high"]) == pytest.approx((interval.low, 1))
+    assert (accuracy["variant"], accuracy["label"], single["label"]) == ("mlp", "0.986", "0.900")
+    assert error["low"] == 0 and error["mean"] == pytest.approx(0.031 / 3)
+    assert titles(chart) == {"accuracy (share)", "expected calibration error (share)"}
+    domains = [s["domain"] for s in found(chart.to_dict(), "scale") if s and "domain" in s]
+    assert all(0 <= low < high <= 1 for low, high in domains)
 
 
 def test_the_histogram_counts_each_live_feature_once_and_the_dead_in_the_title():
@@ -361,6 +412,8 @@ def test_numbers_are_shortened(value, text):
         (lambda: charts.dictionary_pareto(sweep()), "no fvu with l0 above 0"),
         (lambda: charts.density_histogram(feature_rows()[:0]), "no features"),
         (lambda: charts.training_curves(rows("a", "b", [0], [1.0])), "no steps"),
+        (lambda: charts.speed_by_sparsity(cost_rows()), "no latency at a sparsity"),
+        (lambda: charts.model_scores(cost_rows()), "no accuracy"),
         (lambda: charts.cost_bars(sweep()), "no bytes, flops, latency_ms"),
     ],
 )

@@ -47,6 +47,8 @@ from winnow.evaluate.claims import VERDICTS
 
 VERDICT_COLOURS = dict(zip(VERDICTS, [GREEN, ORANGE, VERMILION, GREY, GREY], strict=True))
 COSTS = {"bytes": "bytes on disk", "flops": "operations per example", "latency_ms": "latency (ms)"}
+SCORES = ("accuracy", "expected_calibration_error")
+FORMS = {"": "with zeros, dense kernels", "slim_": "slim, dense kernels", "csr_": "sparse rows (CSR)"}
 WIDTH, HEIGHT = 560, 380  # of the plotting area: about 900 x 500 with axes and a legend beside it
 WIDE = 720  # of all panels in a row, with the legend below
 CURVE_POINTS = 200  # of a training curve; more cannot be told apart at this width
@@ -291,6 +293,64 @@ def cost_bars(metrics: pa.Table, costs: Mapping[str, str] = COSTS) -> alt.HConca
         panel = base.mark_bar(color=BLUE, height={"band": 0.7}) + text
         panels.append(panel.properties(width=WIDE / len(present), height=max(120, 30 * len(order))))
     return styled(alt.hconcat(*panels, spacing=30))
+
+
+def speed_by_sparsity(timings: pa.Table) -> alt.HConcatChart:
+    """Latency over sparsity, a line with a band per form of the model, a panel per model and batch size.
+
+    timings: rows of the metrics schema; latency_batch<n> of models as they are, and of those with variant
+    "<model>-<name>-s<percent>" also slim_latency_batch<n> and csr_latency_batch<n>. The dashed line is the
+    model before pruning.
+    """
+    names = timings["metric"].unique().to_pylist()
+    batches = sorted(int(told[1]) for name in names if (told := re.fullmatch(r"latency_batch(\d+)", name)))
+    rows = some(
+        [
+            row | {"form": label, "batch": batch}
+            for batch in batches
+            for form, label in FORMS.items()
+            for row in at_sparsities(timings, f"{form}latency_batch{batch}")
+        ],
+        "latency at a sparsity",
+    )
+    found = grouped(rows, ["model", "batch"])
+    width, key = WIDE / len(found), key_of("form", "form", rows)
+    panels: list[Any] = []
+    for (model, batch), mine in found.items():
+        series = mean_bands(mine, ["form", "kept"], (0, np.inf))
+        x = sparsity_axis(sorted({row["kept"] for row in mine}))
+        y = alt.Y("mean:Q", title=None if panels else "median latency (ms)", axis=alt.Axis(tickCount=6))
+        whole = [r for r in metric_values(timings, f"latency_batch{batch}") if model.startswith(f"{r['variant']}-")]
+        levels = level(float(np.mean([r["value"] for r in whole])), "before pruning", width) if whole else []
+        panel = alt.layer(lines(series, x, y, key), *levels)
+        panels.append(panel.properties(title=f"{model}, batch of {batch}", width=width, height=HEIGHT))
+    return styled(alt.hconcat(*panels, spacing=30), legend="bottom")
+
+
+def model_scores(metrics: pa.Table, scores: tuple[str, ...] = SCORES) -> alt.HConcatChart:
+    """Scores of every model, a panel per metric, with 95 % intervals over seeds and the mean beside them.
+
+    metrics: rows of the metrics schema; scores: metrics that are shares.
+    """
+    found = {metric: some(metric_values(metrics, metric), metric) for metric in scores}
+    order = list(dict.fromkeys(row["variant"] for rows in found.values() for row in rows))
+    width = (WIDE - 100) / len(found)
+    panels: list[Any] = []
+    for metric, rows in found.items():
+        points = [point | {"label": f"{point['mean']:.3f}"} for point in mean_bands(rows, ["variant"], SHARE)]
+        title, low, high = titled(metric, rows), min(p["low"] for p in points), max(p["high"] for p in points)
+        room = max(0.01, (high - low) / 15)
+        scale = alt.Scale(domain=[max(0, low - room), min(1, high + room)], nice=False)
+        base = alt.Chart(data(points)).encode(
+            x=alt.X("mean:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5)),
+            y=alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labels=not panels, grid=True)),
+        )
+        interval = base.mark_rule(strokeWidth=4, color=BLUE).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+        place = base.mark_point(filled=True, size=110, opacity=1, color=BLUE)
+        words = base.mark_text(align="left", fontSize=14, dx=8).encode(x=alt.value(width), text="label:N")
+        panel = alt.layer(interval, place, words)
+        panels.append(panel.properties(width=width, height=max(120, 30 * len(order))))
+    return styled(alt.hconcat(*panels, spacing=70))
 
 
 def save_chart(chart: alt.TopLevelMixin, path: Path | str) -> None:

@@ -16,9 +16,11 @@ from winnow.pipeline.settings import Images, dictionary_variants, pruned_variant
 FAMILIES = ("curate", "train", "compress", "dictionaries", "evaluate")
 CHAPTERS = {
     "training": "Models",
+    "accuracy": "Models",
     "calibration": "Models",
     "size": "Compression",
     "latency": "Compression",
+    "speed": "Compression",
     "criteria": "Compression",
     "layers": "Compression",
 }
@@ -178,9 +180,12 @@ class Workflow:
             "training": [f"{folder}/history.parquet" for folder in self.folders(workload, "train")],
             "size": [f"{evaluate}/models/metrics.parquet"],
             "latency": [f"{evaluate}/latency/timings.parquet"],
+            "accuracy": [f"{evaluate}/models/metrics.parquet"],
             "calibration": [f"{evaluate}/models/reliability.parquet"],
             "criteria": criteria,
         }
+        if self.variants[workload]["compress"]:
+            plots["speed"] = plots["latency"]
         for name, settings in self.images[workload].evaluate.criteria.items():
             layers = [f.replace("metrics.parquet", "layers.parquet") for f in criteria if f"/criteria_{name}/" in f]
             if "global_magnitude_mt" in settings.methods:
