@@ -72,11 +72,10 @@ cases = given(st.sampled_from(sorted(SMALL)), st.integers(0, 10**6), st.sampled_
 
 
 @cases
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_outputs_are_those_of_the_masked_model_on_inputs_it_has_not_seen(name, seed, dying):
     model = trained(name, seed)
-    masks = structured_masks(model, seed, dying)
-    slimmed = slim(model, masks, images(2))
+    masks, found_sizes = structured_masks(model, seed, dying), []
     # Rounding of sums in another order: 1e-16 and 6e-8 for each of some hundred terms.
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
         small = slim(model.to(dtype), masks, images(2, dtype))
@@ -84,7 +83,8 @@ def test_outputs_are_those_of_the_masked_model_on_inputs_it_has_not_seen(name, s
         expected, found = masked(model, masks)(x), small(x)
         assert (found - expected).abs().max() <= tolerance * max(1.0, float(expected.abs().max()))
         assert next(small.parameters()).dtype == dtype
-        assert sizes(small) == sizes(slimmed)
+        found_sizes.append(sizes(small))
+    assert found_sizes[0] == found_sizes[1]
 
 
 @cases

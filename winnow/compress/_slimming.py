@@ -71,7 +71,7 @@ def slim(model: nn.Module, masks: Masks | None, example: Tensor) -> nn.Module:
 
 
 def _without_dead_units(model: nn.Module, inputs: Tensor) -> nn.Module:
-    reads, constants = _dependencies(model, inputs[:1]), _constant_inputs(model, inputs[:1])
+    reads, constants = _dependencies(model, inputs), _constant_inputs(model, inputs[:1])
     expected = model(inputs)
     smaller, gone, producers = model, torch.zeros(len(reads.matrix), dtype=torch.bool), set[str]()
     for name in constants:
@@ -127,15 +127,15 @@ def _units_second(layer: nn.Module, x: Tensor) -> Tensor:
     return x.movedim(-1, 1) if isinstance(layer, nn.Linear) else x
 
 
-def _dependencies(model: nn.Module, example: Tensor) -> Reads:
+def _dependencies(model: nn.Module, inputs: Tensor) -> Reads:
     sizes = {"": 1} | {name: len(layer.weight) for name, layer in _mixing(model).items()}
     batches = [(name, units) for name, size in sizes.items() for units in torch.arange(size).split(ROWS)]
-    parts = [_probe(model, example, name, units) for name, units in batches]
+    parts = [_probe(model, inputs, name, units) for name, units in batches]
     matrix = torch.cat([torch.cat(list(part.values()), dim=1) for part in parts])
     return Reads(matrix, sizes, {reader: found.shape[1] for reader, found in parts[0].items()})
 
 
-def _probe(model: nn.Module, example: Tensor, producer: str, units: Tensor) -> Units:
+def _probe(model: nn.Module, inputs: Tensor, producer: str, units: Tensor) -> Units:
     mixing, found = _mixing(model), dict[str, Tensor]()
 
     def mark(name: str, layer: Any, x: Tensor, out: Tensor) -> Tensor | None:
@@ -148,7 +148,7 @@ def _probe(model: nn.Module, example: Tensor, producer: str, units: Tensor) -> U
             _units_second(layer, out)[torch.arange(len(units)), units] = torch.nan
         return out
 
-    start = example.new_full((len(units), *example.shape[1:]), 0.0 if producer else torch.nan)
+    start = inputs.new_full((len(units), *inputs.shape[1:]), 0.0 if producer else torch.nan)
     with _hooked(mixing | _channelwise(model), mark):
         output = model(start)
     return found | {"": output.isnan().flatten(1).any(1, keepdim=True)}
