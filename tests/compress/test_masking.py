@@ -140,8 +140,11 @@ def test_gradual_pruning_rises_in_equal_steps_and_ends_half_way(blobs):
     assert [value for _, value in rows] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8], abs=1e-4)
 
 
-@pytest.mark.parametrize(("epochs", "steps"), [(1, 8), (1, 1), (0, 4)])
-def test_gradual_pruning_reaches_its_target_however_short_training_is(model, blobs, epochs, steps):
+@pytest.mark.parametrize(
+    ("epochs", "steps", "batch_size", "last"),
+    [(1, 8, 32, 1), (1, 1, 32, 1), (1, 1, 90, 1), (2, 3, 45, 2), (0, 4, 32, 0)],  # of 3, 3, 1, 4 and 0 training steps
+)
+def test_gradual_pruning_reaches_its_target_however_short_training_is(model, blobs, epochs, steps, batch_size, last):
     pruned, masks, history = compress(
         "global_magnitude",
         model,
@@ -151,11 +154,29 @@ def test_gradual_pruning_reaches_its_target_however_short_training_is(model, blo
         epochs=epochs,
         lr=0.05,
         gradual_steps=steps,
-        batch_size=32,
+        batch_size=batch_size,
     )
     assert sum(int(m.sum()) for m in masks.values()) == round(0.2 * sum(m.numel() for m in masks.values()))
     assert torch.count_nonzero(outside(pruned, masks)) == 0
-    assert [value for metric, value, _ in history if metric == "sparsity"][-1] == pytest.approx(0.8, abs=1e-3)
+    assert [row[1:] for row in history if row[0] == "sparsity"][-1] == (pytest.approx(0.8, abs=1e-3), last)
+
+
+def test_without_a_way_to_tighten_masks_a_schedule_changes_none(blobs):
+    model = build("mlp", seed=1, in_channels=1, height=9, width=8, classes=3)
+    start = masks_for("global_magnitude", model, blobs, 0.5, 0)
+    schedule = GradualSchedule(0.9, 2)
+    masks, history = finetune(model, start, blobs, epochs=1, lr=0.1, seed=0, batch_size=32, gradual=schedule)
+    assert all(torch.equal(masks[name], start[name]) for name in start)
+    assert [row for row in history if row[0] == "sparsity"] == [("sparsity", pytest.approx(0.5, abs=1e-4), 0)]
+
+
+def test_batches_are_of_128_rows_where_nothing_else_is_asked(blobs):
+    model = build("mlp", seed=1, in_channels=1, height=9, width=8, classes=3)
+    blobs.splits["train"] = tuple(part.repeat(3, *[1] * (part.ndim - 1)) for part in blobs.splits["train"])
+    seen, loss = [], blobs.loss
+    blobs.loss = lambda m, batch, smoothing: seen.append(len(batch[1])) or loss(m, batch, smoothing)
+    finetune(model, masks_for("uniform", model, blobs, 0.5, 0), blobs, epochs=1, lr=0.1, seed=0)
+    assert seen == [128, 128, 14]  # of 270
 
 
 def test_gradual_pruning_looks_at_the_current_weights(blobs):

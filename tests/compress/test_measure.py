@@ -1,5 +1,3 @@
-import time
-
 import pytest
 import torch
 from torch import nn
@@ -102,17 +100,27 @@ def test_bytes_are_those_of_both_files(tmp_path):
     assert file_bytes(str(path)) > 4 * (1020 * 300 + 300 * 100 + 400)
 
 
-def test_latency_is_the_median_in_milliseconds_after_warming_up():
-    class Sleeper(nn.Module):
-        calls = 0
+class Scripted(nn.Module):
+    """A model whose passes take given times on a clock of its own [s]."""
 
-        def forward(self, x):
-            self.calls += 1
-            assert not self.training and not torch.is_grad_enabled()
-            # The three warm-up calls and one of five others are slow.
-            time.sleep(0.3 if self.calls <= 3 or self.calls == 5 else 0.01)
-            return x
+    def __init__(self, durations, monkeypatch):
+        super().__init__()
+        self.durations, self.now = iter(durations), 0.0
+        monkeypatch.setattr("winnow.compress._measure.time.perf_counter", lambda: self.now)
 
-    model = Sleeper().train()
-    assert 10 <= latency(model, example(), repeats=5) < 60
-    assert model.calls == 8
+    def forward(self, x):
+        assert not self.training and torch.is_inference_mode_enabled()
+        self.now += next(self.durations)
+        return x
+
+
+def test_latency_is_the_median_in_milliseconds_after_three_passes_that_warm_up(monkeypatch):
+    model = Scripted([5.0, 6.0, 7.0, 0.016, 0.001, 0.004, 0.002, 0.008], monkeypatch).train()
+    assert latency(model, example(), repeats=5) == pytest.approx(4.0)
+    assert next(model.durations, None) is None
+
+
+def test_latency_is_over_thirty_passes_where_nothing_else_is_asked(monkeypatch):
+    model = Scripted([1.0] * 50, monkeypatch)
+    assert latency(model, example()) == pytest.approx(1000.0)
+    assert len(list(model.durations)) == 50 - 33

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
+from sklearn.linear_model import LogisticRegression
 
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.metrics import (
@@ -60,6 +61,28 @@ def test_constant_rows_have_no_fvu(value):
     assert evaluate(aligned(torch.eye(5)), torch.full((40, 5), value)).metrics["fvu"] is None
 
 
+def test_fvu_is_exact_far_from_the_origin_and_at_any_scale():
+    generator = torch.Generator().manual_seed(2)
+    near = torch.randint(-4, 5, (300, 2), generator=generator)
+    silent = aligned(torch.eye(2), bias=torch.full((2,), 1.0 * 2**23), threshold=1e9)
+    # Integers below 2**24 are exact in float32; the oracle counts in integers alone.
+    moved, n = near.tolist(), 300
+    spread = sum(n * sum(v * v for v in column) - sum(column) ** 2 for column in zip(*moved, strict=True)) / n
+    missed = sum(v * v for row in moved for v in row)
+    found = evaluate(silent, near + 2.0**23).metrics["fvu"]
+    assert found == pytest.approx(missed / spread, rel=1e-12)
+    for scale in (2.0**-40, 2.0**20):
+        shrunk = aligned(torch.eye(2), threshold=1e9)
+        assert evaluate(shrunk, near * scale).metrics["fvu"] == pytest.approx(missed / spread, rel=1e-12)
+
+
+def test_an_empty_piece_ends_nothing():
+    dictionary, empty = aligned(torch.eye(5)[:3], bias=ROWS.mean(0)), ROWS[:0]
+    metrics, density = evaluate(dictionary, [empty, ROWS[:40], empty, ROWS[40:]])
+    expected = evaluate(dictionary, ROWS)
+    assert metrics == pytest.approx(expected.metrics) and torch.equal(density, expected.density)
+
+
 def test_dead_latents_are_those_that_fire_in_no_row():
     decoder = torch.eye(4)
     rows = torch.tensor([[1.0, 0, 0, -1], [2.0, 0, 3.0, -1]])
@@ -78,6 +101,30 @@ def test_decoder_max_cosine_leaves_a_row_out_of_its_own_comparison():
     half = 0.5**0.5
     assert decoder_max_cosine(decoder).tolist() == pytest.approx([half, half, 0])
     assert evaluate(aligned(torch.eye(3)), torch.eye(3)).metrics["decoder_max_cosine"] == 0
+
+
+@pytest.mark.parametrize("piece", [1, 4, 10, 64])
+def test_decoder_max_cosine_does_not_depend_on_the_pieces_it_is_computed_in(piece, monkeypatch):
+    monkeypatch.setattr("winnow.dictionaries.metrics.PIECE", piece)
+    decoder = torch.randn(10, 3, generator=torch.Generator().manual_seed(4))
+    rows = decoder.double().numpy()
+    cosine = [
+        max(a @ b / np.linalg.norm(a) / np.linalg.norm(b) for j, b in enumerate(rows) if j != i)
+        for i, a in enumerate(rows)
+    ]
+    torch.testing.assert_close(decoder_max_cosine(decoder), torch.tensor(cosine).float())
+    metrics = evaluate(aligned(torch.nn.functional.normalize(decoder, dim=1)), rows=torch.ones(1, 3)).metrics
+    assert metrics["decoder_max_cosine"] == pytest.approx(np.mean(cosine), rel=1e-5)
+
+
+def test_a_largest_cosine_may_be_negative():
+    assert decoder_max_cosine(torch.tensor([[1.0, 0], [-2, 2]])).tolist() == pytest.approx([-(0.5**0.5)] * 2)
+
+
+def test_the_density_histogram_has_four_bins_a_decade_where_nothing_else_is_asked():
+    bins = density_histogram(torch.tensor([1.0, 0.2]))
+    assert [low for low, _, _ in bins] == pytest.approx([-6 + i / 4 for i in range(24)])
+    assert [i for i, (_, _, count) in enumerate(bins) if count] == [21, 23]
 
 
 def test_the_density_histogram_counts_every_latent_in_its_decade():
@@ -158,6 +205,135 @@ def test_a_second_main_latent_is_taken_where_it_helps():
     x, parent, _ = hierarchy()
     found = absorption(absorbing(), x, parent, train=torch.arange(len(x)) < 300)
     assert found.main_latents == [0, 1] and found.rate == 0
+
+
+def read_off(codes):
+    """A dictionary whose latents are the dimensions of its rows, and rows with these codes (all >= 0)."""
+    return aligned(torch.eye(codes.shape[1])), torch.tensor(codes)
+
+
+def main_latents(codes, labels, **settings):
+    """Those of a dictionary that reads the codes off, with each row both in training and judged."""
+    dictionary, rows = read_off(np.concatenate([codes, codes]).astype(np.float32))
+    train = torch.arange(len(rows)) < len(codes)
+    found = absorption(dictionary, rows, torch.tensor(list(labels) * 2, dtype=torch.bool), train=train, **settings)
+    return found.main_latents
+
+
+def parts_of_a_class(parts, each=20):
+    """A class of `parts` equal parts with a latent each, of rising strength; as many rows outside it."""
+    codes = np.zeros((2 * parts * each, parts))
+    for part in range(parts):
+        codes[part * each : (part + 1) * each, part] = 10 + part
+    return codes, np.arange(len(codes)) < parts * each
+
+
+@pytest.mark.parametrize(("settings", "count"), [({}, 5), ({"max_main": 7}, 7), ({"max_main": 4}, 4)])
+def test_main_latents_are_at_most_five_where_nothing_else_is_asked(settings, count):
+    # With k of 7 parts precision is 1 and recall k / 7: F1 is 2 k / (7 + k) and rises by 0.07 at least.
+    assert main_latents(*parts_of_a_class(7), **settings) == [6, 5, 4, 3, 2, 1, 0][:count]
+
+
+@pytest.mark.parametrize(("gain", "count"), [(0.49, 2), (0.5, 2), (0.51, 1)])
+def test_a_main_latent_adds_at_least_the_gain(gain, count):
+    # Of a class of 3 + 6 rows the first latent shows 3: F1 is 2 * 3 / (9 + 3) = 0.5, and 1 with the second.
+    codes = np.zeros((30, 2))
+    codes[:3, 0], codes[3:9, 1] = 100, 40
+    assert main_latents(codes, np.arange(30) < 9, gain=gain) == [0, 1][:count]
+
+
+def test_main_latents_end_at_the_first_that_does_not_help():
+    codes, labels = parts_of_a_class(2)
+    assert main_latents(codes, labels) == [1, 0]
+    # Between them by difference of means (5.5, 5.2, 5): a latent that says what the first one says.
+    echo = np.where(codes[:, 1] > 0, 10.4, 0.0)
+    assert main_latents(np.column_stack([codes, echo]), labels) == [1]
+
+
+def test_a_first_main_latent_that_is_useless_alone_is_kept_for_the_next():
+    labels = np.arange(40) < 10
+    codes = np.zeros((40, 2))
+    codes[:25, 0] = 12.0  # in each row of the class, and in more rows outside it: the probe never says yes
+    codes[:10, 1] = 5.0
+    assert main_latents(codes[:, :1], labels) == [0]
+    assert main_latents(codes, labels) == [0, 1]
+
+
+def test_main_latents_are_ordered_by_the_difference_of_means():
+    labels = np.arange(400) < 200
+    codes = np.zeros((400, 3))
+    codes[:, 0] = 50.0  # strong everywhere: the difference is 0
+    codes[:100, 1] = 4.0  # 2 - 0
+    codes[:200, 2] = 8.0  # 8 - 1: first, although in the sum over the rows outside it is 200
+    codes[350:, 2] = 4.0
+    assert main_latents(codes, labels, max_main=1) == [2]
+
+
+def absorbed_by_definition(dictionary, rows, labels, train, main, cosine, share):
+    """Row by row, in float64: which rows are absorbed, and how often each condition alone decides."""
+    probe = LogisticRegression(max_iter=1000).fit(rows[train].double().numpy(), labels[train].numpy())
+    direction = probe.coef_[0] / np.linalg.norm(probe.coef_[0])
+    codes, decoder = dictionary.dense(rows).tolist(), dictionary.W_dec.double().numpy()
+    absorbed, decided = [], [0] * 6
+    for n, row in enumerate(rows.double().numpy()):
+        projection = (row - dictionary.b_dec_in.double().numpy()) @ direction
+        shares = [
+            codes[n][j] * (decoder[j] @ direction)
+            for j in range(dictionary.m)
+            if j not in main and decoder[j] @ direction >= cosine
+        ]
+        conditions = [
+            bool(labels[n]),
+            bool(row @ probe.coef_[0] + probe.intercept_[0] > 0),
+            not train[n],
+            all(codes[n][j] == 0 for j in main),
+            projection > 0,
+            max(shares, default=0.0) >= share * projection,
+        ]
+        absorbed.append(all(conditions))
+        if conditions.count(False) == 1:
+            decided[conditions.index(False)] += 1
+    judged = sum(
+        int(x and not t) for x, t in zip(probe.predict(rows.double().numpy()) & labels.numpy(), train, strict=True)
+    )
+    return absorbed, sum(absorbed) / judged, decided
+
+
+@pytest.mark.parametrize("settings", [{}, {"cosine": 0.3}, {"share": 0.8}])
+@pytest.mark.parametrize(("origin", "idle"), [(0.5, 4), (2.5, 1)])
+def test_absorption_is_the_definition_row_by_row(settings, origin, idle):
+    generator = torch.Generator().manual_seed(3)
+    normal = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    rows = normal(900, 4) + torch.tensor([2.0, 0, 0, 0])
+    labels = rows[:, 0] + 0.5 * rows[:, 1] + 2 * normal(900) > 1.5
+    decoder = torch.nn.functional.normalize(normal(12, 4), dim=1)
+    dictionary = Dictionary(
+        W_enc=normal(4, 12),
+        b_enc=normal(12) - 1,
+        W_dec=decoder,
+        b_dec_in=torch.tensor([origin, 0.5, 0, 0]),
+        b_dec_out=torch.zeros(4),
+        threshold=torch.full((12,), 0.5),
+        architecture="relu_l1",
+        activation="jumprelu",
+    )
+    train = torch.arange(900) % 3 == 0
+    found = absorption(dictionary, rows, labels, train=train, **settings)
+    limits = {"cosine": 0.025, "share": 0.4} | settings
+    absorbed, rate, decided = absorbed_by_definition(dictionary, rows, labels, train, found.main_latents, **limits)
+    # No condition goes untested. Where the projection is 0 within one side of the probe, it decides on that side.
+    assert [i for i, count in enumerate(decided) if not count] == [idle] and any(absorbed)
+    assert found.absorbed.tolist() == absorbed and found.rate == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(("settings", "rate"), [({}, 0.0), ({"cosine": 0.01}, 1.0)])
+def test_a_latent_almost_at_right_angles_to_the_probe_does_not_absorb_however_loud_it_is(settings, rate):
+    # Axis 0 is the class, axis 1 independent of it; latent 0 never fires, latent 1 has a cosine of 0.02.
+    rows = torch.tensor([[a, b] for a in (0.0, 1.0) for b in (1.0, 2.0)]).repeat(40, 1)
+    decoder = torch.tensor([[1.0, 0.0], [0.02, (1 - 0.02**2) ** 0.5]])
+    loud = with_codes(decoder, torch.tensor([[0.0, 0.0], [0.0, 100.0]]), torch.tensor([-1.0, 0.0]))
+    found = absorption(loud, rows, rows[:, 0] > 0, train=torch.arange(160) < 80, max_main=1, **settings)
+    assert found.main_latents == [0] and found.rate == rate
 
 
 @pytest.mark.parametrize("side", [slice(0, 300), slice(300, 600)])
