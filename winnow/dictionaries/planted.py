@@ -30,7 +30,6 @@ class PlantedDictionary:
         uniform = torch.rand(rows, self.active, generator=generator, dtype=torch.float64)
         edges = self.frequency.cumsum(0)
         drawn = torch.searchsorted(edges / edges[-1], uniform, right=True).sort(dim=1).values
-        drawn.clamp_(max=len(self.atoms) - 1)
         values = 1 + torch.randn(rows, self.active, generator=generator).abs()
         values[:, 1:] *= drawn[:, 1:] != drawn[:, :-1]
         out = torch.nn.functional.embedding_bag(drawn, self.atoms, per_sample_weights=values, mode="sum")
@@ -68,10 +67,14 @@ def planted_dictionary(
 
 
 def planted_hierarchy(parents: int = 8, children: int = 4, d: int = 64, *, seed: int = 0) -> PlantedHierarchy:
-    """Orthonormal atoms for `parents` parents with `children` children each. Raises InputError if d is too
-    small."""
+    """Orthonormal atoms for `parents` parents with `children` children each.
+
+    Raises InputError if d is too small, and for no parents or no children.
+    """
     total = parents * (1 + children)
-    if total > d or min(parents, children) < 1:
+    if min(parents, children) < 1:
+        raise InputError(f"parents, children: {parents}, {children}; both must be at least 1")
+    if total > d:
         raise InputError(f"d: {d} dimensions cannot hold {total} orthogonal atoms; raise d to at least {total}")
     normal = torch.randn(d, total, generator=torch_generator(seed, "hierarchy", "atoms"))
     basis = torch.linalg.qr(normal).Q.T.contiguous()
