@@ -7,6 +7,7 @@ import torch
 from winnow.dictionaries.architectures import ARCHITECTURES
 from winnow.dictionaries.planted import planted_dictionary, recovery
 from winnow.dictionaries.sae import SaeConfig, fit, fit_many
+from winnow.dictionaries.store import geometric_median
 from winnow.errors import InputError
 
 PLANTED = planted_dictionary(24, 12, 2, exponent=0.3)
@@ -125,6 +126,52 @@ def test_many_at_once_equal_one_by_one(pieces):
         alone, expected = fit(store, config)
         assert_same(dictionary, alone)
         assert history == expected
+
+
+def test_many_may_differ_in_batch_where_rows_are_in_memory():
+    configs = [SMALL, replace(SMALL, batch=32), replace(SMALL, batch=32, seed=1)]
+    for config, (dictionary, _) in zip(configs, fit_many(ROWS, configs), strict=True):
+        assert_same(dictionary, fit(ROWS, config)[0])
+
+
+def test_many_at_once_read_each_piece_once_and_tell_how_far_they_are():
+    configs, told = [replace(SMALL, threads=2), replace(SMALL, k=4, steps=7, seed=3)], []
+    pieces = ROWS[: 64 * 12].split(50)
+    fit_many(iter(pieces), configs, progress=lambda *step: told.append((*step, torch.get_num_threads())))
+    assert told == [(step, 12, 2) for step in range(1, 13)]  # and an iterator of exactly that many rows was enough
+
+
+@pytest.mark.parametrize(
+    ("steps", "settings", "expected"), [(250, {}, [100, 200, 250]), (12, {"checkpoint_every": 5}, [5, 10, 12])]
+)
+def test_checkpoints_are_written_every_so_many_steps_and_at_the_end(steps, settings, expected, tmp_path):
+    file, written = tmp_path / "c.safetensors", []
+
+    def take_away(step, total):
+        if file.exists():
+            written.append(step)
+            file.unlink()
+
+    fit(ROWS, replace(SMALL, steps=steps, batch=8), checkpoint=file, progress=take_away, **settings)
+    assert written == expected
+
+
+@pytest.mark.parametrize(("first", "batches_ahead"), [(100, 2), (128, 2), (129, 3)])
+def test_training_starts_from_the_geometric_median_of_its_first_rows_and_reads_no_more(
+    first, batches_ahead, monkeypatch
+):
+    monkeypatch.setattr("winnow.dictionaries.sae.STATISTICS_ROWS", first)
+    read, at_step = [], []
+
+    def pieces():
+        for piece in ROWS.split(64):
+            read.append(len(piece))
+            yield piece
+
+    still = replace(SMALL, lr=1e-12)
+    dictionary, _ = fit(pieces(), still, progress=lambda step, _: at_step.append(len(read)))
+    assert at_step == [max(batches_ahead, step) for step in range(1, 13)]
+    torch.testing.assert_close(dictionary.b_dec_out, geometric_median(ROWS[:first]), atol=1e-4, rtol=1e-4)
 
 
 def test_an_iterable_that_can_be_read_once_is_enough_for_its_steps():
