@@ -114,6 +114,14 @@ def test_annotations_docstrings_and_what_zip_asserts_carry_no_fault():
     assert mutants(code) == []
 
 
+def test_a_way_of_passing_arguments_carries_no_fault_but_defaults_do():
+    code = "def f(a, *, b={}, c):\n    return a, b, c"
+    assert {fault.split(":")[0] for fault in mutated(code.format(2))} == {
+        "def f(a, *, b= 1, c)",
+        "def f(a, *, b= 3, c)",
+    }
+
+
 def test_no_fault_is_planted_twice_and_lines_are_right():
     found = mutants(METHOD)
     assert len({mutant.code for mutant in found}) == len(found)
@@ -179,6 +187,15 @@ def test_leaves_a_process():
             break
         time.sleep(0.1)
     assert ended(left)
+
+
+def test_compiled_loops_are_run_uncompiled(tree, tmp_path_factory):
+    # No numba is needed to say so: the text of the file decides.
+    root = tree("import os, toy.method\n\ndef test_is_told():\n    assert os.environ['NUMBA_DISABLE_JIT'] == '1'\n")
+    (root / "toy/method.py").write_text(METHOD + "\n\n# numba.njit\n")
+    told = Bench(root, tmp_path_factory.mktemp("room"), Path("toy/method.py"), [Path("tests/test_method.py")])
+    assert told.run()["passed"]
+    told.close()
 
 
 @pytest.mark.slow
