@@ -35,6 +35,13 @@ def test_an_unknown_key_other_outputs_and_damaged_bytes_are_refused(kept):
     assert not output_cache.restore("key", targets(kept))
 
 
+def test_an_experiment_of_dvc_shares_what_its_checkout_keeps(kept, monkeypatch):
+    elsewhere = kept / ".dvc/tmp/exps/standalone/run"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    assert output_cache.restore("key", targets(elsewhere))
+
+
 def test_the_key_depends_on_every_part_and_not_on_order():
     base = {"rule": "a", "params": ["1"], "inputs": {"x": "0", "y": "1"}}
     same = dict(reversed(base.items()))

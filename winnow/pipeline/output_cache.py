@@ -25,6 +25,12 @@ def enabled() -> bool:
     return os.environ.get("WINNOW_CACHE", "on") != "off"
 
 
+def folder() -> Path:
+    """Where outputs are kept; an experiment that DVC runs in a folder of its own, under .dvc, shares its checkout's."""
+    here = Path.cwd()
+    return next((parent.parent for parent in here.parents if parent.name == ".dvc"), here) / FOLDER
+
+
 def cache_key(description: Mapping[str, Any]) -> str:
     """A name for all that decides a job's outputs; description must be JSON."""
     return blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=20).hexdigest()
@@ -32,7 +38,7 @@ def cache_key(description: Mapping[str, Any]) -> str:
 
 def restore(key: str, outputs: Mapping[str, Path]) -> bool:
     """Copy all outputs of a job made before to the given paths; False where they are absent or damaged."""
-    entry = FOLDER / key
+    entry = folder() / key
     try:
         digests: dict[str, str] = json.loads((entry / "digests.json").read_text())
         if set(digests) != set(outputs):
@@ -49,7 +55,7 @@ def restore(key: str, outputs: Mapping[str, Path]) -> bool:
 
 def store(key: str, outputs: Mapping[str, Path], digests: Mapping[str, str]) -> None:
     """Keep a job's outputs; a full disk or a second writer only means that nothing is kept."""
-    entry, building = FOLDER / key, FOLDER / f".{key}.{os.getpid()}"
+    entry, building = folder() / key, folder() / f".{key}.{os.getpid()}"
     try:
         building.mkdir(parents=True)
         for name, path in outputs.items():
@@ -62,9 +68,9 @@ def store(key: str, outputs: Mapping[str, Path], digests: Mapping[str, str]) -> 
 
 def evict(limit: int = LIMIT_BYTES) -> None:
     """Drop the entries unused for longest until the cache is within its limit."""
-    if not FOLDER.is_dir():
+    if not folder().is_dir():
         return
-    entries = sorted((e for e in FOLDER.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime, reverse=True)
+    entries = sorted((e for e in folder().iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime, reverse=True)
     total = 0
     for entry in entries:
         total += sum(file.stat().st_size for file in entry.iterdir())
