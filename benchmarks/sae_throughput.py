@@ -1,273 +1,292 @@
 """Rows per CPU second of sparse-autoencoder training against SAELens and dictionary_learning.
 
-    python benchmarks/sae_throughput.py --out benchmarks/results/sae_throughput.json
+    python benchmarks/sae_throughput.py
 
-Every run is a process of its own in one virtual environment (.cache/benchmarks/sae, made on first use from
-sae_peers.txt), one thread, on the same planted rows in the same order with equal d, m, k, batch and steps.
-Each tool first runs once at each lr; at the lr of its lowest validation FVU it then runs `--repeats` times,
-tools taking turns. Counted is time.process_time from the first step to the last, after two steps that load
-what is loaded late (reported as start-up). Before that, equal weights must give equal reconstructions in all
-tools (test_peers.py).
+All tools fit the same planted rows in the same order with equal d, m, k, batch, steps and float32, on one
+thread, each in a process of its own (_sae_tools.py) in the virtual environment .cache/benchmarks/sae, made on
+first use from sae_peers.txt. Each tool gets the lr of lowest validation loss on the first planted dictionary:
+from 3e-3, where all start, the search goes up, or else down, by a factor of about three for as long as the
+loss falls, so that no tool is held at an edge. SAELens chooses its decoder_init_norm too, because the start
+that winnow takes was itself chosen on planted rows. Then come the repeats, each on another dictionary, tools
+taking turns.
+
+Counted is time.process_time of the whole fit. Figures other than time are of test rows, at the chosen
+settings. Before all that, equal weights must give equal reconstructions in all tools (test_peers.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "benchmarks"
+PEERS = ROOT / "benchmarks" / "sae_peers.txt"
 PYTHON = CACHE / "sae" / "bin" / "python"
-RATES = (3e-4, 1e-3, 3e-3)
 TOOLS = ("winnow", "winnow-torch", "saelens", "dictionary_learning")
-PEERS_LACK = {("dictionary_learning", "relu_l1"), ("dictionary_learning", "jumprelu")}
-"""Left out: their losses differ in form, so no equal penalty exists."""
+STEPS = {"topk": 100, "batchtopk": 100, "relu_l1": 50, "jumprelu": 50}
+"""The claims are about topk and batchtopk, which get 409,600 rows; the others get half."""
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+FIRST_RATE = 2
+INIT_NORMS = (0.1, 0.3)
+"""SAELens' default, and the norm at which winnow's encoder rows start."""
+HELD_OUT = 20_480
+MEASURED = """\
+Sparse autoencoders fitted by each tool to the same planted rows, in the same order, on one thread. Speed is rows
+trained per CPU second of the whole fit: the median of the repeats, with the lowest and the highest. FVU (share of the
+variance left unexplained), L0 (active features a row) and recovery (mean over planted features of the best cosine with
+a decoder row) are medians on rows that were used for nothing else. Each tool has the learning rate, and SAELens the
+initial norm of its decoder, that gave it the lowest validation loss. The shape of the learning rate's schedule and the
+weight of penalties are equal; all else is the tool's own default. relu_l1 and jumprelu end at different L0, so their
+FVU alone does not rank them."""
+COLUMNS = [
+    ("architecture", "architecture"),
+    ("tool", "tool"),
+    ("rows_per_cpu_second", "rows per CPU s"),
+    ("lowest", "lowest"),
+    ("highest", "highest"),
+    ("ratio_to_saelens", "times SAELens"),
+    ("fvu", "FVU"),
+    ("l0", "L0"),
+    ("recovery", "recovery"),
+    ("rows", "rows"),
+    ("lr", "learning rate"),
+    ("decoder_init_norm", "initial norm"),
+]
+METRICS = {"rows_per_cpu_second": "rows per CPU second", "fvu": "share", "l0": "features", "recovery": "cosine"}
+
+Result = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/sae_throughput.json")
-    parser.add_argument("--architectures", nargs="+", default=["topk", "batchtopk"])
-    parser.add_argument("--tools", nargs="+", default=list(TOOLS))
-    parser.add_argument("--rows", type=int, default=204_800)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--architectures", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
+    parser.add_argument("--steps", type=int, help="instead of 100 (topk, batchtopk) and 50")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--torch-index", default=os.environ.get("TORCH_INDEX"), help="package index to take torch from")
     arguments = parser.parse_args()
-    if arguments.worker:
-        print(json.dumps(work(json.loads(arguments.worker))))
-        return
-    environment()
-    problem = {"rows": arguments.rows, "steps": arguments.steps, "d": 128, "m": 1024, "k": 16, "batch": 4096}
-    table = [
-        row
-        for architecture in arguments.architectures
-        for row in compare({**problem, "architecture": architecture}, arguments.tools, arguments.repeats)
-    ]
+    environment(arguments.torch_index)
+    problem = {"d": 128, "m": 1024, "k": 16, "batch": 4096, "atoms": 800, "active": 12}
+    steps = {name: arguments.steps or STEPS[name] for name in arguments.architectures}
+    table: list[Result] = []
+    with (
+        planted(problem, max(steps.values()), arguments.repeats) as rows,
+        processes(arguments.tools) as workers,
+    ):
+        for architecture, count in steps.items():
+            jobs = {**problem, "architecture": architecture, "steps": count}
+            table += compare(jobs, workers, rows)
     report = {
+        "title": "Sparse autoencoders: rows per CPU second",
+        "measured": " ".join(MEASURED.split()),
+        "columns": COLUMNS,
+        "command": "make bench",
+        "machine": machine(),
         "problem": problem,
-        "machine": platform.processor() or platform.machine(),
+        "repeats": arguments.repeats,
         "table": table,
         "metrics": [row for entry in table for row in metric_rows(entry)],
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+    arguments.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
 
 
-def environment() -> None:
+def environment(torch_index: str | None) -> None:
     """Make the virtual environment once, and check there that the tools compute the same function."""
-    done = CACHE / "sae" / "installed"
-    wanted = (ROOT / "benchmarks/sae_peers.txt").read_text()
+    done, wanted = CACHE / "sae" / "installed", PEERS.read_text()
     if not done.exists() or done.read_text() != wanted:
-        subprocess.run([sys.executable, "-m", "venv", CACHE / "sae"], check=True)
-        pip = [PYTHON, "-m", "pip", "install", "-q", "-r", ROOT / "benchmarks/sae_peers.txt"]
-        subprocess.run(pip, check=True)
-        # dictionary_learning's nnsight brings a torchvision built for a torch with CUDA; with it nothing
-        # imports.
-        subprocess.run([PYTHON, "-m", "pip", "uninstall", "-q", "-y", "torchvision"], check=True)
+        print(f"installing {PEERS.relative_to(ROOT)} into {PYTHON.parents[1].relative_to(ROOT)}", flush=True)
+        pip = [PYTHON, "-m", "pip"]
+        subprocess.run([sys.executable, "-m", "venv", "--clear", CACHE / "sae"], check=True)
+        if torch_index:
+            torch = next(line for line in wanted.splitlines() if line.startswith("torch=="))
+            subprocess.run([*pip, "install", "-q", "--index-url", torch_index, torch], check=True)
+        subprocess.run([*pip, "install", "-q", "-r", PEERS], check=True)
+        # nnsight, which dictionary_learning needs, brings a torchvision that imports only beside torch's CUDA
+        # build; nothing here uses it.
+        subprocess.run([*pip, "uninstall", "-q", "-y", "torchvision"], check=True)
         done.write_text(wanted)
     parity = [PYTHON, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-W", "ignore"]
     command = [*parity, ROOT / "tests/dictionaries/test_peers.py"]
     found = subprocess.run(command, env=surroundings(), cwd=ROOT, capture_output=True, text=True)
-    if found.returncode or "2 passed" not in found.stdout:
+    if found.returncode or "skipped" in found.stdout:
         raise SystemExit(f"the tools do not compute the same function:\n{found.stdout[-3000:]}{found.stderr[-1000:]}")
 
 
 def surroundings() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "WANDB_MODE": "disabled",
-    }
+    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return {**os.environ, **one_thread, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
 
 
-def compare(problem: dict[str, Any], tools: list[str], repeats: int) -> list[dict[str, Any]]:
-    """Best lr of each tool, then repeats in turn; prints and returns one row of the table per tool."""
-    tools = [tool for tool in tools if (tool, problem["architecture"]) not in PEERS_LACK]
-    best = {}
+@contextmanager
+def planted(problem: Result, steps: int, repeats: int) -> Iterator[list[Path]]:
+    """One file for each repeat: rows of a planted dictionary of its own, scaled to a mean norm of sqrt(d)."""
+    import numpy as np
+
+    from winnow.dictionaries.planted import planted_dictionary
+
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        files = []
+        for seed in range(repeats):
+            truth = planted_dictionary(problem["atoms"], problem["d"], problem["active"], seed=seed)
+            splits = {"train": steps * problem["batch"], "valid": HELD_OUT, "test": HELD_OUT}
+            rows = {name: truth.sample(count, i).numpy() for i, (name, count) in enumerate(splits.items())}
+            scale = problem["d"] ** 0.5 / np.linalg.norm(rows["train"], axis=1).mean()
+            for part in rows.values():
+                part *= scale
+            files.append(Path(folder) / f"{seed}.npz")
+            np.savez(files[-1], **rows, atoms=truth.atoms.numpy())
+        yield files
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool's process, which waits, at no cost, while it has no job, and the log that it writes."""
+
+    name: str
+    process: subprocess.Popen[str]
+    log: IO[str]
+
+    def run(self, job: Result) -> Result:
+        """The job with what came of it; SystemExit with the end of the tool's log where it failed."""
+        assert self.process.stdin and self.process.stdout
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            self.log.seek(0)
+            raise SystemExit(f"{self.name} failed on {job['architecture']}:\n{self.log.read()[-3000:]}")
+        result = {**job, **json.loads(answer)}
+        print(self.name, json.dumps({k: v for k, v in result.items() if k != "rows"}), file=sys.stderr, flush=True)
+        return result
+
+
+@contextmanager
+def processes(names: Iterable[str]) -> Iterator[list[Tool]]:
+    """The tools' processes, which end when no more jobs can come."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": surroundings()}
+    with ExitStack() as stack:
+        tools = []
+        for name in names:
+            log = stack.enter_context(tempfile.TemporaryFile("w+"))
+            command = [PYTHON, ROOT / "benchmarks/_sae_tools.py", name]
+            tools.append(Tool(name, stack.enter_context(subprocess.Popen(command, stderr=log, **pipes)), log))
+        yield tools
+
+
+def compare(problem: Result, tools: list[Tool], rows: list[Path]) -> list[Result]:
+    """Best settings of each tool, then repeats in turn; prints and returns one row of the table per tool."""
+    searches: dict[str, list[Result]] = {}
     for tool in tools:
-        if tool == "winnow-torch" and "winnow" in best:
-            best[tool] = best["winnow"]  # the same function, so the same best lr
-            continue
-        tried = [run({**problem, "tool": tool, "lr": lr, "seed": 0}) for lr in RATES]
-        best[tool] = min(tried, key=lambda result: result["valid_fvu"])["lr"]
-    runs: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tools}
-    for seed in range(1, repeats + 1):
-        for tool in tools if seed % 2 else reversed(tools):
-            runs[tool].append(run({**problem, "tool": tool, "lr": best[tool], "seed": seed}))
-    table = [summary(tool, runs[tool]) for tool in tools]
-    reference = next((row["rows_per_cpu_second"] for row in table if row["tool"] == "saelens"), None)
+        if tool.name == "winnow-torch" and "winnow" in searches:  # the same function
+            searches[tool.name] = searches["winnow"]
+        else:
+            searches[tool.name] = search(tool, {**problem, "seed": 0, "rows": str(rows[0])})
+    chosen = {name: settings(min(tried, key=validation)) for name, tried in searches.items()}
+    runs: dict[str, list[Result]] = {tool.name: [] for tool in tools}
+    for seed, file in enumerate(rows):
+        for tool in reversed(tools) if seed % 2 else tools:
+            runs[tool.name].append(tool.run({**problem, **chosen[tool.name], "seed": seed, "rows": str(file)}))
+    table = [summary(name, of_tool, searches[name]) for name, of_tool in runs.items()]
+    speed = {row["tool"]: row["rows_per_cpu_second"] for row in table}
     for row in table:
-        row["architecture"] = problem["architecture"]
-        row["ratio_to_saelens"] = row["rows_per_cpu_second"] / reference if reference else None
-        ratio = f"{row['ratio_to_saelens']:5.2f}x" if reference else ""
+        row["ratio_to_saelens"] = row["rows_per_cpu_second"] / speed["saelens"] if "saelens" in speed else None
         print(
-            f"{row['architecture']:10} {row['tool']:20} {row['rows_per_cpu_second']:9.0f} rows/CPU s {ratio} "
-            f"lr {row['lr']:g} FVU {row['fvu']:.4f} L0 {row['l0']:.1f} "
-            f"start-up {row['startup_seconds']:.1f} s",
+            f"{row['architecture']:10} {row['tool']:20} {row['rows_per_cpu_second']:9.0f} rows/CPU s  "
+            f"{row['ratio_to_saelens'] or 0:5.2f}x  lr {row['lr']:g}  FVU {row['fvu']:.4f}  L0 {row['l0']:.1f}  "
+            f"recovery {row['recovery']:.3f}",
             flush=True,
         )
     return table
 
 
-def summary(tool: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    seconds = [result["cpu_seconds"] for result in runs]
-    middle = {key: statistics.median(r[key] for r in runs) for key in ("fvu", "l0", "startup_seconds", "lr")}
-    rate = runs[0]["trained_rows"] / statistics.median(seconds)
-    fvus = [result["fvu"] for result in runs]
-    return {"tool": tool, "rows_per_cpu_second": rate, "cpu_seconds": seconds, "fvus": fvus, **middle}
+def search(tool: Tool, job: Result) -> list[Result]:
+    """Runs at rising lr, or else at falling lr, until the validation loss no longer falls."""
+    start = {"decoder_init_norm": INIT_NORMS[0]} if tool.name == "saelens" else {}
+    tried = [tool.run({**job, **start, "lr": RATES[FIRST_RATE]})]
+    for rates in (RATES[FIRST_RATE + 1 :], RATES[:FIRST_RATE][::-1]):
+        if min(tried, key=validation) is tried[0]:
+            for lr in rates:
+                best = min(map(validation, tried))
+                tried.append(tool.run({**job, **start, "lr": lr}))
+                if validation(tried[-1]) >= best:
+                    break
+    if tool.name == "saelens":
+        lr = min(tried, key=validation)["lr"]
+        tried += [tool.run({**job, "lr": lr, "decoder_init_norm": norm}) for norm in INIT_NORMS[1:]]
+    return tried
 
 
-def metric_rows(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row of the table as rows of the project's metrics schema, one repeat a seed: what claims are judged by."""
-    trained = entry["rows_per_cpu_second"] * statistics.median(entry["cpu_seconds"])
-    measured = [
-        (seed, metric, value, unit)
-        for seed, (seconds, fvu) in enumerate(zip(entry["cpu_seconds"], entry["fvus"], strict=True))
-        for metric, value, unit in (
-            ("rows_per_cpu_second", trained / seconds, "rows per CPU second"),
-            ("fvu", fvu, "share"),
-        )
+def validation(run: Result) -> float:
+    """The validation loss; infinite where the fit diverged."""
+    found = finite(run["valid_loss"])
+    return math.inf if found is None else found
+
+
+def finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def settings(run: Result) -> Result:
+    """What a run was given beyond the problem."""
+    return {key: run[key] for key in ("lr", "decoder_init_norm") if key in run}
+
+
+def summary(tool: str, runs: list[Result], tried: list[Result]) -> Result:
+    """Medians of the repeats, the repeats themselves, and what the search for settings found."""
+    first = runs[0]
+    repeats = [
+        {"rows_per_cpu_second": run["trained_rows"] / run["cpu_seconds"]}
+        | {key: run[key] for key in ("fvu", "l0", "recovery")}
+        for run in runs
     ]
+    return {
+        "tool": tool,
+        "architecture": first["architecture"],
+        "rows": first["trained_rows"],
+        "lowest": min(repeat["rows_per_cpu_second"] for repeat in repeats),
+        "highest": max(repeat["rows_per_cpu_second"] for repeat in repeats),
+        "lr": first["lr"],
+        "decoder_init_norm": first.get("decoder_init_norm"),
+        "startup_seconds": first["startup_seconds"],
+        "repeats": repeats,
+        "tried": [settings(run) | {"valid_loss": finite(run["valid_loss"])} for run in tried],
+        **{key: statistics.median(repeat[key] for repeat in repeats) for key in METRICS},
+    }
+
+
+def metric_rows(entry: Result) -> list[Result]:
+    """A row of the table as rows of the project's metrics schema, one repeat a seed: what claims are judged by."""
     tool = {"winnow": "sae", "winnow-torch": "sae_torch"}.get(entry["tool"], entry["tool"])
     names = {"system": f"{tool}_{entry['architecture']}", "workload": "planted", "variant": "throughput"}
     return [
-        {**names, "seed": seed, "split": "test", "metric": metric, "value": value, "unit": unit, "step": None}
-        for seed, metric, value, unit in measured
+        {**names, "seed": seed, "split": "test", "metric": metric, "value": repeat[metric], "unit": unit, "step": None}
+        for seed, repeat in enumerate(entry["repeats"])
+        for metric, unit in METRICS.items()
     ]
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    command = [PYTHON, __file__, "--worker", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, env=surroundings(), cwd=CACHE)
-    if done.returncode:
-        raise SystemExit(f"{job['tool']} failed on {job['architecture']}:\n{done.stderr[-3000:]}")
-    result = {**job, **json.loads(done.stdout.strip().splitlines()[-1])}
-    print(json.dumps(result), file=sys.stderr, flush=True)
-    return result
-
-
-def work(job: dict[str, Any]) -> dict[str, Any]:
-    """One run: planted rows, two warm-up steps, the timed fit, FVU and L0 on validation and test rows."""
-    import torch
-
-    from winnow.dictionaries.planted import planted_dictionary
-
-    torch.set_num_threads(1)
-    torch.manual_seed(job["seed"])
-    planted = planted_dictionary(features=800, d=job["d"], active=12, seed=7)
-    rows, valid, test = (planted.sample(n, seed) for n, seed in ((job["rows"], 0), (20_480, 1), (20_480, 2)))
-    scale = job["d"] ** 0.5 / rows.norm(dim=1).mean()
-    rows, valid, test = rows * scale, valid * scale, test * scale
-    train = {"saelens": with_saelens, "dictionary_learning": with_dictionary_learning}.get(job["tool"], with_winnow)
-    start = time.process_time()
-    train(batches(rows, job["batch"]), {**job, "steps": 2})
-    startup, start = time.process_time() - start, time.process_time()
-    forward = train(batches(rows, job["batch"]), job)
-    seconds = time.process_time() - start
-    (valid_fvu, _), (fvu, l0) = measure(forward, valid, job["batch"]), measure(forward, test, job["batch"])
-    return {
-        "cpu_seconds": seconds,
-        "startup_seconds": startup,
-        "trained_rows": job["steps"] * job["batch"],
-        "valid_fvu": valid_fvu,
-        "fvu": fvu,
-        "l0": l0,
-    }
-
-
-def batches(rows: Any, size: int) -> Iterator[Any]:
-    while True:
-        yield from (piece for piece in rows.split(size) if len(piece) == size)
-
-
-def measure(forward: Callable[[Any], tuple[Any, Any]], rows: Any, size: int) -> tuple[float, float]:
-    import torch
-
-    with torch.no_grad():
-        pairs = [forward(piece) for piece in rows.split(size)]
-    missed = (rows - torch.cat([made for _, made in pairs])).double().square().sum()
-    spread = (rows - rows.mean(0)).double().square().sum()
-    l0 = torch.cat([(code != 0).sum(1) for code, _ in pairs]).double().mean()
-    return float(missed / spread), float(l0)
-
-
-def with_winnow(rows: Iterator[Any], job: dict[str, Any]) -> Callable[[Any], tuple[Any, Any]]:
-    from winnow.dictionaries.sae import SaeConfig, fit
-
-    settings = {key: job[key] for key in ("architecture", "m", "k", "steps", "batch", "lr", "seed")}
-    backend = "torch" if job["tool"] == "winnow-torch" else "numba"
-    dictionary, _ = fit(rows, SaeConfig(**settings, backend=backend, l1=3.0))
-    return lambda x: (dictionary.dense(x), dictionary.reconstruct(x))
-
-
-def with_saelens(rows: Iterator[Any], job: dict[str, Any]) -> Callable[[Any], tuple[Any, Any]]:
-    from sae_lens import saes
-    from sae_lens.config import LoggingConfig, SAETrainerConfig
-    from sae_lens.training.sae_trainer import SAETrainer
-
-    common = {"d_in": job["d"], "d_sae": job["m"], "device": "cpu", "dtype": "float32"}
-    made = {
-        "topk": lambda: saes.TopKTrainingSAE(saes.TopKTrainingSAEConfig(**common, k=job["k"])),
-        "batchtopk": lambda: saes.BatchTopKTrainingSAE(saes.BatchTopKTrainingSAEConfig(**common, k=job["k"])),
-        "relu_l1": lambda: saes.StandardTrainingSAE(saes.StandardTrainingSAEConfig(**common, l1_coefficient=3.0)),
-        "jumprelu": lambda: saes.JumpReLUTrainingSAE(saes.JumpReLUTrainingSAEConfig(**common)),
-    }
-    sae = made[job["architecture"]]()
-    settings = SAETrainerConfig(
-        total_training_samples=job["steps"] * job["batch"],
-        train_batch_size_samples=job["batch"],
-        lr=job["lr"],
-        lr_end=job["lr"],
-        lr_warm_up_steps=job["steps"] // 20,
-        lr_decay_steps=job["steps"] // 5,
-        logger=LoggingConfig(log_to_wandb=False),
-    )
-    SAETrainer(cfg=settings, sae=sae, data_provider=rows).fit()
-
-    def forward(x: Any) -> tuple[Any, Any]:
-        code = sae.encode(x)
-        return code, sae.decode(code)
-
-    return forward
-
-
-def with_dictionary_learning(rows: Iterator[Any], job: dict[str, Any]) -> Callable[[Any], tuple[Any, Any]]:
-    from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
-    from dictionary_learning.trainers.top_k import TopKTrainer
-
-    trainer = {"topk": TopKTrainer, "batchtopk": BatchTopKTrainer}[job["architecture"]](
-        steps=job["steps"],
-        activation_dim=job["d"],
-        dict_size=job["m"],
-        k=job["k"],
-        layer=0,
-        lm_name="planted",
-        lr=job["lr"],
-        warmup_steps=job["steps"] // 20,
-        decay_start=job["steps"] - max(1, job["steps"] // 5) if job["steps"] > 2 else None,
-        seed=job["seed"],
-        device="cpu",
-    )
-    for step in range(job["steps"]):
-        trainer.update(step, next(rows))
-
-    def forward(x: Any) -> tuple[Any, Any]:
-        code = trainer.ae.encode(x, use_threshold=False)
-        return code, trainer.ae.decode(code)
-
-    return forward
+def machine() -> str:
+    """Processor, cores, Python and the tools' versions: what a figure needs to be read by."""
+    cpuinfo = Path("/proc/cpuinfo")
+    named = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    processor = named[0].split(":")[1].strip() if named else platform.processor() or platform.machine()
+    pins = dict(line.split("==") for line in PEERS.read_text().splitlines() if "==" in line)
+    tools = ", ".join(f"{name} {pins[name]}" for name in ("torch", "sae-lens", "dictionary-learning", "numba"))
+    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, {tools}"
 
 
 if __name__ == "__main__":

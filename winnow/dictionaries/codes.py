@@ -106,9 +106,11 @@ class TorchBackend:
     def top_of_batch(self, pre: Tensor, keep: int) -> Code:
         """The `keep` largest positive entries of the batch, ties to the earlier entry in row order."""
         flat = pre.flatten()
-        keep = min(keep, int((flat > 0).sum()))
-        order = torch.sort(flat, descending=True, stable=True).indices[:keep]
-        mask = torch.zeros_like(flat, dtype=torch.bool).index_fill_(0, order, True).view_as(pre)
+        smallest = torch.topk(flat, keep, sorted=False).values.min() if keep < len(flat) else flat.min()
+        mask = flat > smallest
+        tied = (flat == smallest).nonzero().flatten()
+        mask[tied[: keep - int(mask.sum())]] = True
+        mask = mask.view_as(pre) & (pre > 0)
         return Dense(torch.where(mask, pre, 0), mask)
 
     def between(self, pre: Tensor, low: Tensor, high: Tensor) -> Code:
