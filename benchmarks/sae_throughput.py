@@ -38,7 +38,7 @@ PYTHON = CACHE / "sae" / "bin" / "python"
 TOOLS = ("winnow", "winnow-torch", "saelens", "dictionary_learning")
 STEPS = {"topk": 100, "batchtopk": 100, "relu_l1": 50, "jumprelu": 50}
 """The claims are about topk and batchtopk, which get 409,600 rows; the others get half."""
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 FIRST_RATE = 2
 INIT_NORMS = (0.1, 0.3)
 """SAELens' default, and the norm at which winnow's encoder rows start."""
