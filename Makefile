@@ -50,8 +50,10 @@ mlflow-sync: $(RUNTIME) ## log runs again that MLflow missed
 verify: $(RUNTIME) ## run twice from nothing and compare every byte
 	python -m winnow.pipeline.verify
 
-bench: $(TESTING) ## side by side with peers; writes the tables that docs include
+bench: export TORCH_INDEX := $(TORCH_INDEX_$(TORCH))
+bench: $(TESTING) ## side by side with peers; writes docs/benchmarks.md
 	@for script in $(filter-out benchmarks/test_% benchmarks/_%,$(wildcard benchmarks/*.py)); do echo "== $$script"; python "$$script"; done
+	python -m winnow.pipeline.benchmarks
 
 schema: $(RUNTIME) ## docs/params.schema.json, for editors
 	python -m winnow.pipeline.params

@@ -22,6 +22,12 @@ BEGIN, END = "<!-- claims: begin (made by `make papers`) -->", "<!-- claims: end
 Row = Mapping[str, Any]
 
 
+def table_row(*cells: object) -> str:
+    """One line of a Markdown table; bars and line breaks within a cell do not break it."""
+    texts = (" ".join(str(cell).split()).replace("|", "\\|") for cell in cells)
+    return "| " + " | ".join(texts) + " |"
+
+
 def papers_by_system(claims: Iterable[Claim]) -> dict[str, list[Paper]]:
     """System -> the papers its claims are from, each once; both in the order of claims.yaml."""
     papers: dict[str, list[Paper]] = {}
@@ -62,7 +68,7 @@ def claims_table(rows: Iterable[Row]) -> str:
     lines = ["| claim | in our words | measured effect | n | verdict |", "|---|---|---|---|---|"]
     for row in rows:
         verdict = f"{row['verdict']}: {row['note']}" if row["verdict"] == "not run" else row["verdict"]
-        lines.append(_line(row["claim"], row["statement"], measured(row), row["n"], verdict))
+        lines.append(table_row(row["claim"], row["statement"], measured(row), row["n"], verdict))
     return "\n".join(lines)
 
 
@@ -75,7 +81,7 @@ def comparisons_table(rows: Iterable[Row]) -> str:
     ]
     for row in rows:
         sides = row["point"] or "", row["left"], row["right"]
-        lines.append(_line(row["claim"], *sides, measured(row), row["n"], row["verdict"]))
+        lines.append(table_row(row["claim"], *sides, measured(row), row["n"], row["verdict"]))
     return "\n".join([*lines, "", "</details>"])
 
 
@@ -106,11 +112,11 @@ def readme_block(papers: Mapping[str, list[Paper]], rows: list[Row]) -> str:
     """The block of README.md: one row for each system, how its claims came out."""
     spoken = overall(rows)
     lines = [f"{count_verdicts(rows)}. [All of them, with effects and intervals](docs/papers.md).", ""]
-    lines += [_line("system", "papers", *VERDICTS), "|---|---|" + "---|" * len(VERDICTS)]
+    lines += [table_row("system", "papers", *VERDICTS), "|---|---|" + "---|" * len(VERDICTS)]
     for system, of_system in papers.items():
         found = [row["verdict"] for row in spoken if row["system"] == system]
         titles = "; ".join(f"{paper.title} ({paper.year})" for paper in of_system)
-        lines.append(_line(system, titles, *(found.count(verdict) for verdict in VERDICTS)))
+        lines.append(table_row(system, titles, *(found.count(verdict) for verdict in VERDICTS)))
     return "\n".join(lines)
 
 
@@ -135,11 +141,6 @@ def write_papers(root: Path) -> list[Path]:
     for path in changed:
         path.write_text(texts[path], encoding="utf-8")
     return changed
-
-
-def _line(*cells: object) -> str:
-    texts = (" ".join(str(cell).split()).replace("|", "\\|") for cell in cells)
-    return "| " + " | ".join(texts) + " |"
 
 
 def main() -> int:
