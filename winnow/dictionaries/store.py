@@ -41,12 +41,8 @@ def batches(store: Store, size: int, seed: int, start: int = 0) -> Iterator[Tens
     an iterable that can be read once only and is too short.
     """
     pieces = _shuffled(store, size, seed, start) if in_memory(store) else _rebatched(store, size, start)
-    d = None
     for number, piece in enumerate(pieces, start):
         rows = piece.float()
-        d = d or rows.shape[1]
-        if rows.shape[1] != d:
-            raise InputError(f"store: rows have {d} dimensions at first, then {rows.shape[1]}; use one hook point")
         # A finite sum proves all of them finite at a tenth of the price; the reverse does not hold.
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
             raise InputError(f"store: a row of batch {number} is NaN or infinite; drop it or capture it again")
