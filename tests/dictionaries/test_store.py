@@ -126,7 +126,7 @@ def test_the_geometric_median_minimises_the_sum_of_distances():
     np.testing.assert_allclose(geometric_median(rows).numpy(), best.x, atol=1e-3)
 
 
-@pytest.mark.parametrize("scale", [2.0**-40, 1.0, 2.0**40])
+@pytest.mark.parametrize("scale", [2.0**-24, 1.0, 2.0**24])
 def test_the_directions_to_all_rows_cancel_at_the_geometric_median(scale):
     rows = (2 * torch.randn(3000, 3, generator=torch.Generator().manual_seed(1))).exp() * scale
     directions = torch.nn.functional.normalize(rows.double() - geometric_median(rows).double(), dim=1)
