@@ -1,5 +1,7 @@
 """Both backends against the definitions, entry by entry, and against each other."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -113,6 +115,24 @@ def test_the_four_products_of_compact_codes_are_the_dense_ones(k, threads):
     close(compact.with_values(compact.values * 2).decode(weight), dense.decode(weight) * 2)
     assert compact.count() == dense.count()
     assert torch.equal(compact.fired(), dense.fired())
+
+
+def test_dense_codes_are_zero_off_their_mask_and_so_is_all_that_is_shaped_like_them():
+    generator = torch.Generator().manual_seed(3)
+    pre, weight = torch.randn(9, 17, generator=generator), torch.randn(17, 6, generator=generator)
+    grad, bound = torch.randn(9, 6, generator=generator), torch.zeros(17)
+    backend = TorchBackend()
+    for code in (backend.top_of_rows(pre, 4), backend.top_of_batch(pre, 30), backend.between(pre, bound, bound + 1)):
+        assert 0 < code.count() < pre.numel() and torch.equal(code.values[code.mask], pre[code.mask])
+        for shaped in (code.values, code.dots(grad, weight), code.per_latent(weight[:, 0])):
+            assert shaped.shape == pre.shape and (shaped[~code.mask] == 0).all() and (shaped[code.mask] != 0).all()
+
+
+@every_backend
+def test_a_code_is_not_changed_once_it_is_made(backend):
+    code = backend.top_of_rows(torch.arange(60.0).view(2, 30), 2)
+    with pytest.raises(FrozenInstanceError):
+        code.values = code.values * 2
 
 
 def test_results_have_the_same_bits_at_any_number_of_threads():
