@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.errors import InputError
-from winnow.workloads.splits import first_by_hash, hash_split, key_hashes, threshold_split
+from winnow.workloads.splits import _exact_fractions, first_by_hash, hash_split, key_hashes, threshold_split
 
 SHARES = {"train": 0.7, "valid": 0.1, "test": 0.2}
 ROWS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2)), max_size=80)
@@ -146,7 +146,15 @@ def test_a_smaller_limit_keeps_a_subset_and_whole_keys(keys, a, b):
 
 
 @pytest.mark.parametrize(
-    "shares", [{}, {"a": 0.5}, {"a": 1.2, "b": -0.2}, {"a": float("nan"), "b": 1}, {"a": 0.7, "b": 0.31}]
+    "shares",
+    [
+        {},
+        {"a": 0.5},
+        {"a": 1.2, "b": -0.2},
+        {"a": 0.6, "b": 0.6, "c": -0.2},
+        {"a": float("nan"), "b": 1},
+        {"a": 0.7, "b": 0.31},
+    ],
 )
 def test_shares_that_do_not_add_up_are_refused(shares):
     with pytest.raises(InputError, match="split fractions"):
@@ -158,6 +166,19 @@ def test_shares_that_do_not_add_up_are_refused(shares):
 def test_thirds_written_as_floats_add_up():
     shares = {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}
     assert Counter(hash_split(range(9), [0] * 9, "s", shares).tolist()) == {"a": 3, "b": 3, "c": 3}
+
+
+@pytest.mark.parametrize("excess", [-1e-9, -5e-10, 5e-10, 1e-9])
+def test_shares_that_add_up_to_nine_digits_are_scaled_to_add_up_exactly(excess):
+    shares = _exact_fractions({"a": 0.25, "b": 0.75 + excess})
+    assert sum(shares) == 1
+    assert float(shares[0]) == pytest.approx(0.25 / (1 + excess), rel=1e-15)
+
+
+@pytest.mark.parametrize("excess", [-1.5e-9, 1.5e-9])
+def test_shares_that_are_off_in_the_ninth_digit_are_refused(excess):
+    with pytest.raises(InputError, match="split fractions"):
+        threshold_split([1], "s", {"a": 0.25, "b": 0.75 + excess})
 
 
 def test_other_wrong_arguments_are_refused():
