@@ -74,6 +74,16 @@ def test_a_pair_exactly_at_the_distance_is_linked_and_one_just_beyond_is_not():
     assert near_duplicate_clusters(images, 0.1999).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("shape", [(28, 28, 1), (16, 15, 1), (29, 10, 3), (1, 40, 1)])
+@pytest.mark.parametrize("shift", [1, 7, 50])
+def test_copies_that_are_brighter_all_over_are_linked_at_just_that_distance(shape, shift):
+    # Here both lower bounds are as large as the distance itself: nothing is left to spare.
+    originals = np.random.default_rng(shift).integers(0, 200, (20, *shape)).astype(np.uint8)
+    images = np.concatenate([originals, originals + np.uint8(shift)])
+    assert near_duplicate_clusters(images, shift / 255 * (1 + 1e-9)).tolist() == [*range(20), *range(20)]
+    assert near_duplicate_clusters(images, shift / 255 * (1 - 1e-9)).tolist() == list(range(40))
+
+
 def test_links_chain():
     images = np.arange(0, 100, 10, dtype=np.uint8)[:, None, None, None]
     assert near_duplicate_clusters(images, 10 / 255).tolist() == [0] * 10
