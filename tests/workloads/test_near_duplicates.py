@@ -84,6 +84,12 @@ def test_copies_that_are_brighter_all_over_are_linked_at_just_that_distance(shap
     assert near_duplicate_clusters(images, shift / 255 * (1 - 1e-9)).tolist() == list(range(40))
 
 
+def test_the_whole_range_links_everything():
+    images = np.zeros((3, 2, 2, 1), np.uint8)
+    images[1:] = [[[[255]]], [[[128]]]]
+    assert near_duplicate_clusters(images, 1).tolist() == [0, 0, 0]
+
+
 def test_links_chain():
     images = np.arange(0, 100, 10, dtype=np.uint8)[:, None, None, None]
     assert near_duplicate_clusters(images, 10 / 255).tolist() == [0] * 10
