@@ -84,6 +84,7 @@ def test_a_change_of_meaning_anywhere_in_the_closure_changes_the_digest(root, na
         ("stages/fam/one.py", '"""A stage."""', '"""Another text."""'),
         ("pkg/deep/leaf.py", "# why", "# because"),
         ("pkg/deep/leaf.py", '"""Doc."""', '"""Longer doc."""'),
+        ("pkg/deep/sibling.py", "1", '1\n"""What it is."""'),
         ("pkg/deep/leaf.py", "x + 1", "(x   +\n        1)"),
         ("pkg/other.py", "3", "4"),
         ("pkg/unused.py", "2", "4"),

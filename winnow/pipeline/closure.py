@@ -113,15 +113,16 @@ def _tree(path: Path) -> ast.Module:
         raise InputError(f"{path}:{error.lineno}: does not parse ({error.msg}); correct it") from error
 
 
+class _WithoutText(ast.NodeTransformer):
+    """Drops constants that stand alone: docstrings, also those below an attribute."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
+
+
 @cache
 def _tree_digest(path: Path) -> str:
-    tree = ast.parse(ast.unparse(_tree(path)))  # a copy: the cached tree keeps its docstrings
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and body:
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = body[1:]
+    tree = _WithoutText().visit(ast.parse(ast.unparse(_tree(path))))  # a copy: the cached tree keeps its docstrings
     return blake2b(ast.dump(tree, annotate_fields=False).encode(), digest_size=16).hexdigest()
 
 
