@@ -1,58 +1,53 @@
-"""Look for the features of dense models' dictionaries in the dictionaries of compressed and of retrained models."""
+"""Look for the features of dense models' dictionaries in those of compressed, retrained and refitted ones."""
 
 from winnow.pipeline import stage
 
 
 @stage(torch=True)
 def feature_survival(inputs, outputs, params, log):
-    """Write the share of features that survive, beside chance and retraining, and a table of every feature."""
+    """Write the share of features that survive, beside chance, a retrained model and a refit, and a row per feature."""
     import pyarrow as pa
 
     from winnow.dictionaries.dictionary import load
+    from winnow.dictionaries.on_models import config_of
+    from winnow.dictionaries.sae import fit
     from winnow.evaluate.feature_survival import survival
     from winnow.models import load_model
     from winnow.models.hooks import capture_split
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
+    from winnow.randomness import stream_seed
     from winnow.workloads import load_workload
 
+    def decoder_and_codes(dictionary, rows):
+        return dictionary.W_dec.numpy(), dictionary.dense(rows).numpy()
+
     workload = load_workload(inputs.train.parent)
-    found = {}
+    found, refitted = {}, {}
     for path, model_path in zip(inputs.dictionaries, inputs.models, strict=True):
-        dictionary = load(path)
-        rows = capture_split(load_model(model_path), workload, "test", dictionary.info["hook"])
-        seed = int(path.parent.name.removeprefix("seed"))
-        found[dictionary.info["model"], seed] = dictionary.W_dec.numpy(), dictionary.dense(rows).numpy()
-    seeds = sorted(seed for model, seed in found if model == params.dense)
-    # The next seed's dense model is a retrained one: what differs there differs without any compression.
-    pairs = [
-        (seed, model, other) for seed in seeds for model, other in found if other == seed and model != params.dense
-    ]
-    pairs += [(seed, "retrained", seeds[(i + 1) % len(seeds)]) for i, seed in enumerate(seeds) if len(seeds) > 1]
+        dictionary, model = load(path), load_model(model_path)
+        hook, seed = dictionary.info["hook"], int(path.parent.name.removeprefix("seed"))
+        rows = capture_split(model, workload, "test", hook)
+        found[dictionary.info["model"], seed] = decoder_and_codes(dictionary, rows)
+        if dictionary.info["model"] == params.dense:
+            config = config_of(params.fit, stream_seed(seed, "survival", "refit"), params.torch_threads)
+            checkpoint = params.resume_folder / f"refit{seed}.safetensors"
+            again, _ = fit(capture_split(model, workload, "train", hook), config, checkpoint=checkpoint)
+            refitted[seed] = decoder_and_codes(again, rows)
+    seeds = sorted(refitted)
+    pairs = [(s, name, "", found[name, s]) for s in seeds for name, of in found if of == s and name != params.dense]
+    # Nothing compressed: the next seed's model is trained anew, the refit has another seed of the dictionary alone.
+    following = dict(zip(seeds, seeds[1:] + seeds[:1], strict=True))
+    pairs += [(s, "retrained", "retrained_", found[params.dense, following[s]]) for s in seeds if len(seeds) > 1]
+    pairs += [(s, "refitted", "refit_", refitted[s]) for s in seeds]
     progress = Progress(log, "survival", "pairs of dictionaries")
     tables, features = [], []
-    for done, (seed, variant, other) in enumerate(pairs):
-        dense, compared = (
-            found[params.dense, seed],
-            found[params.dense if variant == "retrained" else variant, other],
-        )
+    for done, (seed, variant, prefix, (decoder, codes)) in enumerate(pairs):
+        dense, dense_codes = found[params.dense, seed]
         for by in ("activation", "decoder"):
-            result = survival(
-                dense[0],
-                compared[0],
-                dense[1],
-                compared[1],
-                by=by,
-                chance_quantile=params.chance_quantile,
-                seed=seed,
-            )
-            labels = {
-                "system": f"matched_by_{by}",
-                "workload": params.workload,
-                "variant": variant,
-                "seed": seed,
-            }
-            prefix = "retrained_" if variant == "retrained" else ""
+            options = {"by": by, "chance_quantile": params.chance_quantile, "seed": seed}
+            result = survival(dense, decoder, dense_codes, codes, **options)
+            labels = {"system": f"matched_by_{by}", "workload": params.workload, "variant": variant, "seed": seed}
             summary = {f"{prefix}{name}": value for name, value in result.summary.items()}
             tables.append(metric_rows(summary, split="test", **labels))
             count = result.features.num_rows

@@ -41,6 +41,8 @@ def survival_rows():
             rows("x", "mlp-magnitude-s90", range(2), [0.6, 0.5], "survival"),
             rows("x", "mlp-random-s90", range(2), [0.2, 0.1], "survival"),
             rows("x", "mlp", range(2), [0.7, 0.9], "retrained_survival"),
+            rows("x", "refitted", range(2), [0.88, 0.92], "refit_survival"),
+            rows("x", "refitted", range(2), [0.9, 0.9], "refit_chance_survival"),
             rows("x", "mlp-random-s90", range(2), [0.01, 0.03], "chance_survival"),
         ]
     )
@@ -280,10 +282,10 @@ def test_reliability_shows_the_share_of_predictions_and_no_empty_bin():
     assert diagonal == [(0, 0), (1, 1)]
 
 
-def test_survival_is_drawn_between_chance_and_another_seed():
+def test_survival_is_drawn_beside_chance_another_seed_and_a_refit():
     table = drawn(charts.survival_by_sparsity(survival_rows()))
     lines = {r["label"]: r["mean"] for r in table if "label" in r}
-    assert lines == pytest.approx({"another training seed": 0.8, "chance": 0.02})
+    assert lines == pytest.approx({"same model, refitted": 0.9, "another training seed": 0.8, "chance": 0.02})
     means = {(r["model"], r["kept"]): r["mean"] for r in table if "model" in r}
     assert means == pytest.approx({("mlp-magnitude", 10): 0.55, ("mlp-random", 10): 0.15})
     without = survival_rows().filter(pa.compute.field("metric") == "survival")

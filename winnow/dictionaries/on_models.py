@@ -26,6 +26,21 @@ def sae_config(architecture: str, sparsity: float, **settings: Any) -> SaeConfig
     return SaeConfig(architecture, **settings)
 
 
+def config_of(settings: Any, seed: int, threads: int) -> SaeConfig:
+    """The configuration of a section of `dictionaries`: architecture, k or penalty, width, steps, batch_size and
+    learning_rate of params.yaml."""
+    return sae_config(
+        settings.architecture,
+        sparsity=settings.k or settings.penalty,
+        m=settings.width,
+        steps=settings.steps,
+        batch=settings.batch_size,
+        lr=settings.learning_rate,
+        seed=seed,
+        threads=threads,
+    )
+
+
 def evaluate_dictionary(
     dictionary: Dictionary, model: nn.Module, workload: Any, split: str, hook: str
 ) -> dict[str, float | None]:

@@ -133,18 +133,22 @@ def reliability_diagram(reliability: pa.Table) -> alt.LayerChart:
 
 
 def survival_by_sparsity(metrics: pa.Table) -> alt.LayerChart:
-    """Share of surviving features over sparsity, a line per compressor, beside chance and another seed.
+    """Share of surviving features over sparsity, a line per compressor, beside chance, another seed and a refit.
 
-    metrics: rows of the metrics schema; `survival` with variant "<name>-s<percent>", and `chance_survival`
-    and `retrained_survival` of any variant, whose means over all rows are the dashed lines.
+    metrics: rows of the metrics schema; `survival` with variant "<name>-s<percent>", and `chance_survival`,
+    `retrained_survival` and `refit_survival` of any variant, whose means over all rows are the dashed lines.
     """
     rows = some(at_sparsities(metrics, "survival"), "survival at a sparsity")
     series = mean_bands(rows, ["model", "kept"])
     x = sparsity_axis(sorted({row["kept"] for row in series}))
     y = alt.Y("mean:Q", title="surviving features (share)", scale=alt.Scale(domain=[0, 1]))
     layers: list[Any] = [lines(series, x, y, key_of("model", "compressed model", rows))]
-    # On opposite sides, since the two lines may lie close together.
-    baselines = (("retrained_survival", "another training seed", "left"), ("chance_survival", "chance", "right"))
+    # On alternating sides, since lines may lie close together.
+    baselines = (
+        ("refit_survival", "same model, refitted", "right"),
+        ("retrained_survival", "another training seed", "left"),
+        ("chance_survival", "chance", "right"),
+    )
     for metric, label, side in baselines:
         values = [row["value"] for row in metric_values(metrics, metric)]
         if values:

@@ -4,7 +4,8 @@ Features are matched one to one by the assignment of largest total similarity (K
 Belrose do between training seeds ("Sparse Autoencoders Trained on the Same Data Learn Different Features",
 2025). A matching always finds something, so a feature survives only if its match is better than nearly all
 matches with chance: random directions with the covariance of the other dictionary, or its activations with
-the rows shuffled. The yardstick is the same comparison between dictionaries of two seeds of the dense model.
+the rows shuffled. The yardsticks are the same comparison between dictionaries of two
+seeds of the dense model, and between two dictionaries of one dense model that differ in the dictionary's seed.
 """
 
 from __future__ import annotations

@@ -54,12 +54,17 @@ class Workflow:
             own = section.model_dump()
             return own | {"seeds": own.get("seeds") or workload.seeds}
 
+        evaluations = {name: dumped(section) for name, section in named.items() if section is not None}
+        if evaluate.survival is not None:
+            # The stage fits the dense model's dictionary again.
+            fitted = workload.dictionaries[evaluate.survival.dictionary]
+            evaluations["survival"]["fit"] = fitted.model_dump(exclude={"models", "seeds"})
         return {
             "curate": {"all": {**workload.curate.model_dump(), "source": workload.source, "seeds": [0]}},
             "train": {name: dumped(section) for name, section in workload.train.items()},
             "compress": pruned_variants(workload),
             "dictionaries": dictionary_variants(workload),
-            "evaluate": {name: dumped(section) for name, section in named.items() if section is not None},
+            "evaluate": evaluations,
         }
 
     def settings(self, family: str, variant: str | None = None) -> Callable[[Wildcards], dict[str, Any]]:
