@@ -237,7 +237,7 @@ def test_accuracy_is_the_mean_over_seeds_with_its_t_interval():
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.85, interval.low, interval.high))
     single = table["mlp", "theirs", 5]
     assert single["mean"] == single["low"] == single["high"] == 0.5
-    assert titles(chart) == {"accuracy (share)", "sparsity (log scale)"}
+    assert titles(chart) == {"accuracy (share)", "sparsity (%, log scale)"}
     assert [panel["title"] for panel in chart.to_dict()["hconcat"]] == ["mlp", "tiny-cnn"]
 
 

@@ -136,9 +136,10 @@ def at_sparsities(metrics: pa.Table, metric: str) -> Rows:
 
 
 def sparsity_axis(kept: list[float]) -> alt.X:
-    axis = alt.Axis(values=kept, labelExpr="format(100 - datum.value, '~g') + ' %'", labelOverlap=False)
+    # The unit stands in the title: with it, labels of neighbouring sparsities touch in a narrow panel.
+    axis = alt.Axis(values=kept, labelExpr="format(100 - datum.value, '~g')", labelOverlap=False)
     scale = alt.Scale(type="log", reverse=True, nice=False, padding=14)
-    return alt.X("kept:Q", title="sparsity (log scale)", axis=axis, scale=scale)
+    return alt.X("kept:Q", title="sparsity (%, log scale)", axis=axis, scale=scale)
 
 
 def titled(metric: str, rows: Rows) -> str:
