@@ -242,6 +242,8 @@ def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
         ({"sha256": "G" * 64}, "tiny.sha256"),
         ({"kind": "url"}, "tiny.kind"),
         ({"reader": "pickle"}, "tiny.reader"),
+        ({"largest": 256}, "tiny.largest"),
+        ({"reader": "idx", "largest": 16}, "tiny: .*largest belongs to reader mnist_csv, and the reader is idx"),
         ({"version": 1.0}, "tiny.version"),
         ({"package": "tiny --index-url=x"}, "tiny.package"),
         ({"package": "-r"}, "tiny.package"),

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from winnow.errors import InputError
 from winnow.pipeline.acquire import default_cache, find_source
@@ -65,6 +66,30 @@ def test_csv_rows_keep_their_order_pixels_and_labels():
 def test_a_csv_that_is_not_as_expected_is_named(rows, message):
     with pytest.raises(InputError, match=message):
         mnist_csv(csv_of(rows), "digits", CLASSES)
+
+
+def test_pixels_of_another_range_are_stretched_so_that_they_can_be_told_back():
+    for largest in (1, 16, 100, 254):
+        values = np.arange(largest + 1)
+        rows = [[value, 0, largest, value, 0] for value in values.tolist()]
+        pixels = np.array(mnist_csv(csv_of(rows), "digits", CLASSES, largest)["pixels"].to_pylist())
+        assert (pixels[:, 0] == pixels[:, 3]).all() and (pixels[:, 1:3] == [0, 255]).all()
+        assert ((pixels[:, 0] * largest + 254) // 255 == values).all()
+    with pytest.raises(InputError, match="pixel 17 in row 0; it must lie between 0 and 16"):
+        mnist_csv(csv_of([[0, 17, 7, 1, 2]]), "digits", CLASSES, 16)
+
+
+def test_the_pinned_digits_are_those_that_scikit_learn_loads():
+    pin = find_source("uci_digits", "data/sources.yaml")
+    archive = default_cache() / "archives" / pin.sha256
+    if not archive.is_dir():
+        pytest.skip("the archive is not in the cache")
+    table, published = read_source("uci_digits", "data/sources.yaml"), load_digits()
+    meta = image_meta(table)
+    assert (meta.height, meta.width, meta.channels) == (8, 8, 1)
+    assert meta.classes == tuple(map(str, published.target_names))
+    assert table["label"].to_numpy().tolist() == published.target.tolist()
+    assert np.array_equal((pixel_array(table, meta).astype(int) * 16 + 254) // 255, published.data)
 
 
 def test_idx_files_become_one_table_with_the_published_split():

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from winnow.errors import InputError
 
@@ -41,10 +41,17 @@ class Source(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     member: str = Field(min_length=1)
     reader: Literal["mnist_csv", "idx"]
+    largest: int = Field(255, ge=1, le=255)
     classes: tuple[str, ...] = Field(min_length=2)
     licence: str = Field(min_length=1)
     redistribute: bool
     citation: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _largest_is_read(self) -> Source:
+        if self.largest != 255 and self.reader != "mnist_csv":
+            raise ValueError(f"largest belongs to reader mnist_csv, and the reader is {self.reader}")
+        return self
 
 
 def load_sources(path: Path | str) -> dict[str, Source]:

@@ -19,11 +19,13 @@ IDX_FILES = {"train": "train", "test": "t10k"}
 IDX_UNSIGNED_BYTE = 8
 
 
-def mnist_csv(members: dict[str, bytes], source_id: str, classes: tuple[str, ...]) -> pa.Table:
+def mnist_csv(members: dict[str, bytes], source_id: str, classes: tuple[str, ...], largest: int = 255) -> pa.Table:
     """Raw table of one gzipped csv without header: the pixels of a square grey image, then its label.
 
-    Raises InputError for a row of another length, a value that is no whole number, a pixel outside 0 to 255,
-    a label outside the classes.
+    largest: the value of a white pixel, 1 to 255. A value v becomes v * 255 // largest, so that white is 255 as
+    everywhere else. Nothing is lost: v is the least whole number at or above pixel * largest / 255.
+    Raises InputError for a row of another length, a value that is no whole number, a pixel outside 0 to
+    `largest`, a label outside the classes.
     """
     (name, packed), *more = members.items()
     if more:
@@ -42,9 +44,9 @@ def mnist_csv(members: dict[str, bytes], source_id: str, classes: tuple[str, ...
     side = int(np.sqrt(pixels.shape[1]))
     if side * side != pixels.shape[1]:
         raise InputError(f"{source_id}: {name}: {pixels.shape[1]} pixels a row are no square image; check the reader")
-    _check_range(pixels, 255, f"{source_id}: {name}: pixel")
+    _check_range(pixels, largest, f"{source_id}: {name}: pixel")
     _check_range(labels[:, None], len(classes) - 1, f"{source_id}: {name}: label")
-    images = pixels.astype(np.uint8).reshape(-1, side, side, 1)
+    images = (pixels * 255 // largest).astype(np.uint8).reshape(-1, side, side, 1)
     return raw_image_table(images, labels, [source_id] * len(images), classes)
 
 
@@ -101,15 +103,15 @@ def idx(members: dict[str, bytes], source_id: str, classes: tuple[str, ...]) -> 
     return raw_image_table(stacked, np.concatenate(labels), [source_id] * len(splits), classes, splits=splits)
 
 
-READERS: dict[str, Callable[[dict[str, bytes], str, tuple[str, ...]], pa.Table]] = {
-    "mnist_csv": mnist_csv,
-    "idx": idx,
+READERS: dict[str, Callable[[dict[str, bytes], str, Source], pa.Table]] = {
+    "mnist_csv": lambda members, source_id, source: mnist_csv(members, source_id, source.classes, source.largest),
+    "idx": lambda members, source_id, source: idx(members, source_id, source.classes),
 }
 
 
 def read_archive(archive: Path, source_id: str, source: Source) -> pa.Table:
     """Raw table of a verified archive, by the reader that its pin names."""
-    return READERS[source.reader](read_members(archive, source.member), source_id, source.classes)
+    return READERS[source.reader](read_members(archive, source.member), source_id, source)
 
 
 def read_source(source_id: str, sources_path: Path | str, cache_dir: Path | str | None = None) -> pa.Table:
