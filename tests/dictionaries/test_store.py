@@ -51,6 +51,11 @@ def test_pieces_are_cut_anew_in_their_own_order_and_read_again(cut):
     assert read == [i % 10 for i in range(20)]
 
 
+def test_an_iterable_that_can_be_read_once_is_read_to_its_last_row():
+    read = take(batches(iter(numbered(12).split(4)), 4, 0), 3)
+    assert torch.equal(torch.cat(read), numbered(12))
+
+
 @pytest.mark.parametrize("store", [np.ones((8, 2), np.float16), torch.ones(8, 2).double(), [np.ones((8, 2))]])
 def test_rows_of_any_float_type_arrive_as_float32(store):
     (rows,) = take(batches(store, 8, 0), 1)
