@@ -257,3 +257,57 @@ def test_without_epochs_the_statistics_belong_to_the_pruned_weights(blobs):
 def test_a_model_without_batch_norm_is_only_put_in_eval_mode(blobs):
     model = nn.Sequential(nn.Flatten(), nn.Linear(72, 3)).train()
     assert not estimate_statistics(model, blobs, 30, 0).training
+
+
+class Interrupted(Exception):
+    pass
+
+
+def stopping_after(last):
+    def progress(step, total):
+        if step == last:
+            raise Interrupted
+
+    return progress
+
+
+RESUMED = {"sparsity": 0.8, "seed": 3, "epochs": 4, "lr": 0.05, "batch_size": 32}  # four epochs of three steps
+
+
+@pytest.mark.parametrize("name", ["mlp", "depthwise_cnn"])
+@pytest.mark.parametrize(
+    ("method", "gradual_steps"), [("global_magnitude", 0), ("global_magnitude", 4), ("snip", 0), ("random", 3)]
+)
+@pytest.mark.parametrize("stop_after", [3, 5, 8])  # before the first checkpoint, while sparsity rises, after
+def test_an_interrupted_fine_tuning_goes_on_to_the_same_bits(blobs, tmp_path, name, method, gradual_steps, stop_after):
+    model = build(name, seed=1, in_channels=1, height=9, width=8, classes=3)
+    settings = RESUMED | {"gradual_steps": gradual_steps}
+    straight, masks, history = compress(method, model, blobs, **settings)
+    settings["checkpoint"] = tmp_path / "c"
+    with pytest.raises(Interrupted):
+        compress(method, model, blobs, progress=stopping_after(stop_after), **settings)
+    steps = []
+    resumed, same_masks, same_history = compress(
+        method, model, blobs, progress=lambda step, total: steps.append(step), **settings
+    )
+    assert steps == list(range((stop_after - 1) // 3 * 3 + 1, 13))
+    assert same_history == history
+    assert all(torch.equal(masks[name], same_masks[name]) for name in masks)
+    expected = straight.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "random"}, {"gradual_steps": 3}, {"gradual_steps": 0}, {"sparsity": 0.7}, {"min_keep_share": 0.01}],
+)
+def test_a_checkpoint_of_another_pruning_is_ignored(blobs, tmp_path, changes):
+    model = build("mlp", seed=1, in_channels=1, height=9, width=8, classes=3)
+    settings = {"method": "global_magnitude", "model": model, "workload": blobs, "gradual_steps": 4} | RESUMED
+    with pytest.raises(Interrupted):
+        compress(progress=stopping_after(8), checkpoint=tmp_path / "c", **settings)
+    assert (tmp_path / "c").exists()
+    expected = compress(**settings | changes)
+    found = compress(checkpoint=tmp_path / "c", **settings | changes)
+    assert found[2] == expected[2] and all(torch.equal(found[1][name], mask) for name, mask in expected[1].items())

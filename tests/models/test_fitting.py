@@ -155,6 +155,29 @@ def test_an_interrupted_run_that_is_resumed_ends_bit_for_bit_like_a_straight_one
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("stop_after", [5, 9])
+def test_what_after_step_keeps_and_tells_is_resumed_with_the_rest(tmp_path, blobs, stop_after):
+    def counted(stop=None, **settings):
+        kept, model = {"count": torch.zeros(2, dtype=torch.int64), "even": torch.tensor([True])}, model_of()
+
+        def after_step(step):
+            if step == stop:
+                raise Interrupted
+            kept["count"] = kept["count"] + step
+            kept["even"] = ~kept["even"]
+            return [("count", float(kept["count"][0]), step)] if step % 2 else []
+
+        return kept, run(model, blobs, after_step=after_step, kept=kept, **settings)
+
+    kept, history = counted()
+    assert [row for row in history if row[0] == "count"] == [("count", s * (s + 1) / 2, s) for s in range(1, 13, 2)]
+    with pytest.raises(Interrupted):
+        counted(stop_after, checkpoint=tmp_path / "c")
+    again, resumed = counted(checkpoint=tmp_path / "c")
+    assert resumed == history
+    assert same(kept, again) and again["count"].tolist() == [78, 78]
+
+
 def test_dropout_differs_between_epochs_and_seeds(blobs):
     class Probe(nn.Module):
         def __init__(self):
@@ -184,13 +207,16 @@ def test_dropout_differs_between_epochs_and_seeds(blobs):
         {"optimizer": OPTIMIZERS["momentum"]},
         {"schedule": None},
         {"schedule": lambda share: 1 - share**2},
+        {"recipe": "another"},
+        {"kept": {"a": torch.ones(1)}},
     ],
 )
 def test_a_checkpoint_of_other_settings_is_ignored(tmp_path, blobs, changes):
     with pytest.raises(Interrupted):
         run(model_of(), blobs, stop_after=5, checkpoint=tmp_path / "c")
-    model, fresh = model_of(), model_of()
-    assert run(model, blobs, checkpoint=tmp_path / "c", **changes) == run(fresh, blobs, **changes)
+    model, fresh, seen = model_of(), model_of(), []
+    history = run(model, blobs, checkpoint=tmp_path / "c", progress=lambda step, total: seen.append(step), **changes)
+    assert history == run(fresh, blobs, **changes) and seen[0] == 1
     assert same(bits(model), bits(fresh))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -101,14 +102,16 @@ def compress(
     gradual_steps: int = 0,
     min_keep_share: float = 0.0,
     batch_size: int = 128,
+    checkpoint: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[nn.Module, Masks, History]:
     """Prune a copy of a trained model and fine-tune it under its masks.
 
     gradual_steps: 0 prunes at once, else the sparsity rises in so many equal steps over the first half of
     fine-tuning, scores taken anew from the current weights each time. epochs: 0 does not fine-tune, but
-    estimates the statistics of batch norm anew. Returns the pruned model in eval mode, its masks and the
-    history of `finetune`.
+    estimates the statistics of batch norm anew. checkpoint: a scratch file, from which an interrupted call
+    goes on to the same bits, as `fit` does. Returns the pruned model in eval mode, its masks and the history
+    of `finetune`.
     """
     pruned = copy.deepcopy(model)
     gradual = GradualSchedule(sparsity, gradual_steps) if gradual_steps else None
@@ -123,6 +126,8 @@ def compress(
         batch_size=batch_size,
         gradual=gradual,
         tighten=lambda masks, now: masks_for(method, pruned, workload, now, seed, min_keep_share, within=masks),
+        recipe=f"{method} {min_keep_share}",
+        checkpoint=checkpoint,
         progress=progress,
     )
     if epochs == 0:

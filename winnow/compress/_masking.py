@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,8 @@ def finetune(
     batch_size: int = 128,
     gradual: GradualSchedule | None = None,
     tighten: Callable[[Masks, float], Masks] | None = None,
+    recipe: str = "",
+    checkpoint: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Masks, History]:
     """Train `model` in place with its masked weights held at zero; returns the final masks and the history.
@@ -94,30 +97,35 @@ def finetune(
     (2022).
     gradual: raises the sparsity over the first half of training; tighten(masks, sparsity) -> masks inside
     those is called for each of its steps. Without epochs the last of them is taken at once.
+    checkpoint: as `fit` has it, with the masks of the moment; one of another `gradual` or `recipe` (what
+    tighten depends on) is ignored.
     History: what `fit` records, and sparsity [share of prunable weights] at every pruning.
     """
     total = epochs * steps_per_epoch(workload, batch_size, seed)
     rows: History = [("sparsity", _dropped(masks), 0)]
     state = dict(masks)
 
-    def prune(step: int, number: int) -> None:
-        if gradual is not None and tighten is not None:
-            state.update(tighten(state, gradual(number)))
-            rows.append(("sparsity", _dropped(state), step))
+    def prune(step: int, number: int) -> History:
+        if gradual is None or tighten is None:
+            return []
+        state.update(tighten(state, gradual(number)))
+        return [("sparsity", _dropped(state), step)]
 
-    def after_step(step: int) -> None:
+    def after_step(step: int) -> History:
         # Momentum and weight decay move masked weights, too; the next forward must not see it.
         apply_masks(model, state)
         number = _prunings_due(step, total, gradual)
-        if number > _prunings_due(step - 1, total, gradual):
-            prune(step, number)
-            apply_masks(model, state)
+        if number == _prunings_due(step - 1, total, gradual):
+            return []
+        pruned = prune(step, number)
+        apply_masks(model, state)
+        return pruned
 
     def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
     if epochs == 0 and gradual is not None:
-        prune(0, gradual.steps)
+        rows += prune(0, gradual.steps)
     apply_masks(model, state)
     history = fit(
         model,
@@ -129,6 +137,9 @@ def finetune(
         seed=seed,
         label_smoothing=LABEL_SMOOTHING,
         after_step=after_step,
+        kept=state,
+        recipe=f"{gradual} {recipe}",
+        checkpoint=checkpoint,
         progress=progress,
     )
     return state, rows + history

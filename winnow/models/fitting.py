@@ -49,7 +49,9 @@ def fit(
     batch_size: int,
     seed: int,
     label_smoothing: float = 0.0,
-    after_step: Callable[[int], None] | None = None,
+    after_step: Callable[[int], History | None] | None = None,
+    kept: dict[str, Tensor] | None = None,
+    recipe: str = "",
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -57,12 +59,14 @@ def fit(
     """Train `model` in place on the training split; returns rows (metric, value, step).
 
     schedule: share of the steps done, in [0, 1) -> multiplier of the learning rate. after_step and progress
-    are called after each step, counted from 1, the latter with the total as well.
+    are called after each step, counted from 1, the latter with the total as well. Rows that after_step
+    returns join the history.
     History: loss [nats] and learning_rate of each step, and valid_<metric> of each epoch.
     checkpoint: a scratch file, written every `checkpoint_every` epochs. If it is there at the start,
     training goes on from it and ends bit for bit where an undisturbed run ends; it is deleted at the end.
-    One that other settings, data or starting parameters left behind is ignored. What after_step keeps to
-    itself is not in it.
+    One that other settings, data or starting parameters left behind is ignored.
+    kept: tensors that after_step keeps from step to step: stored in the checkpoint, and put back into this
+    dictionary from there. recipe: what after_step does; a checkpoint of another recipe is ignored, too.
     Raises InputError for a training split without a batch, a loss that is not finite, a damaged checkpoint.
     """
     steps = steps_per_epoch(workload, batch_size, seed)
@@ -72,9 +76,9 @@ def fit(
     start, identity = 0, ""
     if checkpoint is not None:
         rates = [schedule(share / 8) for share in range(8)] if schedule else []
-        settings = (epochs, batch_size, seed, label_smoothing, rates, repr(updater))
-        identity = _identity(model, workload, batch_size, settings)
-        start, history = _restore(checkpoint, identity, model, updater)
+        settings = (epochs, batch_size, seed, label_smoothing, rates, repr(updater), recipe)
+        identity = _identity({**model.state_dict(), **_named("kept", kept)}, workload, batch_size, settings)
+        start, history = _restore(checkpoint, identity, model, updater, kept)
     for epoch in range(start, epochs):
         # Seeded by epoch, so that a resumed run meets the same dropout as a straight one.
         with torch.random.fork_rng(devices=[]):
@@ -88,7 +92,7 @@ def fit(
                 loss = _step(workload.loss(model, batch, label_smoothing), updater, done + 1)
                 history += [("loss", loss, done + 1), ("learning_rate", base_rates[0] * multiplier, done + 1)]
                 if after_step:
-                    after_step(done + 1)
+                    history += after_step(done + 1) or []
                 if progress:
                     progress(done + 1, epochs * steps)
         model.eval()
@@ -96,7 +100,7 @@ def fit(
             valid = workload.metrics(model, "valid")
         history += [(f"valid_{name}", value, (epoch + 1) * steps) for name, value in valid.items()]
         if checkpoint is not None and (epoch + 1) % checkpoint_every == 0:
-            _store(checkpoint, identity, model, updater, epoch + 1, history)
+            _store(checkpoint, identity, model, updater, kept, epoch + 1, history)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     model.eval()
@@ -112,10 +116,14 @@ def _step(loss: Tensor, updater: Optimizer, step: int) -> float:
     return float(loss.detach())
 
 
-def _identity(model: nn.Module, workload: Trainable, batch_size: int, settings: tuple[Any, ...]) -> str:
-    """A digest of everything that a run depends on: settings, data and starting parameters."""
+def _named(prefix: str, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in (tensors or {}).items()}
+
+
+def _identity(tensors: dict[str, Tensor], workload: Trainable, batch_size: int, settings: tuple[Any, ...]) -> str:
+    """A digest of everything that a run depends on: settings, data and the tensors it starts from."""
     digest = blake2b(repr(settings).encode(), digest_size=16)
-    for name, tensor in model.state_dict().items():
+    for name, tensor in tensors.items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for batch in workload.batches("train", batch_size):
@@ -124,8 +132,16 @@ def _identity(model: nn.Module, workload: Trainable, batch_size: int, settings: 
     return digest.hexdigest()
 
 
-def _store(path: Path, identity: str, model: nn.Module, updater: Optimizer, epochs_done: int, history: History) -> None:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+def _store(
+    path: Path,
+    identity: str,
+    model: nn.Module,
+    updater: Optimizer,
+    kept: dict[str, Tensor] | None,
+    epochs_done: int,
+    history: History,
+) -> None:
+    tensors = _named("model", model.state_dict()) | _named("kept", kept)
     scalars: dict[str, Any] = {}
     for index, state in updater.state_dict()["state"].items():
         for key, value in state.items():
@@ -141,8 +157,10 @@ def _store(path: Path, identity: str, model: nn.Module, updater: Optimizer, epoc
     os.replace(temporary, path)
 
 
-def _restore(path: Path, identity: str, model: nn.Module, updater: Optimizer) -> tuple[int, History]:
-    """Epochs done and history of a checkpoint of this very run, or (0, [])."""
+def _restore(
+    path: Path, identity: str, model: nn.Module, updater: Optimizer, kept: dict[str, Tensor] | None
+) -> tuple[int, History]:
+    """Epochs done and history of a checkpoint of this very run, or (0, []); its tensors go where they were."""
     if not path.exists():
         return 0, []
     try:
@@ -159,5 +177,7 @@ def _restore(path: Path, identity: str, model: nn.Module, updater: Optimizer) ->
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
     model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    if kept is not None:
+        kept.update({n.removeprefix("kept."): t for n, t in tensors.items() if n.startswith("kept.")})
     updater.load_state_dict({"state": state, "param_groups": updater.state_dict()["param_groups"]})
     return note["epochs_done"], [(metric, value, step) for metric, value, step in note["history"]]
