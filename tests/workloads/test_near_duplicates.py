@@ -67,6 +67,24 @@ def test_the_bounds_leave_hardly_a_pair_but_the_close_ones_to_compare():
     assert {(max(pair), min(pair)) for pair in set().union(*candidates)} == close
 
 
+@pytest.mark.parametrize("rows", [7, 512])
+def test_candidates_are_the_pairs_whose_block_averages_are_close_enough(rows, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "ROWS", rows)
+    rng = np.random.default_rng(6)
+    images = (rng.integers(100, 116, (30, 14, 21, 2)) + rng.integers(0, 8, (30, 1, 1, 1))).astype(np.uint8)
+    # Seven by seven blocks of two by three pixels, each channel by itself.
+    averages = images.reshape(30, 7, 2, 7, 3, 2).mean(axis=(2, 4)).reshape(30, -1)
+    bounds = ((averages[:, None] - averages[None]) ** 2).sum(2) * 6
+    # In the widest gap of the middle, so that the allowance for rounding decides nothing.
+    middle = np.sort(bounds[np.triu_indices(30, 1)])[120:300]
+    widest = np.diff(middle).argmax()
+    limit = float(middle[widest])
+    assert middle[widest + 1] - limit > 3e-6 * (averages**2).sum(axis=1).max() * 6
+    found = [pair for block in near_duplicates._candidate_blocks(images, limit) for pair in zip(*block, strict=True)]
+    expected = {(i, j) for i in range(30) for j in range(i) if bounds[i, j] <= limit + 1e-6}
+    assert len(found) == len(expected) and {(max(pair), min(pair)) for pair in found} == expected
+
+
 def test_a_pair_exactly_at_the_distance_is_linked_and_one_just_beyond_is_not():
     images = np.zeros((2, 4, 4, 1), np.uint8)
     images[1] = 51  # a fifth of the range, everywhere
@@ -75,13 +93,15 @@ def test_a_pair_exactly_at_the_distance_is_linked_and_one_just_beyond_is_not():
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (16, 15, 1), (29, 10, 3), (1, 40, 1)])
-@pytest.mark.parametrize("shift", [1, 7, 50])
+@pytest.mark.parametrize("shift", [0, 1, 7, 51])
 def test_copies_that_are_brighter_all_over_are_linked_at_just_that_distance(shape, shift):
-    # Here both lower bounds are as large as the distance itself: nothing is left to spare.
+    # Here both lower bounds are as large as the distance itself, to the last bit: nothing is left to spare.
+    assert (255 * (shift / 255)) ** 2 == shift**2
     originals = np.random.default_rng(shift).integers(0, 200, (20, *shape)).astype(np.uint8)
     images = np.concatenate([originals, originals + np.uint8(shift)])
-    assert near_duplicate_clusters(images, shift / 255 * (1 + 1e-9)).tolist() == [*range(20), *range(20)]
-    assert near_duplicate_clusters(images, shift / 255 * (1 - 1e-9)).tolist() == list(range(40))
+    assert near_duplicate_clusters(images, shift / 255).tolist() == [*range(20), *range(20)]
+    if shift:
+        assert near_duplicate_clusters(images, shift / 255 * (1 - 1e-9)).tolist() == list(range(40))
 
 
 def test_the_whole_range_links_everything():
