@@ -174,6 +174,28 @@ def test_the_threshold_is_the_quantile_of_pooled_chance_matches():
 
 
 @pytest.mark.parametrize("by", ["decoder", "activation"])
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
+def test_results_do_not_depend_on_the_unit_of_activations(by, scale):
+    arguments = decoder(), decoder(seed=1), codes(), codes(seed=1)
+    found, scaled = survival(*arguments, by=by), survival(*arguments[:2], *(c * scale for c in arguments[2:]), by=by)
+    assert scaled.summary == pytest.approx(found.summary)
+    assert scaled.features["match"].equals(found.features["match"])
+
+
+def test_the_seed_and_the_draw_are_0_where_nothing_is_asked():
+    arguments = decoder(), decoder(seed=1), codes(), codes(seed=1)
+    assert survival(*arguments).summary == survival(*arguments, seed=0).summary
+    assert np.array_equal(chance_directions(decoder(), 5), chance_directions(decoder(), 5, draw=0))
+
+
+def test_a_zero_row_is_named_by_its_number():
+    a = decoder()
+    a[7] = 0
+    with pytest.raises(InputError, match=r"second decoder has a zero row \(7\)"):
+        match_features(decoder(), a)
+
+
+@pytest.mark.parametrize("by", ["decoder", "activation"])
 def test_results_follow_the_seed(by):
     first, again, other = (
         survival(decoder(), decoder(seed=1), codes(), codes(seed=1), by=by, seed=s).summary["threshold"]

@@ -89,7 +89,7 @@ def test_without_a_schedule_the_rate_is_constant_and_epochs_0_change_nothing(blo
     assert [v for m, v, _ in history if m == "learning_rate"] == [0.01] * 3
     model = model_of()
     before = bits(model)
-    assert run(model, blobs, epochs=0) == []
+    assert run(model.train(), blobs, epochs=0) == [] and not model.training
     assert same(before, bits(model))
 
 
@@ -110,8 +110,14 @@ def test_every_group_of_an_optimizer_follows_the_schedule_from_its_own_rate(blob
         made.append(torch.optim.SGD([{"params": [first], "lr": 0.5}, {"params": rest, "lr": 0.1}]))
         return made[0]
 
-    run(model_of(), blobs, epochs=1, optimizer=optimizer, schedule=lambda share: 0.5)
+    history = run(model_of(), blobs, epochs=1, optimizer=optimizer, schedule=lambda share: 0.5)
     assert [group["lr"] for group in made[0].param_groups] == [0.25, 0.05]
+    assert {value for metric, value, _ in history if metric == "learning_rate"} == {0.25}  # the first group's
+
+
+def test_labels_are_not_smoothed_where_nothing_is_asked(blobs):
+    plain = {"epochs": 1, "optimizer": OPTIMIZERS["plain"], "batch_size": 32, "seed": 3}
+    assert fit(model_of(), blobs, **plain) == fit(model_of(), blobs, label_smoothing=0.0, **plain)
 
 
 def test_callbacks_come_after_each_step_with_its_number(blobs):
@@ -131,6 +137,8 @@ def test_callbacks_come_after_each_step_with_its_number(blobs):
         ("mlp", "plain", 8, 2),
         ("mlp", "adamw", 12, 1),
         ("mlp", "adamw", 5, 3),
+        ("mlp", "adamw", 8, 3),
+        ("mlp", "adamw", 11, 3),
         ("depthwise_cnn", "adamw", 8, 1),
         ("depthwise_cnn", "momentum", 8, 2),
     ],
@@ -176,6 +184,53 @@ def test_what_after_step_keeps_and_tells_is_resumed_with_the_rest(tmp_path, blob
     again, resumed = counted(checkpoint=tmp_path / "c")
     assert resumed == history
     assert same(kept, again) and again["count"].tolist() == [78, 78]
+
+
+def test_a_run_that_ends_before_its_first_checkpoint_leaves_none_and_needs_none(tmp_path, blobs):
+    history = run(model_of(), blobs, epochs=2, checkpoint=tmp_path / "c", checkpoint_every=3)
+    assert history == run(model_of(), blobs, epochs=2) and list(tmp_path.iterdir()) == []
+
+
+class Counting(torch.optim.SGD):
+    """Steps that grow with a number which is no tensor."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["taken"] = state.get("taken", 0) + 1
+                parameter.data.add_(parameter.grad, alpha=-group["lr"] * state["taken"])
+
+
+def test_what_an_optimizer_remembers_as_a_number_is_resumed_too(tmp_path, blobs):
+    settings = {"optimizer": lambda p: Counting(p, lr=0.01)}
+    straight, resumed = model_of(), model_of()
+    expected = run(straight, blobs, **settings)
+    with pytest.raises(Interrupted):
+        run(model_of(), blobs, stop_after=8, checkpoint=tmp_path / "c", **settings)
+    assert run(resumed, blobs, checkpoint=tmp_path / "c", **settings) == expected
+    assert same(bits(straight), bits(resumed))
+
+
+def test_a_checkpoint_that_is_cut_short_in_writing_leaves_the_one_before(tmp_path, blobs, monkeypatch):
+    with pytest.raises(Interrupted):
+        run(model_of(), blobs, stop_after=5, checkpoint=tmp_path / "c")
+    written = []
+
+    def full_disk(tensors, path, metadata):
+        written.append(path)
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("winnow.models.fitting.save_file", full_disk)
+        for name in ("c", "d"):
+            with pytest.raises(OSError, match="no space"):
+                run(model_of(), blobs, checkpoint=tmp_path / name)
+    assert written[0] != written[1]  # two runs in one folder keep apart
+    seen = []
+    assert run(model_of(), blobs, checkpoint=tmp_path / "c", after_step=seen.append) == run(model_of(), blobs)
+    assert seen[0] == 4
 
 
 def test_dropout_differs_between_epochs_and_seeds(blobs):
@@ -245,7 +300,8 @@ def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path, blobs, damage):
 
 def test_a_loss_that_is_not_finite_stops_at_once(blobs):
     blobs.splits["train"][0][0] = math.nan
-    with pytest.raises(InputError, match="loss is nan at step .*lower the learning rate"):
+    step = next(i for i, (x, _) in enumerate(blobs.batches("train", 32, seed=3), start=1) if x.isnan().any())
+    with pytest.raises(InputError, match=f"loss is nan at step {step}; lower the learning rate"):
         run(model_of(), blobs)
 
 
