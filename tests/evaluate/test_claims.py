@@ -245,6 +245,65 @@ def test_holm_can_undo_a_comparison_but_leaves_its_interval():
     assert strict[1]["low"] == plain[1]["low"]
 
 
+def test_holm_leaves_what_is_strong_enough_for_all_of_them():
+    tables = [
+        rows("ours", np.array([0.5, 0.51, 0.52, 0.49]) * sign, variant=v) for v, sign in zip("ab", (1, -1), strict=True)
+    ]
+    tables += [rows("theirs", [0.0] * 4, variant=v) for v in "ab"]
+    measure = {"points": {name: {"variant": name} for name in "ab"}}
+    found = judge(claim(measure=measure, require=1, correction="holm"), *tables)
+    assert [r["verdict"] for r in found] == ["holds", "holds", "does not hold"]
+    assert found[1]["p_value"] < 0.001 and found[2]["p_value"] > 0.999
+
+
+@pytest.mark.parametrize(("confidence", "verdict"), [(1 - 2 / 32, "holds"), (1 - 2 / 32 + 1e-9, "does not hold")])
+def test_holm_holds_a_p_value_against_the_level_itself(confidence, verdict):
+    # Five signs alike: p is 1/32, of two comparisons 2/32.
+    tables = [rows(s, [v] * 5, variant=x) for s, v in (("ours", 1.0), ("theirs", 0.0)) for x in "ab"]
+    measure = {"points": {name: {"variant": name} for name in "ab"}}
+    found = judge(claim("sign", confidence=confidence, correction="holm", measure=measure), *tables)
+    assert [r["verdict"] for r in found] == [verdict] * 3 and found[1]["p_value"] == 2 / 32
+
+
+def test_a_point_with_too_few_pairs_keeps_a_claim_from_holding():
+    measure = {"points": {name: {"variant": name} for name in "abc"}}
+    tables = [
+        rows(s, [v] * n, variant=x)
+        for s, v in (("ours", 1.0), ("theirs", 0.0))
+        for x, n in zip("abc", (5, 3, 2), strict=True)
+    ]
+    overall, *points = judge(claim("exact", minimum_pairs=4, measure=measure), *tables)
+    assert [p["verdict"] for p in points] == ["holds", "not run", "not run"] and overall["verdict"] == "not run"
+    assert overall["n"] == 2  # of the point that has fewest
+    assert (overall["left"], overall["right"]) == (points[0]["left"], points[0]["right"]) == ("ours a", "theirs")
+
+
+def test_the_overall_row_of_points_that_differ_in_kind_names_the_sides_of_the_first():
+    measure = {"points": {"one": {}, "two": {"left": {"system": "x"}, "right": {"system": "y"}}}}
+    overall = judge(claim(measure=measure), METRICS_SCHEMA.empty_table())[0]
+    assert (overall["left"], overall["right"]) == ("ours", "theirs")
+
+
+def test_an_unbounded_interval_is_weaker_than_any_other():
+    measure = {"points": {name: {"variant": name} for name in "ab"}}
+    tables = [
+        rows(s, [v] * n, variant=x)
+        for s, v in (("ours", 0.5), ("theirs", 0.0))
+        for x, n in zip("ab", (5, 2), strict=True)
+    ]
+    overall, first, second = judge(claim("sign", measure=measure), *tables)
+    assert (first["low"], second["low"]) == (0.5, None) and overall["n"] == second["n"] == 2
+
+
+def test_of_two_equivalences_the_one_nearer_to_its_bound_is_the_weaker():
+    measure, tables = three_points(0.25, -0.2)
+    # 0.25 is 0.06 below the upper bound, -0.2 is 0.1 above the lower one.
+    overall = judge(claim("exact", within=(-0.3, 0.31), measure=measure), *tables)[0]
+    assert overall["effect"] == pytest.approx(0.25)
+    overall = judge(claim("exact", within=(-0.21, 0.4), measure=measure), *tables)[0]
+    assert overall["effect"] == pytest.approx(-0.2)
+
+
 def test_fewer_pairs_than_needed_are_not_judged():
     row = one(claim(minimum_pairs=6), *BOTH)
     assert row["verdict"] == "not run" and row["note"] == "5 of the 6 pairs needed" and row["n"] == 5
@@ -277,7 +336,7 @@ def test_what_is_missing_is_said_and_nothing_crashes(measure, note):
         rows("both", OURS, variant="b"),
     ]
     row = one(claim(measure=measure), *BOTH, *extra)
-    assert row["verdict"] == "not run" and row["note"].startswith(note)
+    assert row["verdict"] == "not run" and row["note"].startswith(note) and row["n"] == 0
 
 
 def test_the_overall_note_names_the_first_reason_and_how_many_others_there_are():
@@ -493,6 +552,7 @@ def test_results_do_not_depend_on_the_order_of_rows_and_follow_the_seed_only_bey
     assert one(claim("bootstrap"), *BOTH, seed=1) == one(claim("bootstrap"), *BOTH, seed=2)
     first, again, other = (one(claim("bootstrap"), *many, seed=s) for s in (1, 1, 2))
     assert first == again and first["low"] != other["low"]
+    assert one(claim("bootstrap"), *many) == one(claim("bootstrap"), *many, seed=0)
 
 
 def test_a_table_of_another_schema_is_refused():
