@@ -231,6 +231,13 @@ def test_best_of_several_is_the_best_in_each_pair(direction, best):
     assert row["right"] == "best of theirs, others"
 
 
+def test_best_of_several_needs_all_of_them_in_a_pair():
+    measure = {"right": [{"system": "theirs"}, {"system": "others"}], "against": "best"}
+    row = one(claim("exact", measure=measure), *BOTH, rows("others", [0.0] * 3, seeds=[0, 2, 3]))
+    assert row["n"] == 3 and row["effect"] == pytest.approx(GAINS[[0, 2, 3]].mean())
+    assert row["note"] == "without a partner: seed 1, 4"
+
+
 def test_holm_can_undo_a_comparison_but_leaves_its_interval():
     # Alone p is about .013; the smallest of three must be below .0083.
     values = np.array([0.1, 0.02, 0.08, 0.05])
@@ -381,7 +388,7 @@ def test_pooled_columns_are_matched_and_averaged_within_a_pair():
         rows("ours", [0.0], variant="c"),
     ]
     row = one(claim("exact", measure={"pool": ["variant"]}), *tables)
-    assert row["n"] == 2
+    assert row["n"] == 2 and row["note"] == "without a partner: seed 0"
     assert (row["low"], row["high"]) == pytest.approx((0.1, 0.15))
     ratio = one(claim("exact", effect=1, measure={"pool": ["variant"], "compare": "ratio"}), *tables)
     assert ratio["low"] == pytest.approx(1.4 / 1.2)
@@ -455,6 +462,28 @@ def test_a_curve_is_read_at_an_equal_value_of_another_metric(l0, expected):
     tables += [curve("r", CURVE, 0), curve("r", {k: (x, y - 0.1) for k, (x, y) in CURVE.items()}, 1)]
     row = one(claim("exact", measure=measure), *tables)
     assert (row["low"], row["high"]) == pytest.approx((1 - expected, 1.1 - expected))
+
+
+def test_a_curve_is_read_below_one_and_without_the_variants_that_lack_a_place_on_it():
+    measure = {"at_equal": "l0", "right": {"system": "r", "variant": "l1-*"}}
+    tables = [curve("ours", {"k8": (1.0, 1.0)}), curve("r", {"l1-1": (0.25, 0.2), "l1-2": (4.0, 0.4)})]
+    tables += [rows("r", [0.9], variant="l1-7")]  # an accuracy without an l0
+    row = one(claim("exact", minimum_pairs=1, measure=measure), *tables)
+    assert row["effect"] == pytest.approx(1 - 0.3)  # half way between 1/4 and 4 in the logarithm
+
+
+@pytest.mark.parametrize("whole", [0, 1, 2])
+def test_only_pairs_with_a_value_a_place_and_a_curve_are_compared(whole):
+    """Of four seeds one has all; the others lack the value, the place or the curve."""
+    measure = {"at_equal": "l0", "right": {"system": "r", "variant": "l1-*"}}
+    no_value, no_place, no_curve = ((whole + i) % 4 for i in (1, 2, 3))
+    tables = [curve("ours", {"k8": (8.0, 1.0)}, seed) for seed in (whole, no_curve)]
+    tables += [rows("ours", [8.0], "l0", "k8", [no_value]), rows("ours", [1.0], "accuracy", "k8", [no_place])]
+    tables += [curve("r", CURVE, seed) for seed in (whole, no_value, no_place)]
+    row = one(claim("exact", minimum_pairs=1, measure=measure), *tables)
+    assert row["n"] == 1 and row["effect"] == pytest.approx(0.4)
+    lost = ", ".join(map(str, sorted((no_place, no_curve))))
+    assert row["note"] == f"without a partner: seed {lost}"
 
 
 def test_a_curve_belongs_to_its_own_pooled_values():
