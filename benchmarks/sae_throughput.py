@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from winnow.pipeline.benchmarks import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "benchmarks"
@@ -95,7 +96,7 @@ def main() -> None:
         "measured": " ".join(MEASURED.split()),
         "columns": COLUMNS,
         "command": "make bench",
-        "machine": machine(),
+        "machine": f"{machine()}, {versions()}",
         "problem": problem,
         "repeats": arguments.repeats,
         "table": table,
@@ -279,14 +280,10 @@ def metric_rows(entry: Result) -> list[Result]:
     ]
 
 
-def machine() -> str:
-    """Processor, cores, Python and the tools' versions: what a figure needs to be read by."""
-    cpuinfo = Path("/proc/cpuinfo")
-    named = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    processor = named[0].split(":")[1].strip() if named else platform.processor() or platform.machine()
+def versions() -> str:
+    """Those of the tools that are compared."""
     pins = dict(line.split("==") for line in PEERS.read_text().splitlines() if "==" in line)
-    tools = ", ".join(f"{name} {pins[name]}" for name in ("torch", "sae-lens", "dictionary-learning", "numba"))
-    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, {tools}"
+    return ", ".join(f"{name} {pins[name]}" for name in ("torch", "sae-lens", "dictionary-learning", "numba"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from winnow.pipeline.benchmarks import machine
 from winnow.pipeline.verify import copy_checkout
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,7 @@ def main() -> None:
         "measured": MEASURED,
         "columns": COLUMNS,
         "command": "make bench",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": machine(),
         "problem": {"cores": os.cpu_count()},
         "table": table,
         "metrics": [metric for entry in table for metric in metric_rows(entry)],

@@ -10,6 +10,8 @@ The page is made from benchmarks/results/*.json alone, which `make bench` writes
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -65,6 +67,14 @@ def read_report(path: Path) -> Report:
             if key not in row:
                 raise InputError(f"{path}: a row of the table has no {key!r}; run make bench again")
     return report
+
+
+def machine() -> str:
+    """Processor, cores and Python: what a measured time needs to be read by."""
+    cpuinfo = Path("/proc/cpuinfo")
+    named = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    processor = named[0].split(":")[1].strip() if named else platform.processor() or platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def write_page(root: Path) -> Path:
