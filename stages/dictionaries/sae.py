@@ -7,7 +7,7 @@ from winnow.pipeline import stage
 def fit_sparse_autoencoder(inputs, outputs, params, log):
     """Write the dictionary, the history of its fit and its metrics on the valid split."""
     from winnow.dictionaries.dictionary import save
-    from winnow.dictionaries.on_models import config_of, evaluate_dictionary
+    from winnow.dictionaries.on_models import evaluate_dictionary, sae_config
     from winnow.dictionaries.sae import fit
     from winnow.models import load_model
     from winnow.models.hooks import capture_split
@@ -17,9 +17,11 @@ def fit_sparse_autoencoder(inputs, outputs, params, log):
 
     workload = load_workload(inputs.train.parent)
     model = load_model(inputs.model)
+    sparsity = params.k or params.penalty
+    config = sae_config(params.architecture, sparsity, params, seed=params.seed, threads=params.torch_threads)
     dictionary, history = fit(
         capture_split(model, workload, "train", params.hook),
-        config_of(params, params.seed, params.torch_threads),
+        config,
         checkpoint=params.resume_folder / "checkpoint.safetensors",
         progress=Progress(log, params.variant),
     )

@@ -10,8 +10,9 @@ def claims(inputs, outputs, params, log):
 
     import pyarrow as pa
 
-    from winnow.evaluate import charts
+    from winnow.evaluate.chart_parts import save_chart
     from winnow.evaluate.claims import evaluate_claims
+    from winnow.evaluate.claims_chart import claims_forest
     from winnow.evaluate.claims_page import claims_page
     from winnow.evaluate.claims_schema import load_claims
     from winnow.pipeline.tables import METRICS_SCHEMA, read_metrics, write_parquet
@@ -22,6 +23,6 @@ def claims(inputs, outputs, params, log):
     verdicts = evaluate_claims(ledger, metrics, seed=params.seed, scale=params.scale)
     write_parquet(verdicts, outputs.verdicts)
     outputs.page.write_text(claims_page(verdicts), encoding="utf-8")
-    charts.save_chart(charts.claims_forest(verdicts), outputs.plot)
+    save_chart(claims_forest(verdicts), outputs.plot)
     for row in verdicts.to_pylist():
         log.info("%s", row)

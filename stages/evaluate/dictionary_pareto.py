@@ -27,16 +27,7 @@ def dictionary_pareto(inputs, outputs, params, log):
     progress = Progress(log, "pareto", "dictionaries")
     tables = []
     for done, (architecture, value) in enumerate(points):
-        config = sae_config(
-            architecture,
-            value,
-            m=params.width,
-            steps=params.steps,
-            batch=params.batch_size,
-            lr=params.learning_rate,
-            seed=params.seed,
-            threads=params.torch_threads,
-        )
+        config = sae_config(architecture, value, params, seed=params.seed, threads=params.torch_threads)
         dictionary, _ = fit(rows, config)
         metrics = evaluate_dictionary(dictionary, model, workload, "test", params.hook)
         variant = f"l1-{value:g}" if architecture in by_penalty else f"k{value}"

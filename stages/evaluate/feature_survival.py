@@ -9,7 +9,7 @@ def feature_survival(inputs, outputs, params, log):
     import pyarrow as pa
 
     from winnow.dictionaries.dictionary import load
-    from winnow.dictionaries.on_models import config_of
+    from winnow.dictionaries.on_models import sae_config
     from winnow.dictionaries.sae import fit
     from winnow.evaluate.feature_survival import survival
     from winnow.models import load_model
@@ -30,10 +30,11 @@ def feature_survival(inputs, outputs, params, log):
         rows = capture_split(model, workload, "test", hook)
         found[dictionary.info["model"], seed] = decoder_and_codes(dictionary, rows)
         if dictionary.info["model"] == params.dense:
-            config = config_of(params.fit, stream_seed(seed, "survival", "refit"), params.torch_threads)
+            again = {"seed": stream_seed(seed, "survival", "refit"), "threads": params.torch_threads}
+            config = sae_config(params.fit.architecture, params.fit.k or params.fit.penalty, params.fit, **again)
             checkpoint = params.resume_folder / f"refit{seed}.safetensors"
-            again, _ = fit(capture_split(model, workload, "train", hook), config, checkpoint=checkpoint)
-            refitted[seed] = decoder_and_codes(again, rows)
+            refit, _ = fit(capture_split(model, workload, "train", hook), config, checkpoint=checkpoint)
+            refitted[seed] = decoder_and_codes(refit, rows)
     seeds = sorted(refitted)
     pairs = [(s, name, "", found[name, s]) for s in seeds for name, of in found if of == s and name != params.dense]
     # Nothing compressed: the next seed's model is trained anew, the refit has another seed of the dictionary alone.

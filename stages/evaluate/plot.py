@@ -9,7 +9,8 @@ def plot(inputs, outputs, params, log):
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from winnow.evaluate import charts
+    from winnow.evaluate import dictionary_charts, model_charts
+    from winnow.evaluate.chart_parts import save_chart
     from winnow.pipeline.tables import read_metrics, read_parquet
 
     def table(**wanted):
@@ -24,21 +25,23 @@ def plot(inputs, outputs, params, log):
         return {name: f"latency, batch of {name.removeprefix('latency_batch')} (ms)" for name in names}
 
     makers = {
-        "training": lambda: charts.training_curves(table(metric=["loss", "valid_accuracy"])),
-        "size": lambda: charts.cost_bars(table()),
-        "latency": lambda: charts.cost_bars(table(), latencies(table())),
-        "speed": lambda: charts.speed_by_sparsity(table(variant=params.variants)),
-        "accuracy": lambda: charts.model_scores(read_metrics(inputs.tables)),
-        "calibration": lambda: charts.reliability_diagram(table(variant=params.variants, seed=[params.first_seed])),
-        "criteria": lambda: charts.accuracy_by_sparsity(read_metrics(inputs.tables)),
-        "layers": lambda: charts.density_heat_map(table(system=["global_magnitude", "global_magnitude_mt"])),
-        "survival": lambda: charts.survival_by_sparsity(table(system=["matched_by_activation"])),
-        "density": lambda: charts.density_histogram(
+        "training": lambda: model_charts.training_curves(table(metric=["loss", "valid_accuracy"])),
+        "size": lambda: model_charts.cost_bars(table()),
+        "latency": lambda: model_charts.cost_bars(table(), latencies(table())),
+        "speed": lambda: model_charts.speed_by_sparsity(table(variant=params.variants)),
+        "accuracy": lambda: model_charts.model_scores(read_metrics(inputs.tables)),
+        "calibration": lambda: model_charts.reliability_diagram(
+            table(variant=params.variants, seed=[params.first_seed])
+        ),
+        "criteria": lambda: model_charts.accuracy_by_sparsity(read_metrics(inputs.tables)),
+        "layers": lambda: model_charts.density_heat_map(table(system=["global_magnitude", "global_magnitude_mt"])),
+        "survival": lambda: dictionary_charts.survival_by_sparsity(table(system=["matched_by_activation"])),
+        "density": lambda: dictionary_charts.density_histogram(
             table(system=["matched_by_activation"], seed=[params.first_seed], variant=params.variants[1:2])
         ),
-        "unexplained": lambda: charts.dictionary_pareto(table(), "fvu"),
-        "recovered": lambda: charts.dictionary_pareto(table(), "ce_recovered"),
-        "recovery": lambda: charts.dictionary_pareto(table(), "recovery"),
-        "absorption": lambda: charts.dictionary_pareto(table(), "absorption"),
+        "unexplained": lambda: dictionary_charts.dictionary_pareto(table(), "fvu"),
+        "recovered": lambda: dictionary_charts.dictionary_pareto(table(), "ce_recovered"),
+        "recovery": lambda: dictionary_charts.dictionary_pareto(table(), "recovery"),
+        "absorption": lambda: dictionary_charts.dictionary_pareto(table(), "absorption"),
     }
-    charts.save_chart(makers[params.plot.partition("_")[0]](), outputs.plot)
+    save_chart(makers[params.plot.partition("_")[0]](), outputs.plot)

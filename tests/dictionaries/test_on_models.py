@@ -1,5 +1,7 @@
 """Dictionaries on a model: what the loss makes of their reconstructions."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -67,6 +69,8 @@ def test_losses_are_those_of_the_model_with_its_activations_replaced():
     ],
 )
 def test_sparsity_is_told_to_each_architecture_in_its_own_terms(architecture, sparsity, field, value):
-    config = sae_config(architecture, sparsity, m=64, steps=10)
+    settings = SimpleNamespace(width=64, steps=10, batch_size=32, learning_rate=0.02)
+    config = sae_config(architecture, sparsity, settings, seed=3)
     assert getattr(config, field) == value and type(getattr(config, field)) is type(value)
     assert (config.architecture, config.m, config.steps) == (architecture, 64, 10)
+    assert (config.batch, config.lr, config.seed, config.threads) == (32, 0.02, 3, 1)

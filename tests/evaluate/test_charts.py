@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from winnow.errors import InputError
-from winnow.evaluate import charts
-from winnow.evaluate.chart_parts import PALETTE
+from winnow.evaluate import dictionary_charts, model_charts
+from winnow.evaluate.chart_parts import PALETTE, VERMILION, save_chart
 from winnow.evaluate.claims import CLAIMS_SCHEMA, VERDICTS
+from winnow.evaluate.claims_chart import VERDICT_COLOURS, claims_forest
 from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
 
 
@@ -146,23 +147,23 @@ def score_rows():
         [
             rows("x", variant, range(len(found)), found, metric)
             for variant, scores in values.items()
-            for metric, found in zip(charts.SCORES, scores, strict=True)
+            for metric, found in zip(model_charts.SCORES, scores, strict=True)
         ]
     )
 
 
 CHARTS = {
-    "speed": lambda: charts.speed_by_sparsity(timing_rows()),
-    "scores": lambda: charts.model_scores(score_rows()),
-    "accuracy": lambda: charts.accuracy_by_sparsity(sweep()),
-    "heat map": lambda: charts.density_heat_map(layer_rows()),
-    "reliability": lambda: charts.reliability_diagram(reliability_rows()),
-    "survival": lambda: charts.survival_by_sparsity(survival_rows()),
-    "pareto": lambda: charts.dictionary_pareto(pareto_rows()),
-    "density": lambda: charts.density_histogram(feature_rows()),
-    "training": lambda: charts.training_curves(history_rows()),
-    "claims": lambda: charts.claims_forest(claim_rows()),
-    "costs": lambda: charts.cost_bars(cost_rows()),
+    "speed": lambda: model_charts.speed_by_sparsity(timing_rows()),
+    "scores": lambda: model_charts.model_scores(score_rows()),
+    "accuracy": lambda: model_charts.accuracy_by_sparsity(sweep()),
+    "heat map": lambda: model_charts.density_heat_map(layer_rows()),
+    "reliability": lambda: model_charts.reliability_diagram(reliability_rows()),
+    "survival": lambda: dictionary_charts.survival_by_sparsity(survival_rows()),
+    "pareto": lambda: dictionary_charts.dictionary_pareto(pareto_rows()),
+    "density": lambda: dictionary_charts.density_histogram(feature_rows()),
+    "training": lambda: model_charts.training_curves(history_rows()),
+    "claims": lambda: claims_forest(claim_rows()),
+    "costs": lambda: model_charts.cost_bars(cost_rows()),
 }
 
 
@@ -192,7 +193,7 @@ def titles(chart):
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_is_of_report_size_with_type_that_can_be_read(name, tmp_path):
-    charts.save_chart(CHARTS[name](), tmp_path / "chart.svg")
+    save_chart(CHARTS[name](), tmp_path / "chart.svg")
     text = (tmp_path / "chart.svg").read_text()
     root = ElementTree.fromstring(text)
     assert 500 <= float(root.get("width")) <= 1000 and 100 <= float(root.get("height")) <= 600
@@ -211,7 +212,7 @@ def test_a_chart_is_the_same_each_time(name):
 def test_files_are_the_same_each_time_also_with_gradients_and_clips(name, tmp_path):
     files = [tmp_path / f"{i}.svg" for i in range(2)]
     for file in files:
-        charts.save_chart(CHARTS[name](), file)
+        save_chart(CHARTS[name](), file)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert "url(#" in files[0].read_text()
 
@@ -224,7 +225,7 @@ def test_only_the_colour_blind_safe_palette_is_used_for_series(name):
 
 
 def test_accuracy_is_the_mean_over_seeds_with_its_t_interval():
-    chart = charts.accuracy_by_sparsity(sweep())
+    chart = model_charts.accuracy_by_sparsity(sweep())
     table = {(r["model"], r["system"], r["kept"]): r for r in drawn(chart)}
     assert set(table) == {
         ("mlp", "ours", 5),
@@ -243,9 +244,9 @@ def test_accuracy_is_the_mean_over_seeds_with_its_t_interval():
 
 def test_bands_end_where_the_metric_does():
     """Student's interval knows no bounds: here it reaches from -1.7 to 3.3."""
-    chart = charts.accuracy_by_sparsity(rows("ours", "mlp-s95", range(2), [0.6, 1.0]))
+    chart = model_charts.accuracy_by_sparsity(rows("ours", "mlp-s95", range(2), [0.6, 1.0]))
     assert [(row["low"], row["mean"], row["high"]) for row in drawn(chart)] == [(0, 0.8, 1)]
-    wide = charts.accuracy_by_sparsity(rows("ours", "mlp-s95", range(2), [0.6, 1.0], "loss"), "loss")
+    wide = model_charts.accuracy_by_sparsity(rows("ours", "mlp-s95", range(2), [0.6, 1.0], "loss"), "loss")
     assert drawn(wide)[0]["low"] < 0 and drawn(wide)[0]["high"] > 1
 
 
@@ -257,25 +258,25 @@ def test_intervals_span_from_low_to_high(name):
 
 
 def test_another_metric_can_be_drawn_over_sparsity():
-    chart = charts.accuracy_by_sparsity(sweep(), "loss")
+    chart = model_charts.accuracy_by_sparsity(sweep(), "loss")
     assert [row["mean"] for row in drawn(chart)] == [0.2] and "loss (nats)" in titles(chart)
 
 
 def test_an_empty_layer_is_marked_and_few_weights_are_counted():
-    cells = {(c["system"], c["layer"], c["sparsity"]): c for c in drawn(charts.density_heat_map(layer_rows()))}
+    cells = {(c["system"], c["layer"], c["sparsity"]): c for c in drawn(model_charts.density_heat_map(layer_rows()))}
     assert len(cells) == 8
     assert cells["plain", "a", "95 %"]["label"] == "n = 0" and cells["plain", "a", "95 %"]["nonzero"] == 0
     assert cells["mt", "a", "90 %"]["label"] == "n = 6" and cells["mt", "a", "90 %"]["density"] == pytest.approx(0.6)
     assert cells["plain", "b", "95 %"]["label"] == "50 %"
-    chart = charts.density_heat_map(layer_rows()).to_dict()
+    chart = model_charts.density_heat_map(layer_rows()).to_dict()
     conditions = [c["condition"] for e in found(chart, "encoding") for k, c in e.items() if k == "color"]
-    assert any(c.get("test") == "datum.nonzero == 0" and c.get("value") == charts.VERMILION for c in conditions)
+    assert any(c.get("test") == "datum.nonzero == 0" and c.get("value") == VERMILION for c in conditions)
     assert [panel["title"] for panel in chart["hconcat"]] == ["plain", "mt"]
     assert found(chart, "sort")[0] == ["90 %", "95 %"] and ["a", "b"] in found(chart, "sort")
 
 
 def test_reliability_shows_the_share_of_predictions_and_no_empty_bin():
-    table = drawn(charts.reliability_diagram(reliability_rows()))
+    table = drawn(model_charts.reliability_diagram(reliability_rows()))
     shares = {(r["variant"], r["confidence"]): r["share"] for r in table if "variant" in r}
     assert shares == {("mlp", 0.9): 0.75, ("mlp", 0.5): 0.25, ("small", 0.7): 1.0}
     diagonal = [(r["confidence"], r["accuracy"]) for r in table if "variant" not in r]
@@ -283,17 +284,17 @@ def test_reliability_shows_the_share_of_predictions_and_no_empty_bin():
 
 
 def test_survival_is_drawn_beside_chance_another_seed_and_a_refit():
-    table = drawn(charts.survival_by_sparsity(survival_rows()))
+    table = drawn(dictionary_charts.survival_by_sparsity(survival_rows()))
     lines = {r["label"]: r["mean"] for r in table if "label" in r}
     assert lines == pytest.approx({"same model, refitted": 0.9, "another training seed": 0.8, "chance": 0.02})
     means = {(r["model"], r["kept"]): r["mean"] for r in table if "model" in r}
     assert means == pytest.approx({("mlp-magnitude", 10): 0.55, ("mlp-random", 10): 0.15})
     without = survival_rows().filter(pa.compute.field("metric") == "survival")
-    assert not [r for r in drawn(charts.survival_by_sparsity(without)) if "label" in r]
+    assert not [r for r in drawn(dictionary_charts.survival_by_sparsity(without)) if "label" in r]
 
 
 def test_a_pareto_point_is_a_variants_mean_in_both_metrics():
-    chart = charts.dictionary_pareto(pareto_rows())
+    chart = dictionary_charts.dictionary_pareto(pareto_rows())
     table = {(r["system"], r["variant"]): (r["l0"], r["mean"]) for r in drawn(chart)}
     assert set(table) == {("sae_topk", "k4"), ("sae_topk", "k8"), ("sae_l1", "l1-3")}
     assert table["sae_l1", "l1-3"] == pytest.approx((6.0, (1 / 5 + 1.5 / 7) / 2))
@@ -302,27 +303,30 @@ def test_a_pareto_point_is_a_variants_mean_in_both_metrics():
 
 def test_chance_is_drawn_where_it_was_measured():
     chance = rows("sae_topk", "k4", range(2), [0.1, 0.3], "fvu_of_chance")
-    table = drawn(charts.dictionary_pareto(pa.concat_tables([pareto_rows(), chance])))
+    table = drawn(dictionary_charts.dictionary_pareto(pa.concat_tables([pareto_rows(), chance])))
     assert [(r["label"], r["mean"]) for r in table if "label" in r] == [("chance", 0.2)]
-    assert not [r for r in drawn(charts.dictionary_pareto(pareto_rows())) if "label" in r]
+    assert not [r for r in drawn(dictionary_charts.dictionary_pareto(pareto_rows())) if "label" in r]
 
 
 def test_each_form_of_a_pruned_model_is_timed_beside_the_model_before_pruning():
-    chart = charts.speed_by_sparsity(timing_rows())
+    chart = model_charts.speed_by_sparsity(timing_rows())
     panels = chart.to_dict()["hconcat"]
     assert [panel["title"] for panel in panels] == ["mlp-magnitude, batch of 1", "mlp-magnitude, batch of 64"]
     table = drawn(chart)
     assert [(r["label"], r["mean"]) for r in table if "label" in r] == [("before pruning", 8), ("before pruning", 512)]
     expected = {"": 5, "slim_": 5, "csr_": 2}
     assert {(r["form"], r["kept"], r["mean"]) for r in table if "form" in r} == {
-        (charts.FORMS[form], kept, mean * n) for form, mean in expected.items() for kept in (2, 20) for n in (1, 64)
+        (model_charts.FORMS[form], kept, mean * n)
+        for form, mean in expected.items()
+        for kept in (2, 20)
+        for n in (1, 64)
     }
     assert min(r["low"] for r in table if "form" in r) == 0  # no time is negative
     assert "median latency (ms)" in titles(chart)
 
 
 def test_scores_are_means_with_their_intervals_inside_what_a_share_can_be():
-    chart = charts.model_scores(score_rows())
+    chart = model_charts.model_scores(score_rows())
     accuracy, error, single = drawn(chart)[0], drawn(chart)[2], drawn(chart)[1]
     interval = stats.ttest_1samp([0.97, 0.99, 0.999], 0).confidence_interval(0.95)
     assert interval.high > 1 and (accuracy["low"], accuracy["high"]) == pytest.approx((interval.low, 1))
@@ -334,7 +338,7 @@ def test_scores_are_means_with_their_intervals_inside_what_a_share_can_be():
 
 
 def test_the_histogram_counts_each_live_feature_once_and_the_dead_in_the_title():
-    chart = charts.density_histogram(feature_rows())
+    chart = dictionary_charts.density_histogram(feature_rows())
     panels = chart.to_dict()["hconcat"]
     assert [p["title"] for p in panels] == ["topk: 1 of 4 dead", "l1: 2 of 3 dead"]
     bars = drawn(chart)
@@ -348,11 +352,11 @@ def test_the_histogram_counts_each_live_feature_once_and_the_dead_in_the_title()
 def test_features_that_always_or_never_fire_are_drawn():
     for density in ([1.0, 1.0], [0.0]):
         table = pa.Table.from_pylist([{"variant": "a", "density": d} for d in density])
-        assert sum(b["count"] for b in drawn(charts.density_histogram(table))) == np.count_nonzero(density)
+        assert sum(b["count"] for b in drawn(dictionary_charts.density_histogram(table))) == np.count_nonzero(density)
 
 
 def test_training_curves_are_means_over_seeds_at_each_step():
-    chart = charts.training_curves(history_rows())
+    chart = model_charts.training_curves(history_rows())
     loss = {r["step"]: r for r in drawn(chart) if r["mean"] != 0.9}
     assert len(loss) == 10 and loss[3]["mean"] == 8.0
     interval = stats.ttest_1samp([3.0, 13.0], 0).confidence_interval(0.95)
@@ -363,33 +367,33 @@ def test_training_curves_are_means_over_seeds_at_each_step():
 
 def test_long_training_curves_are_averaged_to_200_points():
     table = sorted(
-        (r["step"], r["mean"]) for r in drawn(charts.training_curves(history_rows(1000))) if r["mean"] != 0.9
+        (r["step"], r["mean"]) for r in drawn(model_charts.training_curves(history_rows(1000))) if r["mean"] != 0.9
     )
     assert len(table) == 200
     assert table[0] == pytest.approx((2.5, 5 + 2)) and table[-1] == pytest.approx((997.5, 5 + 997))
 
 
 def test_the_forest_shows_judged_claims_by_unit():
-    chart = charts.claims_forest(claim_rows())
+    chart = claims_forest(claim_rows())
     assert [(r["claim"], r["effect"]) for r in drawn(chart)] == [("a", 0.2), ("b", -0.1), ("c", 4.0)]
     assert [r["label"] for r in drawn(chart)] == ["holds (n = 5)", "does not hold (n = 5)", "partly (n = 5)"]
     assert {"difference (share)", "ratio (log scale)"} <= titles(chart)
     scales = [s for s in found(chart.to_dict(), "scale") if s and "domain" in s]
     colours = dict(zip(scales[0]["domain"], scales[0]["range"], strict=True))
-    assert colours == {v: charts.VERDICT_COLOURS[v] for v in VERDICTS[:3]} and len(set(colours.values())) == 3
+    assert colours == {v: VERDICT_COLOURS[v] for v in VERDICTS[:3]} and len(set(colours.values())) == 3
     fields = {e[k]["field"] for e in found(chart.to_dict(), "encoding") for k in ("x", "x2") if "field" in e.get(k, {})}
     assert fields == {"effect", "low", "high", "smallest", "largest"}
 
 
 def test_a_forest_without_a_judged_claim_says_so(tmp_path):
-    chart = charts.claims_forest(claim_rows()[3:4])
+    chart = claims_forest(claim_rows()[3:4])
     assert drawn(chart) == [{"text": "None of 1 claims was judged in this run"}]
-    charts.save_chart(chart, tmp_path / "forest.svg")
+    save_chart(chart, tmp_path / "forest.svg")
     assert "None of 1 claims" in (tmp_path / "forest.svg").read_text()
 
 
 def test_costs_are_means_with_their_number_beside_the_bar():
-    chart = charts.cost_bars(cost_rows())
+    chart = model_charts.cost_bars(cost_rows())
     labels = {(r["variant"], r["label"]) for r in drawn(chart)}
     assert labels == {("mlp", "2 k"), ("mlp-s95", "200"), ("mlp", "1.5")}
     assert titles(chart) == {"bytes on disk", "latency (ms)"}
@@ -398,32 +402,20 @@ def test_costs_are_means_with_their_number_beside_the_bar():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(2.1e9, "2.1 G"), (1.07e6, "1.07 M"), (1000, "1 k"), (999, "999"), (0.21, "0.21")]
-)
-def test_numbers_are_shortened(value, text):
-    assert charts.short(value) == text
-
-
-@pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: charts.accuracy_by_sparsity(METRICS_SCHEMA.empty_table()), "no accuracy at a sparsity"),
-        (lambda: charts.density_heat_map(layer_rows()[:0]), "no layers"),
-        (lambda: charts.reliability_diagram(reliability_rows()[2:3]), "no bins"),
-        (lambda: charts.survival_by_sparsity(sweep()), "no survival at a sparsity"),
-        (lambda: charts.dictionary_pareto(sweep()), "no fvu with l0 above 0"),
-        (lambda: charts.density_histogram(feature_rows()[:0]), "no features"),
-        (lambda: charts.training_curves(rows("a", "b", [0], [1.0])), "no steps"),
-        (lambda: charts.speed_by_sparsity(cost_rows()), "no latency at a sparsity"),
-        (lambda: charts.model_scores(cost_rows()), "no accuracy"),
-        (lambda: charts.cost_bars(sweep()), "no bytes, flops, latency_ms"),
+        (lambda: model_charts.accuracy_by_sparsity(METRICS_SCHEMA.empty_table()), "no accuracy at a sparsity"),
+        (lambda: model_charts.density_heat_map(layer_rows()[:0]), "no layers"),
+        (lambda: model_charts.reliability_diagram(reliability_rows()[2:3]), "no bins"),
+        (lambda: dictionary_charts.survival_by_sparsity(sweep()), "no survival at a sparsity"),
+        (lambda: dictionary_charts.dictionary_pareto(sweep()), "no fvu with l0 above 0"),
+        (lambda: dictionary_charts.density_histogram(feature_rows()[:0]), "no features"),
+        (lambda: model_charts.training_curves(rows("a", "b", [0], [1.0])), "no steps"),
+        (lambda: model_charts.speed_by_sparsity(cost_rows()), "no latency at a sparsity"),
+        (lambda: model_charts.model_scores(cost_rows()), "no accuracy"),
+        (lambda: model_charts.cost_bars(sweep()), "no bytes, flops, latency_ms"),
     ],
 )
 def test_a_table_without_the_rows_of_a_chart_is_named(draw, message):
     with pytest.raises(InputError, match=message):
         draw()
-
-
-def test_charts_are_saved_as_svg_only(tmp_path):
-    with pytest.raises(InputError, match=r"chart\.png: charts are written as SVG"):
-        charts.save_chart(CHARTS["costs"](), tmp_path / "chart.png")

@@ -9,7 +9,7 @@ import pytest
 from stages.evaluate.feature_survival import feature_survival
 from winnow.curate.images import curate_images
 from winnow.dictionaries.dictionary import save
-from winnow.dictionaries.on_models import config_of
+from winnow.dictionaries.on_models import sae_config
 from winnow.dictionaries.sae import fit
 from winnow.models import build, save_model
 from winnow.models.hooks import capture_split
@@ -25,7 +25,9 @@ FIT = SimpleNamespace(
 
 def dictionary_in(folder, model, workload, dictionary_seed):
     """A dictionary fitted as the stage of dictionaries fits one, saved; its path."""
-    fitted, _ = fit(capture_split(model, workload, "train", "relu2"), config_of(FIT, dictionary_seed, 1))
+    fitted, _ = fit(
+        capture_split(model, workload, "train", "relu2"), sae_config(FIT.architecture, FIT.k, FIT, seed=dictionary_seed)
+    )
     fitted.info.update(hook="relu2", model=folder.parent.name)
     folder.mkdir(parents=True)
     save(fitted, folder / "dictionary.safetensors")

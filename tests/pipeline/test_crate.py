@@ -10,7 +10,7 @@ pytest.importorskip("rocrate")
 
 from rocrate.rocrate import ROCrate
 
-from winnow.errors import InputError
+from winnow.errors import InputError, exit_code
 from winnow.pipeline.crate import build_crate, main
 
 CITATION = 'title: "Winnow"\nauthors: [{name: "The Winnow developers"}]\nversion: 0.1.0\nlicense: MIT\n'
@@ -100,7 +100,7 @@ def test_root_has_what_the_specification_asks_of_it(crate):
 def test_an_unfinished_run_is_refused_and_leaves_no_file(checkout, monkeypatch, capsys, missing):
     (checkout / missing).unlink()
     monkeypatch.chdir(checkout)
-    assert main(["out.zip"]) == 1
+    assert exit_code(lambda: main(["out.zip"])) == 1
     assert f"{missing}: no such file" in capsys.readouterr().err
     assert not (checkout / "out.zip").exists()
 

@@ -16,22 +16,17 @@ from winnow.models.hooks import capture_split, run_with
 BATCH = 512
 
 
-def sae_config(architecture: str, sparsity: float, **settings: Any) -> SaeConfig:
+def sae_config(architecture: str, sparsity: float, settings: Any, *, seed: int, threads: int = 1) -> SaeConfig:
     """The configuration of one architecture at one sparsity, in the terms each of them has for it.
 
     sparsity: k for topk and batchtopk, the L0 aimed at for jumprelu, the penalty's weight for relu_l1 and gated.
+    settings: width, steps, batch_size and learning_rate, as sections of params.yaml have them.
     """
     name = {"topk": "k", "batchtopk": "k", "jumprelu": "target_l0"}.get(architecture, "l1")
-    settings[name] = int(sparsity) if name == "k" else float(sparsity)
-    return SaeConfig(architecture, **settings)
-
-
-def config_of(settings: Any, seed: int, threads: int) -> SaeConfig:
-    """The configuration of a section of `dictionaries`: architecture, k or penalty, width, steps, batch_size and
-    learning_rate of params.yaml."""
-    return sae_config(
-        settings.architecture,
-        sparsity=settings.k or settings.penalty,
+    aim: dict[str, Any] = {name: int(sparsity) if name == "k" else float(sparsity)}
+    return SaeConfig(
+        architecture,
+        **aim,
         m=settings.width,
         steps=settings.steps,
         batch=settings.batch_size,

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -59,8 +60,9 @@ def pytest_sessionstart(session):
 class OwnOperator(Operator):
     """A Cosmic Ray operator written as a rule: (node) -> the texts that may stand in its place."""
 
+    @abstractmethod
     def replacements(self, node: Any) -> Iterable[str]:
-        raise NotImplementedError
+        """The texts that may stand in the node's place."""
 
     def mutation_positions(self, node: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         for _ in self.replacements(node):

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from winnow.errors import InputError
+from winnow.errors import InputError, exit_code
 from winnow.pipeline.papers import table_row
 
 NEEDED = ("title", "measured", "command", "machine", "problem", "columns", "table")
@@ -85,15 +85,9 @@ def write_page(root: Path) -> Path:
     return page
 
 
-def main() -> int:
-    try:
-        page = write_page(Path.cwd())
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"wrote {page.relative_to(Path.cwd())}")
-    return 0
+def main() -> str:
+    return f"wrote {write_page(Path.cwd()).relative_to(Path.cwd())}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

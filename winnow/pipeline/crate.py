@@ -20,7 +20,7 @@ from rocrate.model.contextentity import ContextEntity
 from rocrate.model.data_entity import DataEntity
 from rocrate.rocrate import ROCrate
 
-from winnow.errors import InputError
+from winnow.errors import InputError, exit_code
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.6": "Process Run Crate",
@@ -125,16 +125,11 @@ def _add(crate: ROCrate, root: Path, paths: Iterable[Path]) -> list[DataEntity]:
     return entities
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> str:
     target = Path(arguments[0] if arguments else "crate.zip")
-    try:
-        build_crate(Path.cwd()).write_zip(target)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB)")
-    return 0
+    build_crate(Path.cwd()).write_zip(target)
+    return f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB)"
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from winnow.errors import InputError
+from winnow.errors import InputError, exit_code
 from winnow.evaluate.claims import CLAIMS_SCHEMA, VERDICTS
 from winnow.evaluate.claims_schema import Claim, Paper, load_claims
 from winnow.pipeline.tables import read_parquet
@@ -143,15 +143,10 @@ def write_papers(root: Path) -> list[Path]:
     return changed
 
 
-def main() -> int:
-    try:
-        changed = write_papers(Path.cwd())
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("\n".join(f"wrote {path.relative_to(Path.cwd())}" for path in changed) or "docs/papers.md: up to date")
-    return 0
+def main() -> str:
+    changed = write_papers(Path.cwd())
+    return "\n".join(f"wrote {path.relative_to(Path.cwd())}" for path in changed) or "docs/papers.md: up to date"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))
