@@ -57,11 +57,9 @@ for target, files in flow.named_targets().items():
             files,
 
 
-include: "stages/curate/rules.smk"
-include: "stages/train/rules.smk"
-include: "stages/compress/rules.smk"
-include: "stages/dictionaries/rules.smk"
-include: "stages/evaluate/rules.smk"
+for file in flow.rule_files():
+
+    include: file
 
 
 onsuccess:

@@ -11,8 +11,8 @@ def pruning_criteria(inputs, outputs, params, log):
     from winnow.compress import compress
     from winnow.compress._measure import nonzero, summary
     from winnow.models import load_model
+    from winnow.pipeline.names import percent
     from winnow.pipeline.progress import Progress
-    from winnow.pipeline.settings.base import percent
     from winnow.pipeline.tables import metric_rows, write_parquet
     from winnow.workloads import load_workload
 

@@ -9,6 +9,8 @@ rule train_adamw:
         metrics="results/{workload}/train/{variant}/seed{seed}/metrics.parquet",
     log:
         "logs/{workload}/train/{variant}/seed{seed}.log",
+    wildcard_constraints:
+        variant=flow.variants_by("adamw"),
     params:
         settings=flow.settings("train"),
         code=flow.closure("stages/train/adamw.py"),

@@ -80,6 +80,10 @@ def test_the_shipped_scales_are_valid(scale):
         ({"digits": {"curate": {"fractions": [0.7, 0.3]}}}, "digits.curate.fractions"),
         ({"digits": {"curate": {"near_duplicate_distance": -0.1}}}, "near_duplicate_distance: is -0.1"),
         ({"digits": {"train": {"mlp": {"epochs": 1.5}}}}, "digits.train.mlp.epochs: is 1.5"),
+        (
+            {"digits": {"train": {"mlp": {"method": "adamv"}}}},
+            "train.mlp.method: unknown method 'adamv'; did you mean adamw?",
+        ),
         ({"digits": {"train": {"mlp": {"learning_rate": float("nan")}}}}, "learning_rate: is NaN"),
         ({"digits": {"train": {"mlp": {"model": "mpl"}}}}, 'model: is "mpl"'),
         ({"digits": {"train": {"a-b": {"model": "mlp"}}}}, "variant 'a-b': use letters"),

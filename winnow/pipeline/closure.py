@@ -128,11 +128,12 @@ def _tree_digest(path: Path) -> str:
 
 @cache
 def _rule_text(script: Path) -> str:
-    """What the rules of the neighbouring rules.smk feed to a script, without comments, layout and quoting style."""
-    rules = script.parent / "rules.smk"
-    if not rules.is_file():
-        return ""
-    texts = re.split(r"(?m)^(?=rule |checkpoint |use rule )", rules.read_text(encoding="utf-8"))
+    """What the rules of the neighbouring .smk files feed to a script, without comments, layout and quoting style."""
+    texts = [
+        text
+        for file in script.parent.glob("*.smk")
+        for text in re.split(r"(?m)^(?=rule |checkpoint |use rule )", file.read_text(encoding="utf-8"))
+    ]
     return "\n".join(sorted(_normalised(text) for text in texts if f'"{script.name}"' in text))
 
 

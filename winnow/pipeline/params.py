@@ -114,7 +114,7 @@ def _checked(
         return model.model_validate(section)
     except ValidationError as error:
         for fault in error.errors(include_url=False):
-            key = ".".join(map(str, (*place, *fault["loc"]))) or "params"
+            key = ".".join((*place, *_written(fault, section))) or "params"
             value = json.dumps(fault["input"], default=str)[:60]
             message = fault["msg"].removeprefix("Value error, ")
             if fault["type"] == "extra_forbidden":
@@ -122,9 +122,26 @@ def _checked(
                 message = f"unknown setting; {_nearest(str(fault['loc'][-1]), known)}"
             elif fault["type"] == "missing":
                 message = "is missing; add it"
+            elif fault["type"] == "union_tag_invalid":
+                known = re.findall(r"'([^']*)'", fault["ctx"]["expected_tags"])
+                key, tag = f"{key}.method", fault["ctx"]["tag"]
+                message = f"unknown method {tag!r}; {_nearest(tag, known)}"
             elif fault["type"] != "value_error":
                 message = f"is {value}; {message[0].lower()}{message[1:]}"
             faults.append(f"{path}: {key}: {message}")
+
+
+def _written(fault: Any, section: Any) -> list[str]:
+    """Where a fault is, in the keys that a person wrote: pydantic puts the name of a chosen alternative between."""
+    found, node = [], section
+    for i, part in enumerate(fault["loc"]):
+        absent = fault["type"] == "missing" and i == len(fault["loc"]) - 1
+        inside = part in node if isinstance(node, Mapping) else isinstance(part, int)
+        if absent or inside:
+            found.append(str(part))
+        if inside:
+            node = node[part] if isinstance(node, Mapping | list) else None
+    return found
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -137,16 +154,19 @@ def _fields(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
     schema = model.model_json_schema()
     nodes = [schema]
     for part in location:
-        found = [c["properties"].get(part) for c in _options(nodes, schema) if part in c.get("properties", {})]
-        others = [c.get("additionalProperties") for c in _options(nodes, schema)]
-        nodes = found or [node for node in others if isinstance(node, dict)]
+        options = _options(nodes, schema)
+        found = [c["properties"].get(part) for c in options if part in c.get("properties", {})]
+        chosen = [c for c in options if c.get("properties", {}).get("method", {}).get("const") == part]
+        others = [c.get("additionalProperties") for c in options]
+        nodes = found or chosen or [node for node in others if isinstance(node, dict)]
     return [name for option in _options(nodes, schema) for name in option.get("properties", {})]
 
 
 def _options(nodes: list[dict[str, Any]], schema: dict[str, Any]) -> list[dict[str, Any]]:
     """The nodes with references followed and alternatives spread out."""
     resolved = [_resolve(node, schema) for node in nodes]
-    return [*resolved, *(_resolve(option, schema) for node in resolved for option in node.get("anyOf", []))]
+    branches = [branch for node in resolved for key in ("anyOf", "oneOf") for branch in node.get(key, [])]
+    return [*resolved, *(_resolve(branch, schema) for branch in branches)]
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from winnow.errors import InputError
 from winnow.pipeline.acquire import find_source
 from winnow.pipeline.closure import code_digest
 from winnow.pipeline.params import load_params
-from winnow.pipeline.settings import Images, dictionary_variants, pruned_variants
+from winnow.pipeline.settings import Images, System, dictionary_variants, pruned_variants, systems_of
 
 FAMILIES = ("curate", "train", "compress", "dictionaries", "evaluate")
 CHAPTERS = {
@@ -49,9 +49,10 @@ class Workflow:
         evaluate = workload.evaluate
         named: dict[str, Any] = {f"criteria_{name}": entry for name, entry in evaluate.criteria.items()}
         named |= {"models": evaluate.models, "survival": evaluate.survival, "pareto": evaluate.pareto}
+        named |= systems_of(evaluate)
 
         def dumped(section: Any) -> dict[str, Any]:
-            own = section.model_dump()
+            own = section.model_dump(exclude={"optional"})
             return own | {"seeds": own.get("seeds") or workload.seeds}
 
         evaluations = {name: dumped(section) for name, section in named.items() if section is not None}
@@ -76,6 +77,32 @@ class Workflow:
             return {k: v for k, v in found.items() if k != "seeds" or not by_seed} | {
                 "torch_threads": self.general.torch_threads
             }
+
+        return of
+
+    def rule_files(self) -> list[str]:
+        """The files of rules, relative to the Snakefile."""
+        return sorted(str(path.relative_to(self.root)) for path in self.root.glob("stages/*/*.smk"))
+
+    def systems(self, workload: str) -> dict[str, System]:
+        """`<family>/<variant>` -> section of every system of a workload that rules of its own make."""
+        entry = self.workloads[workload]
+        trained = getattr(entry, "train", {})
+        found = {f"train/{name}": section for name, section in trained.items() if isinstance(section, System)}
+        return found | {f"evaluate/{name}": section for name, section in systems_of(entry.evaluate).items()}
+
+    def variants_by(self, method: str) -> str:
+        """For a rule's `wildcard_constraints:`: the train variants of a method, as a regular expression."""
+        sections = [s for entry in self.workloads.values() for s in getattr(entry, "train", {}).items()]
+        return "|".join(sorted({name for name, section in sections if section.method == method})) or "(?!)"
+
+    def tables(self, family: str, name: str, variant: str | None = None) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the table `name` of a variant, for each of its seeds."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            chosen = variant or wildcards.variant
+            seeds = self._settings_of(wildcards.workload, family, chosen)["seeds"]
+            return [f"results/{wildcards.workload}/{family}/{chosen}/seed{seed}/{name}" for seed in seeds]
 
         return of
 
@@ -116,13 +143,24 @@ class Workflow:
 
         return of
 
-    def folders(self, workload: str, family: str) -> list[str]:
+    def folders(self, workload: str, family: str, default: bool = False) -> list[str]:
         """The result folders of a family: one for each variant and seed, in the order of params.yaml."""
         return [
             f"results/{workload}/{family}/{variant}/seed{seed}"
             for variant, settings in self.variants[workload].get(family, {}).items()
             for seed in settings["seeds"]
+            if not (default and self._optional(workload, f"{family}/{variant}"))
         ]
+
+    def _optional(self, workload: str, variant: str) -> bool:
+        section = self.systems(workload).get(variant)
+        return section is not None and section.optional
+
+    def _models(self, workload: str) -> list[str]:
+        """The result folders of every model that can be pruned, measured and compared, dense ones first."""
+        own = tuple(f"results/{workload}/{system}/" for system in self.systems(workload))
+        folders = [f for family in ("train", "compress") for f in self.folders(workload, family)]
+        return [folder for folder in folders if not folder.startswith(own)]
 
     def source(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: where a workload's raw data comes from, and a digest of a folder of one's own."""
@@ -137,7 +175,7 @@ class Workflow:
     def targets(self, default: bool = False) -> list[str]:
         """All files the workflow can make; default=True leaves out workloads marked optional."""
         chosen = [n for n, entry in self.workloads.items() if not (default and getattr(entry, "optional", False))]
-        files = [file for name in chosen for family in FAMILIES for file in self.family_targets(name, family)]
+        files = [file for name in chosen for family in FAMILIES for file in self.family_targets(name, family, default)]
         return [
             *files,
             *(f"summaries/{name}.json" for name in chosen),
@@ -155,22 +193,30 @@ class Workflow:
             named[family] = [file for n in self.workloads for file in both[n, family]]
         return named
 
-    def family_targets(self, workload: str, family: str) -> list[str]:
-        """One file for each result folder of a family, and the pictures of evaluate."""
+    def family_targets(self, workload: str, family: str, default: bool = False) -> list[str]:
+        """One file for each result folder of a family, and its pictures; default leaves out what is optional."""
         if family == "curate":
             return [f"results/{workload}/curate/all/seed0/report.json"] if workload in self.images else []
-        if family != "evaluate":
-            return [f"{folder}/metrics.parquet" for folder in self.folders(workload, family)]
-        return self.evaluations(workload) + [
-            f"results/{workload}/evaluate/plots/{name}.svg" for name in self.plots(workload)
+        pictures = [
+            f"results/{workload}/{system}/{picture}.svg"
+            for system, section in self.systems(workload).items()
+            for picture in section.pictures
+            if system.startswith(f"{family}/") and not (default and section.optional)
         ]
+        if family != "evaluate":
+            return [f"{folder}/metrics.parquet" for folder in self.folders(workload, family, default)] + pictures
+        drawn = [f"results/{workload}/evaluate/plots/{name}.svg" for name in self.plots(workload)]
+        return self.evaluations(workload, default) + drawn + pictures
 
-    def evaluations(self, workload: str) -> list[str]:
+    def evaluations(self, workload: str, default: bool = False) -> list[str]:
         """The metrics tables of the evaluate family."""
         files = []
+        systems = systems_of(self.workloads[workload].evaluate)
         for variant, settings in self.variants[workload]["evaluate"].items():
+            if default and self._optional(workload, f"evaluate/{variant}"):
+                continue
             folder = f"results/{workload}/evaluate/{variant}"
-            by_seed = variant.startswith("criteria_") or variant == "pareto"
+            by_seed = variant.startswith("criteria_") or variant == "pareto" or variant in systems
             seeds = [f"/seed{seed}" for seed in settings["seeds"]] if by_seed else [""]
             files += [f"{folder}{seed}/metrics.parquet" for seed in seeds]
         return files
@@ -182,7 +228,7 @@ class Workflow:
             return {name: [f"{evaluate}/planted/metrics.parquet"] for name in ("recovery", "absorption")}
         criteria = [f for f in self.evaluations(workload) if "/criteria_" in f]
         plots = {
-            "training": [f"{folder}/history.parquet" for folder in self.folders(workload, "train")],
+            "training": [f"{f}/history.parquet" for f in self._models(workload) if "/train/" in f],
             "size": [f"{evaluate}/models/metrics.parquet"],
             "latency": [f"{evaluate}/latency/timings.parquet"],
             "accuracy": [f"{evaluate}/models/metrics.parquet"],
@@ -227,11 +273,7 @@ class Workflow:
     def all_models(self, name: str) -> Callable[[Wildcards], list[str]]:
         """For a rule's `input:`: the file `name` of every model of the job's workload, dense and compressed."""
 
-        def of(wildcards: Wildcards) -> list[str]:
-            families = ("train", "compress")
-            return [f"{folder}/{name}" for f in families for folder in self.folders(wildcards.workload, f)]
-
-        return of
+        return lambda wildcards: [f"{folder}/{name}" for folder in self._models(wildcards.workload)]
 
     def survival(self, name: str) -> Callable[[Wildcards], list[str]]:
         """For a rule's `input:`: the file `name` of the dictionaries that are compared, or of their models."""
@@ -254,9 +296,9 @@ class Workflow:
     def metrics(self, wildcards: Wildcards) -> list[str]:
         """For a rule's `input:`: every metrics table of the job's workload."""
         workload = wildcards.workload
-        made = [f for family in FAMILIES[1:4] for f in self.family_targets(workload, family)]
+        made = [f"{folder}/metrics.parquet" for f in FAMILIES[1:4] for folder in self.folders(workload, f, True)]
         curated = [f"results/{workload}/curate/all/seed0/metrics.parquet"] if workload in self.images else []
-        return [*curated, *made, *self.evaluations(workload)]
+        return [*curated, *made, *self.evaluations(workload, default=True)]
 
     def claim_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: the scale, below which some claims cannot be judged."""
@@ -267,6 +309,13 @@ class Workflow:
         return sorted(str(path.relative_to(self.root)) for path in self.root.glob("benchmarks/results/*.json"))
 
     def claim_metrics(self) -> list[str]:
-        """For a rule's `input:`: the evaluations of all workloads but the optional ones."""
+        """For a rule's `input:`: what all systems measured, those and the workloads that are optional left out."""
         chosen = [name for name, entry in self.workloads.items() if not getattr(entry, "optional", False)]
-        return [file for name in chosen for file in self.evaluations(name)]
+        trained = [
+            f"results/{name}/{system}/seed{seed}/metrics.parquet"
+            for name in chosen
+            for system, section in self.systems(name).items()
+            for seed in self.variants[name]["train"].get(system.removeprefix("train/"), {}).get("seeds", [])
+            if system.startswith("train/") and not section.optional
+        ]
+        return [file for name in chosen for file in self.evaluations(name, default=True)] + trained

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from winnow.pipeline.settings.base import Section, Seeds, percent
+from winnow.pipeline.names import percent
+from winnow.pipeline.settings.base import Section, Seeds, System
 from winnow.pipeline.settings.compress import Prune
 from winnow.pipeline.settings.curate import CurateImages
 from winnow.pipeline.settings.dictionaries import SparseAutoencoder
 from winnow.pipeline.settings.evaluate import EvaluateImages, EvaluatePlanted
-from winnow.pipeline.settings.train import Train
+from winnow.pipeline.settings.train import Train, Trained
 
-__all__ = ["KINDS", "Images", "Planted", "Settings", "dictionary_variants", "pruned_variants"]
+__all__ = ["KINDS", "Images", "Planted", "Settings", "System", "dictionary_variants", "pruned_variants", "systems_of"]
 
 
 class Images(Section):
@@ -33,7 +34,7 @@ class Images(Section):
     """Left out of the default target, for data that not every machine can get."""
     curate: CurateImages = CurateImages()
     """Curation and split."""
-    train: dict[str, Train] = {"mlp": Train()}
+    train: dict[str, Trained] = {"mlp": Train()}
     """Trained models, by name."""
     compress: dict[str, Prune] = {"magnitude": Prune(models=["mlp"], sparsities=[0.9])}
     """Pruned models, by name."""
@@ -51,27 +52,32 @@ class Images(Section):
         for name in [*self.train, *self.compress, *self.dictionaries, *self.evaluate.criteria]:
             if not name or not all(c.isalnum() or c == "_" for c in name):
                 raise ValueError(f"variant {name!r}: use letters, digits and underscores only")
-        models = {**dict.fromkeys(self.train), **dict.fromkeys(pruned_variants(self))}
-        for place, names, known in self._references(models):
+        dense = {name: section for name, section in self.train.items() if section.method == "adamw"}
+        models = {**dict.fromkeys(dense), **dict.fromkeys(pruned_variants(self))}
+        for place, names, known in self._references(dense, models):
             for name in names:
                 if name not in known:
                     raise ValueError(f"{place} names {name!r}, which is none of {', '.join(known)}")
         return self
 
-    def _references(self, models: dict) -> list[tuple[str, list[str], dict]]:
+    def _references(self, dense: dict, models: dict) -> list[tuple[str, list[str], dict]]:
         """Where names are used, the names, and what they must be one of."""
         evaluate = self.evaluate
         found: list[tuple[str, list[str], dict]] = []
-        found += [(f"compress.{n}.models", v.models, self.train) for n, v in self.compress.items()]
+        found += [(f"compress.{n}.models", v.models, dense) for n, v in self.compress.items()]
         found += [(f"dictionaries.{n}.models", v.models, models) for n, v in self.dictionaries.items()]
-        found += [(f"evaluate.criteria.{n}.model", [v.model], self.train) for n, v in evaluate.criteria.items()]
+        found += [(f"evaluate.criteria.{n}.model", [v.model], dense) for n, v in evaluate.criteria.items()]
         if evaluate.pareto:
-            found.append(("evaluate.pareto.model", [evaluate.pareto.model], self.train))
+            found.append(("evaluate.pareto.model", [evaluate.pareto.model], dense))
         if evaluate.survival:
             chosen = evaluate.survival.dictionary
             found.append(("evaluate.survival.dictionary", [chosen], self.dictionaries))
             on = dict.fromkeys(self.dictionaries[chosen].models) if chosen in self.dictionaries else {}
             found.append(("evaluate.survival.dense", [evaluate.survival.dense], on))
+        for name, system in systems_of(evaluate).items():
+            explained = [getattr(system, "model", None), *getattr(system, "models", [])]
+            known = {**dict.fromkeys(self.train), **models}
+            found.append((f"evaluate.{name}", [model for model in explained if model is not None], known))
         return found
 
 
@@ -95,6 +101,12 @@ class Settings(Section):
     """How much is run: smoke in seconds, laptop on two cores, paper on a cluster."""
     torch_threads: int = Field(1, ge=1, le=64)
     """Threads torch computes with in one job; other numbers give other bits."""
+
+
+def systems_of(evaluate: Section) -> dict[str, System]:
+    """Name -> section of each system that an evaluate section has, those left out aside."""
+    sections = {name: getattr(evaluate, name) for name in type(evaluate).model_fields}
+    return {name: section for name, section in sections.items() if isinstance(section, System)}
 
 
 def pruned_variants(images: Images) -> dict[str, dict]:

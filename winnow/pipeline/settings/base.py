@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -28,6 +28,12 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=
 Names = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 
 
-def percent(sparsity: float) -> str:
-    """A sparsity as variants are named after it: 0.995 is "s99.5"."""
-    return f"s{round(sparsity * 100, 6):g}"
+class System(Section):
+    """A section that a rule of its own makes, in stages/<family>/<system>.smk: one job for each seed."""
+
+    pictures: ClassVar[tuple[str, ...]] = ()
+    """Names of the pictures that the system's plot rule draws from the tables of all seeds."""
+    optional: bool = False
+    """Left out of the default target and of the claims."""
+    seeds: Seeds | None = None
+    """Seeds of this section; null takes the workload's."""

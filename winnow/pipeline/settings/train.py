@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds
 
@@ -24,6 +24,8 @@ ARGUMENTS = {
 class Train(Section):
     """One model trained with AdamW: linear warm-up, then a cosine to zero (Loshchilov and Hutter, ICLR 2019)."""
 
+    method: Literal["adamw"] = Field("adamw", exclude=True)
+    """How it is trained; each method has settings of its own."""
     model: ImageModel = "mlp"
     """Name in the model registry."""
     arguments: dict[str, int | float | bool | str | list[int]] = {}
@@ -52,3 +54,12 @@ class Train(Section):
                 remedy = f"did you mean {near[0]}?" if near else f"{self.model} takes {', '.join(known)}"
                 raise ValueError(f"arguments.{name}: unknown setting; {remedy}")
         return self
+
+
+def method_of(section: Any) -> str:
+    """The method that a section of the train family names, adamw where it names none."""
+    return str(section.get("method", "adamw") if isinstance(section, dict) else section.method)
+
+
+Trained = Annotated[Annotated[Train, Tag("adamw")], Discriminator(method_of)]
+"""A section of the train family: the settings of its method."""
