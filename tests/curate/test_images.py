@@ -20,10 +20,10 @@ def distinct(count, seed=0, shape=(6, 5, 1)):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.uint8)
 
 
-def raw(images, labels=None, present=None, splits=None, classes=CLASSES):
+def raw(images, labels=None, present=None, splits=None, classes=CLASSES, **more):
     labels = [i % len(classes) for i in range(len(images))] if labels is None else labels
     sources = [f"file{i}" for i in range(len(images))]
-    return raw_image_table(images, labels, sources, classes, present=present, splits=splits)
+    return raw_image_table(images, labels, sources, classes, present=present, splits=splits, **more)
 
 
 def curate(table, **settings):
@@ -211,6 +211,64 @@ def test_a_published_train_alone_is_cut_into_all_three():
     assert [curated.tables[s].num_rows for s in SPLITS] == [28, 4, 8]
 
 
+def split_of_rows(curated, images):
+    """Split of every image, None where it was dropped."""
+    kept = kept_images(curated)
+    return [next((s for s in SPLITS if image.tobytes() in kept[s]), None) for image in images]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 11), max_size=36), st.randoms(use_true_random=False))
+def test_a_group_never_straddles_splits_whatever_the_order_of_rows(numbers, random):
+    groups = [f"line{n}" for n in [*range(12), *range(12), *numbers]]
+    images, labels = distinct(len(groups)), [i // 12 % 2 for i in range(len(groups))]
+    curated = curate(raw(images, labels, groups=groups))
+    place = {}
+    for group, split in zip(groups, split_of_rows(curated, images), strict=True):
+        assert place.setdefault(group, split) == split
+    # Twelve groups, all of the stratum 0: the exact cuts of 12 keys.
+    assert sorted(place.values()) == ["test"] * 2 + ["train"] * 8 + ["valid"] * 2
+    order = list(range(len(groups)))
+    random.shuffle(order)
+    again = curate(raw(images[order], [labels[i] for i in order], groups=[groups[i] for i in order]))
+    assert all(again.tables[s].equals(curated.tables[s]) for s in SPLITS)
+
+
+def test_images_without_a_group_go_each_for_itself_as_if_there_were_no_groups():
+    images = distinct(60)
+    plain, empty = curate(raw(images)), curate(raw(images, groups=[None] * 60))
+    assert kept_images(plain) == kept_images(empty)
+    some = curate(raw(images, groups=["line"] * 10 + [None] * 50))
+    assert len(set(split_of_rows(some, images)[:10])) == 1
+    assert len(set(split_of_rows(some, images)[10:])) == 3
+
+
+def test_groups_and_annotations_travel_with_their_images():
+    images = distinct(40)
+    groups = [None if i % 5 == 0 else f"line{i // 4}" for i in range(40)]
+    boxes = pa.array([[i, i + 1] for i in range(40)], pa.list_(pa.int32(), 2))
+    table = raw(images, groups=groups, annotations={"box": boxes, "range_m": pa.array(range(40), pa.float32())})
+    curated = curate(table)
+    where = {image.tobytes(): i for i, image in enumerate(images)}
+    for split in SPLITS:
+        columns = ["image_id", "pixels", "label", "quality", "group", "box", "range_m"]
+        assert curated.tables[split].schema.names == columns
+        for row in curated.tables[split].to_pylist():
+            i = where[bytes(row["pixels"])]
+            assert (row["group"], row["box"], row["range_m"]) == (groups[i], [i, i + 1], i)
+
+
+def test_a_group_that_a_published_split_divides_is_refused():
+    published = ["train"] * 30 + ["test"] * 10
+    groups = [f"a{i % 5}" for i in range(29)] + ["b"] * 11
+    with pytest.raises(InputError, match="raw images: group 'b' lies in train and in test; publish it in one split"):
+        curate(raw(distinct(40), splits=published, groups=groups))
+    groups[29] = "a0"
+    tables = curate(raw(distinct(40), splits=published, groups=groups)).tables
+    assert set(tables["test"]["group"].to_pylist()) == {"b"}
+    assert not set(tables["train"]["group"].to_pylist()) & set(tables["valid"]["group"].to_pylist())
+
+
 def test_image_ids_are_the_documented_hash_and_know_the_shape():
     from hashlib import blake2b
 
@@ -283,6 +341,7 @@ def published(*splits):
         (published(*["dev"] * 20), "column 'split', row 0: 'dev'; it must be one of train, valid, test"),
         (published(*["train"] * 19, None), "column 'split', row 19: None"),
         (published(*["test"] * 20), "has no 'train'"),
+        (lambda t: t.append_column("group", pa.array(range(20))), "column 'group' is int64; it must be string"),
         (lambda t: t.slice(0, 0), "no rows"),
         (with_inner_null, "missing value"),
         (lambda t: t.slice(0, 2), "no image is left for"),

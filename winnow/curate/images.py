@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.errors import InputError
-from winnow.workloads.image_tables import SPLITS, ImageMeta, image_meta, pixel_array, pixel_column
+from winnow.workloads.image_tables import RAW_COLUMNS, SPLITS, ImageMeta, image_meta, pixel_array, pixel_column
 from winnow.workloads.near_duplicates import near_duplicate_clusters
 from winnow.workloads.splits import first_by_hash, hash_split
 
@@ -41,7 +41,7 @@ class CuratedImages:
     """What curation made of a raw table."""
 
     tables: dict[str, pa.Table]
-    """Split -> `image_id, pixels, label, quality`, sorted by image_id."""
+    """Split -> `image_id, pixels, label, quality[, group]` and annotations, sorted by image_id."""
     classes: pa.Table
     """`label, name` of every class."""
     dropped: pa.Table
@@ -77,8 +77,9 @@ def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
         "label": pa.int32(),
         "source": pa.string(),
     }
-    if "split" in raw.schema.names:
-        expected["split"] = pa.string()
+    for column in ("split", "group"):
+        if column in raw.schema.names:
+            expected[column] = pa.string()
     if "readable" in raw.schema.names:
         expected["readable"] = pa.bool_()
     for column, kind in expected.items():
@@ -119,6 +120,10 @@ class _Rows:
         self.labels = raw["label"].fill_null(-1).to_numpy()
         self.published = np.array(raw["split"].to_pylist(), object) if "split" in raw.schema.names else None
         self.ids = image_ids(self.pixels, meta)
+        self.keys = self.ids.astype(str)  # an image without a group is one of its own
+        if "group" in raw.schema.names:
+            named = raw["group"].to_pylist()
+            self.keys = np.array([g or key for g, key in zip(named, self.keys, strict=True)])
         self.reason = np.full(raw.num_rows, None, object)
         self.instead = np.full(raw.num_rows, -1, np.int64)
         rank = np.zeros(raw.num_rows, np.int64)
@@ -185,12 +190,16 @@ def _splits(rows: _Rows, salt: str, fractions: Mapping[str, float], name: str) -
     published = np.full(len(kept), "train", object) if rows.published is None else rows.published[kept]
     if rows.published is not None and "train" not in rows.published:
         raise InputError(f"{name}: its split column has no 'train'; name the split to train on so")
+    place: dict[str, str] = {}
+    for key, split in zip(rows.keys[kept].tolist(), published, strict=True):
+        if place.setdefault(key, split) != split:
+            raise InputError(f"{name}: group {key!r} lies in {place[key]} and in {split}; publish it in one split")
     absent = [s for s in SPLITS if rows.published is None or s not in rows.published]
     cut = {s: fractions[s] for s in SPLITS if s == "train" or s in absent}
     total = sum(cut.values())
     from_train = published == "train"
     shares = {split: share / total for split, share in cut.items()}
-    published[from_train] = hash_split(rows.ids[kept][from_train], rows.labels[kept][from_train], salt, shares)
+    published[from_train] = hash_split(rows.keys[kept][from_train], rows.labels[kept][from_train], salt, shares)
     return published
 
 
@@ -232,7 +241,7 @@ def _report(rows: _Rows, splits: np.ndarray, meta: ImageMeta) -> dict[str, Any]:
     return report
 
 
-def _curated_table(rows: _Rows, members: np.ndarray, metadata: Mapping[str, str]) -> pa.Table:
+def _curated_table(raw: pa.Table, rows: _Rows, members: np.ndarray, metadata: Mapping[str, str]) -> pa.Table:
     members = members[np.argsort(rows.ids[members], kind="stable")]
     columns = {
         "image_id": pa.array(rows.ids[members], pa.int64()),
@@ -240,6 +249,9 @@ def _curated_table(rows: _Rows, members: np.ndarray, metadata: Mapping[str, str]
         "label": pa.array(rows.labels[members], pa.int32()),
         "quality": pa.nulls(len(members), pa.float32()),
     }
+    own = set(RAW_COLUMNS).union(columns) - {"group"}
+    travelling = [column for column in raw.schema.names if column not in own]
+    columns |= {column: raw[column].take(pa.array(members)) for column in travelling}
     return pa.table(columns).replace_schema_metadata(dict(metadata))
 
 
@@ -269,13 +281,14 @@ def curate_images(
 ) -> CuratedImages:
     """Drop what cannot be used, keep one of each cluster of near-duplicates, split the rest.
 
-    raw: `row int64, pixels fixed_size_list<uint8>, label int32, source string[, split string]`, as the
-    readers make it. A published split is honoured; what it lacks is cut from its train. Otherwise the key is
-    the image_id and the stratum the label. fractions: shares of train, valid and test.
+    raw: `row int64, pixels fixed_size_list<uint8>, label int32, source string[, split string][, group string]`,
+    as the readers make it; further columns are annotations and travel with their images. A published split is
+    honoured; what it lacks is cut from its train. Otherwise the key is the group, or the image_id where there is
+    none, and the stratum the label (of a group the lowest that it holds). fractions: shares of train, valid and test.
     near_duplicate_distance: see `near_duplicate_clusters`; of a cluster the lowest image_id stays, one
     outside the published train first. limit: at most so many images of each split, the first by hash. All
     results are independent of row order. Raises InputError for a table that breaks the schema, for a split or
-    a class without an image to train on.
+    a class without an image to train on, for a group that a published split divides.
     """
     name = f"{workload}: raw images"
     meta = check_raw_images(raw, name)
@@ -300,5 +313,5 @@ def curate_images(
     classes = pa.table(
         {"label": pa.array(range(len(meta.classes)), pa.int32()), "name": pa.array(meta.classes, pa.string())}
     )
-    tables = {split: _curated_table(rows, rows.kept[splits == split], metadata) for split in SPLITS}
+    tables = {split: _curated_table(raw, rows, rows.kept[splits == split], metadata) for split in SPLITS}
     return CuratedImages(tables, classes, _dropped_table(rows, raw), report, metadata)

@@ -17,6 +17,8 @@ from winnow.errors import InputError
 METADATA_KEY = b"winnow"
 SPLITS = ("train", "valid", "test")
 MAX_SIDE = 64
+RAW_COLUMNS = ("row", "pixels", "label", "source", "split", "group", "readable")
+"""What curation reads; a further column is an annotation."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,16 @@ def raw_image_table(
     *,
     present: np.ndarray | None = None,
     splits: Sequence[str | None] | None = None,
+    groups: Sequence[str | None] | None = None,
+    annotations: Mapping[str, pa.Array] | None = None,
 ) -> pa.Table:
-    """Raw table `row, pixels, label, source[, split][, readable]`, one row per record in the order given.
+    """Raw table `row, pixels, label, source[, split][, group][, readable]` and annotations, a row per record.
 
     images: uint8[n, h, w, c]. labels: index into `classes`, or None where unknown. present: False where the
     record could not be read; `readable` says so, since parquet readers cannot read back a list of fixed size that
-    is null. splits: the split that the publisher put each record in.
+    is null. splits: the split that the publisher put each record in. groups: what must not straddle splits, such as
+    the scene or the survey line that a record was cut from. annotations: further columns, by name, that curation
+    keeps beside each image.
     """
     count, height, width, channels = images.shape
     columns = {
@@ -98,10 +104,12 @@ def raw_image_table(
     }
     if splits is not None:
         columns["split"] = pa.array(splits, pa.string())
+    if groups is not None:
+        columns["group"] = pa.array(groups, pa.string())
     if present is not None and not present.all():
         columns["readable"] = pa.array(present)
     meta = ImageMeta(height, width, channels, tuple(classes))
-    return pa.table(columns).replace_schema_metadata(meta.encode())
+    return pa.table({**columns, **(annotations or {})}).replace_schema_metadata(meta.encode())
 
 
 def metadata_of(table: pa.Table) -> Mapping[str, str]:
