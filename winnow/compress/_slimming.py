@@ -75,9 +75,10 @@ def _without_dead_units(model: nn.Module, inputs: Tensor) -> nn.Module:
     expected = model(inputs)
     smaller, gone, producers = model, torch.zeros(len(reads.matrix), dtype=torch.bool), set[str]()
     for name in constants:
-        units, columns = _removable(model, reads, constants, producers | {name})
+        units, columns, free = _removable(model, reads, constants, producers | {name})
         if not torch.equal(units, gone):
-            candidate = _rewritten(model, _split(units, reads.units), _split(columns, reads.columns), constants)
+            parts = _split(units, reads.units), _split(columns, reads.columns), _split(free, reads.columns)
+            candidate = _rewritten(model, *parts, constants)
             if not _gives(candidate, inputs, expected):
                 continue
             smaller, gone = candidate, units
@@ -181,8 +182,11 @@ def _constant_inputs(model: nn.Module, example: Tensor) -> Units:
     return found
 
 
-def _removable(model: nn.Module, reads: Reads, constants: Units, producers: set[str]) -> tuple[Tensor, Tensor]:
-    """Units of `producers` that can go and the columns that go with them: the largest such sets."""
+def _removable(model: nn.Module, reads: Reads, constants: Units, producers: set[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """Units of `producers` that can go, the columns that go with them, and those that need not be read any more.
+
+    The largest such sets. The last holds more columns than the second: of a dead layer one unit stays, unread.
+    """
     mixing = _mixing(model)
     dead = torch.cat([torch.full((size,), name in producers) for name, size in reads.units.items()])
     reached = _split(reads.matrix.any(0), reads.columns)
@@ -195,9 +199,10 @@ def _removable(model: nn.Module, reads: Reads, constants: Units, producers: set[
         if torch.equal(units, dead):
             break
         dead = units
+    units = units.clone()
     for unit in _split(units, reads.units).values():
         unit[0] &= not unit.all()
-    return _closed(units, columns, reads.matrix)
+    return *_closed(units, columns, reads.matrix), columns
 
 
 def _free_columns(layer: Any, dead: Tensor, constants: Tensor) -> Tensor:
@@ -217,11 +222,11 @@ def _closed(units: Tensor, columns: Tensor, reads: Tensor) -> tuple[Tensor, Tens
         units = units & ~needed
 
 
-def _rewritten(model: nn.Module, units: Units, columns: Units, constants: Units) -> nn.Module:
+def _rewritten(model: nn.Module, units: Units, columns: Units, free: Units, constants: Units) -> nn.Module:
     smaller = copy.deepcopy(model)
     for name, layer in _mixing(smaller).items():
         if name in constants:
-            _drop_columns(layer, columns[name], constants[name])
+            _drop_columns(layer, columns[name], free[name], constants[name])
             _keep_rows(layer, ~units[name])
     for name, layer in _channelwise(smaller).items():
         if name in columns:
@@ -239,12 +244,14 @@ def _keep_rows(layer: Any, kept: Tensor) -> None:
     setattr(layer, size, int(kept.sum()))
 
 
-def _drop_columns(layer: Any, gone: Tensor, constants: Tensor) -> None:
-    read = layer.weight[:, gone].unsqueeze(-1).flatten(2).sum(2)
-    moved = read @ constants[gone].nan_to_num()  # what varies is NaN, and read by dead units alone
+def _drop_columns(layer: Any, gone: Tensor, free: Tensor, constants: Tensor) -> None:
+    read = layer.weight[:, free].unsqueeze(-1).flatten(2).sum(2)
+    moved = read @ constants[free].nan_to_num()  # what varies is NaN, and read by dead units alone
     if layer.bias is not None:
         layer.bias.data = layer.bias + moved
     elif moved.any():
         layer.bias = nn.Parameter(moved)
-    layer.weight.data = layer.weight[:, ~gone]
+    weight = layer.weight.clone()
+    weight[:, free] = 0
+    layer.weight.data = weight[:, ~gone]
     setattr(layer, "in_features" if isinstance(layer, nn.Linear) else "in_channels", int((~gone).sum()))
