@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from winnow.curate.images import REASONS, check_raw_images, curate_images, image_ids
 from winnow.errors import InputError
 from winnow.pipeline.tables import read_parquet, write_parquet
-from winnow.workloads.image_tables import SPLITS, ImageMeta, image_meta, metadata_of, pixel_array, raw_image_table
+from winnow.workloads.image_tables import (
+    SPLITS,
+    ImageMeta,
+    encode_png,
+    image_meta,
+    metadata_of,
+    pixel_array,
+    raw_image_table,
+)
 
 CLASSES = ("cat", "dog")
 
@@ -369,3 +377,41 @@ def test_what_cannot_be_read_is_still_so_after_parquet(tmp_path):
     again = read_parquet(tmp_path / "raw.parquet")
     assert again["readable"].to_numpy().tolist() == present.tolist()
     assert check_raw_images(again, "x") == check_raw_images(table, "x")
+
+
+def test_images_above_64_pixels_travel_as_png_and_are_curated_like_others():
+    images = distinct(20, shape=(70, 66, 3))
+    images[10] = images[0]
+    images[11] = 9
+    table = raw(images)
+    assert "pixels" not in table.schema.names and table.schema.field("png").type == pa.binary()
+    curated = curate(table, near_duplicate_distance=0.0)
+    assert reasons(curated) == {10: "exact_duplicate", 11: "constant"} or reasons(curated) == {
+        0: "exact_duplicate",
+        11: "constant",
+    }
+    meta = image_meta(table)
+    stored = dict(zip(image_ids(images.reshape(20, -1), meta).tolist(), images, strict=True))
+    for split in SPLITS:
+        found = curated.tables[split]
+        pixels = pixel_array(found, meta).reshape(-1, 70, 66, 3)
+        assert all(np.array_equal(p, stored[i]) for p, i in zip(pixels, found["image_id"].to_pylist(), strict=True))
+        assert set(found["png"].to_pylist()) <= set(table["png"].to_pylist())
+    small = distinct(20, shape=(64, 64, 3))
+    assert "png" not in raw(small).schema.names
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda png: [None, *png[1:]], "column 'png' has a missing value"),
+        (lambda png: [b"junk", *png[1:]], "column 'png', row 0: not a readable PNG"),
+        (lambda png: [png[0][:200], *png[1:]], "column 'png', row 0: not a readable PNG"),
+        (lambda png: [encode_png(np.zeros((3, 3, 3), np.uint8)), *png[1:]], r"row 0: \(3, 3, 3\) where all are \(70,"),
+    ],
+)
+def test_a_png_that_is_absent_damaged_or_of_another_shape_is_named(change, message):
+    table = raw(distinct(20, shape=(70, 66, 3)))
+    png = pa.array(change(table["png"].to_pylist()), pa.binary())
+    with pytest.raises(InputError, match=message):
+        curate(table.set_column(table.schema.get_field_index("png"), "png", png))

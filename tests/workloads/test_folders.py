@@ -111,14 +111,14 @@ def test_without_a_size_the_file_that_differs_or_is_large_is_named(pets):
     save(pets / "dog/08.png", grey(0, 7, 5))
     with pytest.raises(InputError, match=r"dog/08\.png: is 7 x 5 while images before it are 6 x 5; set `size"):
         read_image_folder(pets)
-    save(pets / "cat/00.png", grey(0, 5, 65))
-    with pytest.raises(InputError, match=r"cat/00\.png: is 5 x 65, larger than 64 x 64; set `size"):
+    save(pets / "cat/00.png", grey(0, 5, 513))
+    with pytest.raises(InputError, match=r"cat/00\.png: is 5 x 513, larger than 512 x 512; set `size"):
         read_image_folder(pets)
 
 
-@pytest.mark.parametrize("size", [[0, 5], [5], [5, 65], [5, 5, 5], [5.0, 5], []])
+@pytest.mark.parametrize("size", [[0, 5], [5], [5, 513], [5, 5, 5], [5.0, 5], []])
 def test_a_size_that_makes_no_sense_is_refused(pets, size):
-    with pytest.raises(InputError, match="give .height, width., each 1 to 64"):
+    with pytest.raises(InputError, match="give .height, width., each 1 to 512"):
         read_image_folder(pets, size=size)
 
 

@@ -31,6 +31,31 @@ def folder(request, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Images that travel as PNG, with annotations beside them."""
+    generator = np.random.default_rng(1)
+    images = generator.integers(0, 256, (40, 66, 65, 3)).astype(np.uint8)
+    annotations = {"factors": pa.array([{"hue": i / 40} for i in range(40)])}
+    table = raw_image_table(images, [i % 2 for i in range(40)], [""] * 40, ["a", "b"], annotations=annotations)
+    curated = curate_images(table, workload="large")
+    path = tmp_path_factory.mktemp("large")
+    for split, part in curated.tables.items():
+        write_parquet(part, path / f"{split}.parquet", curated.metadata)
+    return path, images
+
+
+def test_large_images_are_read_back_from_their_png_beside_their_annotations(large):
+    path, images = large
+    workload = load_workload(path)
+    pixels, known = workload.pixels("test"), workload.annotations("test")
+    assert workload.shape == (3, 66, 65) and known.schema.names == ["image_id", "factors"]
+    numbers = [round(row["hue"] * 40) for row in known["factors"].to_pylist()]
+    assert np.array_equal(pixels, images[numbers])
+    assert workload.arrays("test")[1].tolist() == [number % 2 for number in numbers]
+    assert torch.equal(workload.standardise(images[numbers]), workload.arrays("test")[0])
+
+
 def model_for(workload):
     torch.manual_seed(0)
     c, h, w = workload.shape

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.errors import InputError
-from winnow.workloads.image_tables import RAW_COLUMNS, SPLITS, ImageMeta, image_meta, pixel_array, pixel_column
+from winnow.workloads.image_tables import RAW_COLUMNS, SPLITS, ImageMeta, image_meta, pixel_array
 from winnow.workloads.near_duplicates import near_duplicate_clusters
 from winnow.workloads.splits import first_by_hash, hash_split
 
@@ -41,7 +41,7 @@ class CuratedImages:
     """What curation made of a raw table."""
 
     tables: dict[str, pa.Table]
-    """Split -> `image_id, pixels, label, quality[, group]` and annotations, sorted by image_id."""
+    """Split -> `image_id, pixels, label, quality[, group]` and annotations, sorted by image_id; or png for pixels."""
     classes: pa.Table
     """`label, name` of every class."""
     dropped: pa.Table
@@ -73,7 +73,7 @@ def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
     meta = image_meta(raw, name)
     expected = {
         "row": pa.int64(),
-        "pixels": pa.list_(pa.uint8(), meta.pixels),
+        meta.column: meta.type,
         "label": pa.int32(),
         "source": pa.string(),
     }
@@ -89,8 +89,12 @@ def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
             raise InputError(f"{name}: column {column!r} is {raw.schema.field(column).type}; it must be {kind}")
     if not raw.num_rows:
         raise InputError(f"{name}: no rows; there is nothing to curate")
-    if raw["pixels"].null_count or pc.any(pc.is_null(pc.list_flatten(raw["pixels"]))).as_py():
-        raise InputError(f"{name}: column 'pixels' has a missing value; mark the image by a column readable: false")
+    images = raw[meta.column]
+    inside = meta.column == "pixels" and pc.any(pc.is_null(pc.list_flatten(images))).as_py()
+    if images.null_count or inside:
+        raise InputError(
+            f"{name}: column {meta.column!r} has a missing value; mark the image by a column readable: false"
+        )
     _check_values(raw, "row", pc.is_valid(raw["row"]), "it must not be null", name)
     labels = pc.fill_null(raw["label"], 0)
     in_range = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, len(meta.classes)))
@@ -113,8 +117,9 @@ def _check_values(raw: pa.Table, column: str, valid: pa.ChunkedArray, limit: str
 class _Rows:
     """The rows of a raw table and what became of each: a reason for those dropped, None for the others."""
 
-    def __init__(self, raw: pa.Table, meta: ImageMeta) -> None:
-        self.pixels = pixel_array(raw, meta)
+    def __init__(self, raw: pa.Table, meta: ImageMeta, name: str) -> None:
+        self.column = meta.column
+        self.pixels = pixel_array(raw, meta, name)
         marked = "readable" in raw.schema.names
         self.readable = raw["readable"].to_numpy() if marked else np.ones(raw.num_rows, bool)
         self.labels = raw["label"].fill_null(-1).to_numpy()
@@ -245,7 +250,7 @@ def _curated_table(raw: pa.Table, rows: _Rows, members: np.ndarray, metadata: Ma
     members = members[np.argsort(rows.ids[members], kind="stable")]
     columns = {
         "image_id": pa.array(rows.ids[members], pa.int64()),
-        "pixels": pixel_column(rows.pixels[members]),
+        rows.column: raw[rows.column].take(pa.array(members)),
         "label": pa.array(rows.labels[members], pa.int32()),
         "quality": pa.nulls(len(members), pa.float32()),
     }
@@ -282,9 +287,10 @@ def curate_images(
     """Drop what cannot be used, keep one of each cluster of near-duplicates, split the rest.
 
     raw: `row int64, pixels fixed_size_list<uint8>, label int32, source string[, split string][, group string]`,
-    as the readers make it; further columns are annotations and travel with their images. A published split is
-    honoured; what it lacks is cut from its train. Otherwise the key is the group, or the image_id where there is
-    none, and the stratum the label (of a group the lowest that it holds). fractions: shares of train, valid and test.
+    as the readers make it, with `png binary` for pixels where images are larger than 64 x 64; further columns are
+    annotations and travel with their images. A published split is honoured; what it lacks is cut from its train.
+    Otherwise the key is the group, or the image_id where there is none, and the stratum the label (of a group the
+    lowest that it holds). fractions: shares of train, valid and test.
     near_duplicate_distance: see `near_duplicate_clusters`; of a cluster the lowest image_id stays, one
     outside the published train first. limit: at most so many images of each split, the first by hash. All
     results are independent of row order. Raises InputError for a table that breaks the schema, for a split or
@@ -293,7 +299,7 @@ def curate_images(
     name = f"{workload}: raw images"
     meta = check_raw_images(raw, name)
     meta = ImageMeta(meta.height, meta.width, meta.channels, meta.classes, workload)
-    rows = _Rows(raw, meta)
+    rows = _Rows(raw, meta, name)
     _drop_unusable(rows)
     conflicts = _drop_conflicting(rows)
     rows.drop_all_but_first(rows.kept, rows.ids[rows.kept], "exact_duplicate")

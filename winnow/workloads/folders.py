@@ -2,6 +2,7 @@
 
 pets/cat/*.png pets/dog/*.jpg            split by hash
 pets/train/cat/*.png pets/test/cat/*.png  split as published
+pets/parts.parquet pets/concepts.parquet  what is known about the images, by their path below the folder
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow as pa
 from PIL import Image, ImageOps
 
 from winnow.errors import InputError
+from winnow.workloads.annotations import FILES, read_annotations
 from winnow.workloads.image_tables import MAX_SIDE, raw_image_table
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -135,13 +137,13 @@ def _check_size(size: Sequence[int] | None) -> None:
 
 
 def read_image_folder(path: Path | str, size: Sequence[int] | None = None) -> tuple[pa.Table, list[tuple[str, str]]]:
-    """Raw table of a folder, `row, pixels, label, source[, split]`, and the files that could not be read,
-    with why.
+    """Raw table of a folder, `row, pixels, label, source[, split][, parts][, concepts]`, and the files that could
+    not be read, with why.
 
     Classes are the names of the sub-folders, in order; source is the file's path below the folder, and rows
     follow it. A top level of train, valid (or val) and test is honoured as split. A file in no class has no
     label; an unreadable one has null pixels. size: height and width that every image is resized to (bilinear,
-    antialiased, without keeping proportions); None where all have one size of at most 64 x 64. All are grey,
+    antialiased, without keeping proportions); None where all have one size of at most 512 x 512. All are grey,
     or all RGB if one has colour. Hidden files and links to outside are not followed. Raises InputError for a
     folder without images, with one class, with a class of fewer than 3 images, or with images that need
     `size`.
@@ -164,6 +166,9 @@ def read_image_folder(path: Path | str, size: Sequence[int] | None = None) -> tu
     readable = [image is not None for image in images]
     _require_classes(files, classes, readable, root)
     index = {name: label for label, name in enumerate(classes)}
+    annotations = read_annotations(root, [_text(file.name) for file in files])
+    if annotations and size is not None:
+        raise InputError(f"{root}: parts.parquet and concepts.parquet give places in pixels; leave out `size`")
     table = raw_image_table(
         _stack(images),
         [None if file.label is None else index[file.label] for file in files],
@@ -171,6 +176,7 @@ def read_image_folder(path: Path | str, size: Sequence[int] | None = None) -> tu
         [_text(name) for name in classes],
         present=np.array(readable),
         splits=[file.split for file in files] if published else None,
+        annotations=annotations,
     )
     return table, unreadable
 
@@ -192,7 +198,7 @@ def _text(name: str) -> str:
 
 
 def folder_digest(path: Path | str) -> str:
-    """Hex digest of all that `read_image_folder` depends on: the classes, the files' paths and their content.
+    """Hex digest of all that `read_image_folder` depends on: classes, files' paths and content, annotations.
 
     Raises InputError where there is no such folder.
     """
@@ -204,4 +210,6 @@ def folder_digest(path: Path | str) -> str:
         content = refusal.encode() if refusal else file.path.read_bytes()
         name = os.fsencode(file.name)
         digest.update(len(name).to_bytes(8, "big") + name + len(content).to_bytes(8, "big") + content)
+    for path in (root / f"{known}.parquet" for known in FILES):
+        digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()

@@ -5,6 +5,7 @@ Free of torch: the stages that only move tables import this and start quickly.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from winnow.errors import InputError
 
 METADATA_KEY = b"winnow"
 SPLITS = ("train", "valid", "test")
-MAX_SIDE = 64
-RAW_COLUMNS = ("row", "pixels", "label", "source", "split", "group", "readable")
+PLAIN_SIDE = 64
+"""Images with a longer side travel as PNG, in a column `png` instead of `pixels`."""
+MAX_SIDE = 512
+RAW_COLUMNS = ("row", "pixels", "png", "label", "source", "split", "group", "readable")
 """What curation reads; a further column is an annotation."""
 
 
@@ -35,6 +38,16 @@ class ImageMeta:
     def pixels(self) -> int:
         """Values per image, in the order height, width, channel."""
         return self.height * self.width * self.channels
+
+    @property
+    def column(self) -> str:
+        """The column that holds the images: `pixels`, or `png` where they are larger than 64 x 64."""
+        return "png" if max(self.height, self.width) > PLAIN_SIDE else "pixels"
+
+    @property
+    def type(self) -> pa.DataType:
+        """Type of that column."""
+        return pa.binary() if self.column == "png" else pa.list_(pa.uint8(), self.pixels)
 
     def encode(self) -> dict[str, str]:
         """Parquet metadata, as `write_parquet` takes it."""
@@ -61,19 +74,60 @@ def image_meta(table: pa.Table, name: str = "images") -> ImageMeta:
     return meta
 
 
-def pixel_column(pixels: np.ndarray) -> pa.FixedSizeListArray:
-    """Arrow column of uint8[rows, values]."""
-    flat = pa.array(np.ascontiguousarray(pixels, dtype=np.uint8).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, pixels.shape[1])
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG of uint8[h, w, 1 or 3], or of a bool[h, w] mask; the same bytes every time."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    plain = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    Image.fromarray(plain).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
 
 
-def pixel_array(table: pa.Table, meta: ImageMeta) -> np.ndarray:
-    """uint8[rows, height * width * channels]."""
-    column = table["pixels"].combine_chunks()
+def decode_png(data: bytes) -> np.ndarray:
+    """uint8[h, w, 1 or 3] or bool[h, w] of a PNG, as `encode_png` took it; InputError for other data."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            array = np.asarray(image)
+            known = image.mode in ("1", "L", "RGB")
+    except Exception as error:  # a damaged file makes decoders raise whatever they like
+        raise InputError(f"not a readable PNG ({' '.join(str(error).split())[:80]})") from error
+    if not known:
+        raise InputError(f"a PNG of mode {image.mode}; save it as grey or RGB of 8 bits")
+    return array if array.dtype == bool else np.atleast_3d(array)
+
+
+def image_column(images: np.ndarray, meta: ImageMeta) -> pa.Array:
+    """Arrow column, of the type that `meta` says, of uint8[rows, values] or uint8[rows, h, w, c]."""
+    images = np.ascontiguousarray(images, dtype=np.uint8).reshape(-1, meta.height, meta.width, meta.channels)
+    if meta.column == "png":
+        return pa.array([encode_png(image) for image in images], pa.binary())
+    return pa.FixedSizeListArray.from_arrays(pa.array(images.reshape(-1)), meta.pixels)
+
+
+def pixel_array(table: pa.Table, meta: ImageMeta, name: str = "images") -> np.ndarray:
+    """uint8[rows, height * width * channels]; InputError, with `name`, for a PNG that is damaged or of another
+    shape.
+    """
+    column = table[meta.column].combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunk to combine
         return np.zeros((0, meta.pixels), np.uint8)
-    values = column.values.slice(column.offset * meta.pixels, len(column) * meta.pixels)
-    return values.to_numpy(zero_copy_only=False).reshape(-1, meta.pixels)
+    if meta.column == "pixels":
+        values = column.values.slice(column.offset * meta.pixels, len(column) * meta.pixels)
+        return values.to_numpy(zero_copy_only=False).reshape(-1, meta.pixels)
+    pixels = np.empty((len(column), meta.height, meta.width, meta.channels), np.uint8)
+    for row, data in enumerate(column.to_pylist()):
+        try:
+            image = decode_png(data)
+        except InputError as error:
+            raise InputError(f"{name}: column 'png', row {row}: {error}") from error
+        if image.shape != pixels.shape[1:]:
+            shapes = f"{image.shape} where all are {pixels.shape[1:]}"
+            raise InputError(f"{name}: column 'png', row {row}: {shapes}; make it again")
+        pixels[row] = image
+    return pixels.reshape(len(column), meta.pixels)
 
 
 def raw_image_table(
@@ -89,6 +143,7 @@ def raw_image_table(
 ) -> pa.Table:
     """Raw table `row, pixels, label, source[, split][, group][, readable]` and annotations, a row per record.
 
+    Images of more than 64 x 64 make a column `png` instead of `pixels`.
     images: uint8[n, h, w, c]. labels: index into `classes`, or None where unknown. present: False where the
     record could not be read; `readable` says so, since parquet readers cannot read back a list of fixed size that
     is null. splits: the split that the publisher put each record in. groups: what must not straddle splits, such as
@@ -96,9 +151,10 @@ def raw_image_table(
     keeps beside each image.
     """
     count, height, width, channels = images.shape
+    meta = ImageMeta(height, width, channels, tuple(classes))
     columns = {
         "row": pa.array(np.arange(count), pa.int64()),
-        "pixels": pixel_column(images.reshape(count, height * width * channels)),
+        meta.column: image_column(images, meta),
         "label": pa.array(labels, pa.int32()),
         "source": pa.array(sources, pa.string()),
     }
@@ -108,7 +164,6 @@ def raw_image_table(
         columns["group"] = pa.array(groups, pa.string())
     if present is not None and not present.all():
         columns["readable"] = pa.array(present)
-    meta = ImageMeta(height, width, channels, tuple(classes))
     return pa.table({**columns, **(annotations or {})}).replace_schema_metadata(meta.encode())
 
 

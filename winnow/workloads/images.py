@@ -72,9 +72,9 @@ class Images:
             raise InputError(f"split {split!r} is unknown; the splits are {', '.join(SPLITS)}")
         if split not in self._pixels:
             path = self._folder / f"{split}.parquet"
-            table = read_parquet(path, ["pixels", "label"])
+            table = read_parquet(path, [self._meta.column, "label"])
             meta = image_meta(table, str(path))
-            if meta != self._meta or table.schema.field("pixels").type != pa.list_(pa.uint8(), meta.pixels):
+            if meta != self._meta or table.schema.field(meta.column).type != meta.type:
                 raise InputError(f"{path}: describes other images than train.parquet; run its curate stage again")
             labels = table["label"].to_numpy()
             if (
@@ -83,7 +83,7 @@ class Images:
                 or not 0 <= labels.min() <= labels.max() < len(self.classes)
             ):
                 raise InputError(f"{path}: has no rows, or labels outside its classes; run its curate stage again")
-            self._pixels[split] = pixel_array(table, meta), labels.astype(np.int64)
+            self._pixels[split] = pixel_array(table, meta, str(path)), labels.astype(np.int64)
         return self._pixels[split]
 
     def _standardisation(self) -> tuple[np.ndarray, np.ndarray]:
@@ -98,14 +98,28 @@ class Images:
     def arrays(self, split: str) -> Batch:
         """A split in stored order: float32[n, channels, height, width], int64[n]. Do not change them."""
         if split not in self._arrays:
-            pixels, labels = self._read(split)
-            mean, deviation = self._standardisation()
-            # One lookup per channel: no float copy of the whole split but the result.
-            table = ((np.arange(256)[:, None] / 255 - mean) / deviation).astype(np.float32)
-            images = pixels.reshape(-1, self._meta.height, self._meta.width, self._meta.channels)
-            scaled = np.stack([table[images[..., c], c] for c in range(self._meta.channels)], axis=1)
-            self._arrays[split] = torch.from_numpy(scaled), torch.from_numpy(labels)
+            self._arrays[split] = self.standardise(self.pixels(split)), torch.from_numpy(self._read(split)[1])
         return self._arrays[split]
+
+    def pixels(self, split: str) -> np.ndarray:
+        """A split in stored order as it is on disk: uint8[n, height, width, channels]."""
+        return self._read(split)[0].reshape(-1, self._meta.height, self._meta.width, self._meta.channels)
+
+    def standardise(self, pixels: np.ndarray) -> Tensor:
+        """Images uint8[n, height, width, channels] as a model of this workload takes them: float32[n, c, h, w]."""
+        mean, deviation = self._standardisation()
+        # One lookup per channel: no float copy of all images but the result.
+        table = ((np.arange(256)[:, None] / 255 - mean) / deviation).astype(np.float32)
+        return torch.from_numpy(np.stack([table[pixels[..., c], c] for c in range(self._meta.channels)], axis=1))
+
+    def annotations(self, split: str) -> pa.Table:
+        """The annotations of a split in stored order: image_id, group where there is one, and what else is known.
+
+        `winnow.workloads.annotations` reads its columns parts and concepts.
+        """
+        self._read(split)  # it refuses a split that does not belong to the others
+        table = read_parquet(self._folder / f"{split}.parquet")
+        return table.drop_columns([self._meta.column, "label", "quality"])
 
     def batches(self, split: str, size: int, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
         """Batches (x, y) of a split; the last one may be smaller.

@@ -26,7 +26,7 @@ class Images(Section):
     """A source of data/sources.yaml."""
     path: str | None = None
     """Or a folder of one's own: PNG and JPEG files in one sub-folder for each class."""
-    size: Annotated[list[Annotated[int, Field(ge=8, le=64)]], Field(min_length=2, max_length=2)] | None = None
+    size: Annotated[list[Annotated[int, Field(ge=8, le=512)]], Field(min_length=2, max_length=2)] | None = None
     """Height and width that the images of a folder are brought to; null leaves images of equal size as they are."""
     seeds: Seeds = [0, 1, 2]
     """Seeds of every variant that names none of its own."""
