@@ -30,6 +30,11 @@ WIDTH = 0.75
 """LIME's kernel width is this times the square root of the number of features, as in its package."""
 
 
+def from_numpy(predict: Callable[[np.ndarray], np.ndarray]) -> Function:
+    """A function of tensors from one of arrays, such as the `predict` of scikit-learn; it has no gradient."""
+    return lambda rows: torch.from_numpy(np.asarray(predict(rows.detach().numpy())))
+
+
 def chosen_output(outputs: Tensor, target: Tensor | None) -> Tensor:
     """float64[rows]: the only output of each row, or the one that target int64[rows] names."""
     if outputs.ndim == 2 and outputs.shape[1] > 1:
