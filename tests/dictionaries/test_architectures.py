@@ -1,6 +1,7 @@
 """Hand-written gradients against automatic ones, on losses written anew from the papers' equations."""
 
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
@@ -129,6 +130,46 @@ def test_relu_l1_gradients_weigh_the_penalty_by_decoder_norms(shift, backend):
     assert_same_gradients("relu_l1", loss, parameters, rows, Settings(backend, sparsity=0.4))
 
 
+def test_a_batch_may_be_a_single_row():
+    parameters, rows = problem(11)
+
+    def loss(p, x):
+        return squared_error(x - pre_activations(p, x).relu() @ p["decoder"] - p["b_dec"])
+
+    assert_same_gradients("relu_l1", loss, parameters, rows[:1], Settings())
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=NAMES)
+def test_what_is_not_asked_for_adds_nothing_to_the_error(backend):
+    parameters, rows = problem(12)
+    step = ARCHITECTURES["relu_l1"](parameters, rows, Settings(backend))
+    assert step.loss == step.squared_error and step.code.count() > 0
+    if not isinstance(backend, TorchBackend):  # torch.topk knows no k of 0
+        none = ARCHITECTURES["topk"](parameters, rows, Settings(backend))
+        assert none.code.count() == 0
+        torch.testing.assert_close(none.residual, rows - parameters["b_dec"])
+    dead = torch.ones(M, dtype=torch.bool)
+    auxiliary_off = ARCHITECTURES["topk"](parameters, rows, Settings(backend, k=2, dead=dead, aux_k=2))
+    assert auxiliary_off.loss == auxiliary_off.squared_error
+
+
+def test_settings_of_a_step_are_not_changed_by_it():
+    with pytest.raises(FrozenInstanceError):
+        Settings(k=2).k = 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=NAMES)
+def test_ghosts_stay_away_where_no_latent_is_dead(backend):
+    parameters, rows = problem(8)
+    without = ARCHITECTURES["relu_l1"](parameters, rows, Settings(backend, sparsity=0.2))
+    step = ARCHITECTURES["relu_l1"](
+        parameters, rows, Settings(backend, sparsity=0.2, dead=torch.zeros(M, dtype=torch.bool))
+    )
+    assert step.loss == without.loss
+    for name, gradient in without.gradients.items():
+        assert torch.equal(step.gradients[name], gradient)
+
+
 @pytest.mark.parametrize("backend", BACKENDS, ids=NAMES)
 def test_ghost_gradients_follow_their_definition(backend):
     parameters, rows = problem(8)
@@ -147,6 +188,26 @@ def test_ghost_gradients_follow_their_definition(backend):
 
     # The weight that makes the ghost loss equal to the main one is a constant of the definition.
     assert_same_gradients("relu_l1", loss, parameters, rows, Settings(backend, dead=dead))
+
+
+def test_ghosts_too_faint_to_point_anywhere_leave_the_gradients_alone():
+    """exp(-2000) is 0: the ghost reconstructs nothing, so its error is the main one, and nothing can follow it."""
+    parameters, rows = problem(8)
+    dead = torch.zeros(M, dtype=torch.bool)
+    dead[[1, 6, 7]] = True
+    parameters["b_enc"][dead] = -2000
+    step, without = (ARCHITECTURES["relu_l1"](parameters, rows, Settings(dead=d)) for d in (dead, None))
+    assert step.loss == pytest.approx(2 * without.loss)
+    for name, gradient in without.gradients.items():
+        torch.testing.assert_close(step.gradients[name], gradient)
+
+
+def test_ghosts_are_silent_where_nothing_is_left_to_explain():
+    parameters, _ = problem(5)
+    parameters["b_enc"] -= 100
+    rows = parameters["b_dec"].expand(ROWS, D)
+    step = ARCHITECTURES["relu_l1"](parameters, rows, Settings(dead=torch.ones(M, dtype=torch.bool)))
+    assert step.loss == 0 and all((g == 0).all() for g in step.gradients.values())
 
 
 class Straight(torch.autograd.Function):
@@ -210,3 +271,13 @@ def test_gated_gradients_freeze_the_decoder_for_the_gate(seed):
         return main + by_gate + 0.5 * (gate.relu() * p["decoder"].norm(dim=1)).sum(1).mean()
 
     assert_same_gradients("gated", loss, parameters, rows, Settings(sparsity=0.5))
+
+
+def test_a_gate_or_a_magnitude_of_exactly_zero_is_closed():
+    """The step function of the paper is 0 at 0; at the origin a bias of 0 puts a latent exactly there."""
+    parameters, _ = problem(3, "b_gate", "log_scale")
+    parameters["b_gate"], parameters["b_enc"] = torch.ones_like(parameters["b_gate"]), parameters["b_enc"].abs()
+    parameters["b_gate"][2], parameters["b_enc"][5] = 0, 0
+    step = ARCHITECTURES["gated"](parameters, parameters["b_dec"].expand(1, D), Settings())
+    assert step.code.fired().tolist() == [j not in (2, 5) for j in range(M)]
+    assert step.gradients["b_gate"][2] == 0 and (step.code.values[0, [2, 5]] == 0).all()
