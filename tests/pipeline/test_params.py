@@ -92,6 +92,10 @@ def test_the_shipped_scales_are_valid(scale):
             {"digits": {"compress": {"magnitude": {"models": ["none"]}}}},
             "compress.magnitude.models names 'none'",
         ),
+        (
+            {"digits": {"dictionaries": {"topk": {"models": ["mlp", "mlp-none-*"]}}}},
+            "dictionaries.topk.models names 'mlp-none-*'",
+        ),
         ({"digits": {"dictionaries": {"topk": {"k": 256}}}}, "k is 256, not below width 256"),
         ({"digits": {"dictionaries": {"topk": {"penalty": 0.1}}}}, "takes k and no penalty"),
         ({"digits": {"dictionaries": {"topk": {"architecture": "gated"}}}}, "takes penalty and no k"),

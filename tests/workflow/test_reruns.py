@@ -30,7 +30,6 @@ def test_an_edited_sparsity_reruns_no_curation_and_no_training(checkout):
         "magnitude: {models: [mlp], sparsities: [0.8, 0.95]",
         "magnitude: {models: [mlp], sparsities: [0.8, 0.97]",
     )
-    checkout.edit("scales/smoke.yaml", "mlp-magnitude-s95]", "mlp-magnitude-s97]")
     jobs = checkout.snakemake("-n")
     assert jobs["prune"] == 2 and jobs["fit_sparse_autoencoder"] == 2  # the new sparsity, two seeds
     assert not {"acquire", "curate_images", "train_adamw", "pruning_criteria", "dictionary_pareto"} & set(jobs)

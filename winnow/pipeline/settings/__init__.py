@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -52,11 +54,11 @@ class Images(Section):
         for name in [*self.train, *self.compress, *self.dictionaries, *self.evaluate.criteria]:
             if not name or not all(c.isalnum() or c == "_" for c in name):
                 raise ValueError(f"variant {name!r}: use letters, digits and underscores only")
-        dense = {name: section for name, section in self.train.items() if section.method == "adamw"}
-        models = {**dict.fromkeys(dense), **dict.fromkeys(pruned_variants(self))}
+        models = prunable_and_pruned(self)
+        dense = dict.fromkeys(name for name in self.train if name in models)
         for place, names, known in self._references(dense, models):
             for name in names:
-                if name not in known:
+                if not matching([name], known):
                     raise ValueError(f"{place} names {name!r}, which is none of {', '.join(known)}")
         return self
 
@@ -72,7 +74,8 @@ class Images(Section):
         if evaluate.survival:
             chosen = evaluate.survival.dictionary
             found.append(("evaluate.survival.dictionary", [chosen], self.dictionaries))
-            on = dict.fromkeys(self.dictionaries[chosen].models) if chosen in self.dictionaries else {}
+            fitted = self.dictionaries[chosen].models if chosen in self.dictionaries else []
+            on = dict.fromkeys(matching(fitted, models))
             found.append(("evaluate.survival.dense", [evaluate.survival.dense], on))
         for name, system in systems_of(evaluate).items():
             explained = [getattr(system, "model", None), *getattr(system, "models", [])]
@@ -101,6 +104,18 @@ class Settings(Section):
     """How much is run: smoke in seconds, laptop on two cores, paper on a cluster."""
     torch_threads: int = Field(1, ge=1, le=64)
     """Threads torch computes with in one job; other numbers give other bits."""
+
+
+def matching(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Those of the known names that are named, in the order of naming; * stands for any run of characters."""
+    known = list(known)
+    return list(dict.fromkeys(found for name in names for found in known if fnmatchcase(found, name)))
+
+
+def prunable_and_pruned(images: Images) -> dict[str, None]:
+    """Names of the models that can be pruned, then of the pruned ones."""
+    dense = [name for name, section in images.train.items() if section.method == "adamw"]
+    return dict.fromkeys([*dense, *pruned_variants(images)])
 
 
 def systems_of(evaluate: Section) -> dict[str, System]:
@@ -133,5 +148,5 @@ def dictionary_variants(images: Images) -> dict[str, dict]:
             "seeds": section.seeds or images.seeds,
         }
         for name, section in images.dictionaries.items()
-        for model in section.models
+        for model in matching(section.models, prunable_and_pruned(images))
     }

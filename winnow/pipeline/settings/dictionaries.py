@@ -17,7 +17,7 @@ class SparseAutoencoder(Section):
     architecture: Architecture = "topk"
     """How features are kept few."""
     models: Names
-    """Train and compress variants to fit on."""
+    """Train and compress variants to fit on; * stands for any run of characters."""
     hook: str = Field("relu2", min_length=1)
     """Hook point whose rows are explained."""
     width: int = Field(256, ge=2)
