@@ -1,1 +1,1 @@
-"""What a model's output is due to: gradients, relevance, perturbations; shared by compression and evaluation."""
+"""What a model's output owes to its inputs, its units and its weights: shared by compression and evaluation."""
