@@ -256,6 +256,26 @@ def test_a_sum_shares_by_contribution(in_place):
     assert signed.input.tolist() == [pytest.approx([0.8 / 2.5 * (1 + 1 / 1.5), 0], abs=1e-12)]
 
 
+class Shared(nn.Module):
+    """One ReLU at two places, and a layer of which nothing comes of."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.top = (linear(noise(3, 3, seed=s).tolist()) for s in range(3))
+        self.relu, self.unused = nn.ReLU(), linear([[1, 1, 1]])
+
+    def forward(self, x):
+        h = self.relu(self.first(x))
+        self.unused(h)
+        return self.top(self.relu(self.second(h)))
+
+
+def test_only_what_leads_to_the_output_gets_relevance_and_a_name():
+    found = relevance(Shared(), noise(4, 3, seed=8), torch.tensor([0, 1, 2, 0]))
+    assert set(found.outputs) == {"first", "second", "top"}
+    assert list(found.weights) == ["first", "second", "top"]
+
+
 def test_bounds_move_with_the_input_but_not_beyond_the_first_layer():
     model, x = trained("mlp"), noise(2, 2, 9, 8)
     low, high = noise(2, 2, 9, 8, seed=5).abs() * -1 + x, x + 1
@@ -263,6 +283,8 @@ def test_bounds_move_with_the_input_but_not_beyond_the_first_layer():
     flat = nn.Sequential(*list(model)[1:])
     expected = relevance(flat, x.flatten(1), torch.tensor([0, 1]), bounds=(low.flatten(1), high.flatten(1)))
     assert torch.equal(found.input.flatten(1), expected.input)
+    exact = relevance(model, x, torch.tensor([0, 1]), bounds=(float(x.min()), float(x.max())))
+    assert torch.isfinite(exact.input).all()
     plain = relevance(model, x, torch.tensor([0, 1]))
     assert torch.equal(found.outputs["relu1"], plain.outputs["relu1"])
     assert not torch.allclose(found.input, plain.input)
@@ -297,7 +319,7 @@ def test_rows_do_not_meet_and_the_model_is_left_alone():
     together = relevance(model, x, target)
     assert torch.allclose(together.input[1:2], relevance(model, x[1:2], target[1:2]).input, rtol=1e-9, atol=1e-12)
     assert model.training and all(torch.equal(state[n], t) for n, t in model.state_dict().items())
-    assert not together.input.requires_grad and all(p.grad is None for p in model.parameters())
+    assert not x.requires_grad and not together.input.requires_grad and all(p.grad is None for p in model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -328,8 +350,19 @@ def test_a_loop_and_a_layer_that_runs_twice_are_refused():
         (noise(0, 2), [], {}, "reference set: 0 rows"),
         (noise(1, 2), [0], {"rule": "gamma"}, "rule: is 'gamma'; use one of zplus, epsilon"),
         (noise(1, 2), [0], {"start": "logit"}, "start: is 'logit'"),
-        (noise(1, 2), [0], {"bounds": (-9.0, -8.0)}, "bounds: inputs go from"),
-        (noise(1, 2), [0], {"bounds": (8.0, 9.0)}, "bounds: inputs go from"),
+        (
+            torch.tensor([[-1.5, 2.5]]).double(),
+            [0],
+            {"bounds": (-1.0, 3.0)},
+            "inputs go from -1.5 to 2.5; give",
+        ),
+        (
+            torch.tensor([[-1.5, 2.5]]).double(),
+            [0],
+            {"bounds": (-2.0, 2.0)},
+            "inputs go from -1.5 to 2.5; give",
+        ),
+        (noise(3, 2), [0, 1, 2], {}, "labels: go from 0 to 2; the model has 2 classes"),
         (noise(1, 3, 2), [0], {}, "output has shape"),
     ],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -22,7 +22,6 @@ from winnow.models.graphs import LAYERS, UnsupportedModule, fold_batch_norm
 Rule = Literal["zplus", "epsilon"]
 Start = Literal["one", "probability"]
 Kind = Literal["layer", "average", "sum", "route", "pass"]
-Bounds = tuple[Tensor | float, Tensor | float]
 
 # What each operation does with relevance: share it by contribution (average, sum), send it where the value came
 # from (route), or leave it as it is (pass).
@@ -34,7 +33,7 @@ MODULES: dict[type, Kind] = {
 }
 CALLS: dict[Any, Kind] = {
     **dict.fromkeys((torch.mean, functional.avg_pool2d, functional.adaptive_avg_pool2d, "mean"), "average"),
-    **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), "sum"),
+    **dict.fromkeys((operator.add, torch.add, "add"), "sum"),
     **dict.fromkeys((torch.flatten, torch.reshape, torch.cat, functional.max_pool2d), "route"),
     **dict.fromkeys(("flatten", "view", "reshape", "permute", "transpose", "squeeze", "contiguous"), "route"),
     **dict.fromkeys((functional.relu, functional.relu6, functional.dropout, torch.relu, "relu"), "pass"),
@@ -60,7 +59,7 @@ def relevance(
     *,
     rule: Rule = "zplus",
     start: Start = "one",
-    bounds: Bounds | None = None,
+    bounds: tuple[Tensor | float, Tensor | float] | None = None,
     epsilon: float = 1e-9,
 ) -> Relevance:
     """Relevance that the score of the class `target` sends back through a model in eval mode.
@@ -102,7 +101,7 @@ def _check_target(logits: Tensor, target: Tensor) -> None:
         raise InputError(f"labels: go from {target.min()} to {target.max()}; the model has {logits.shape[1]} classes")
 
 
-def _input_bounds(x: Tensor, bounds: Bounds | None) -> tuple[Tensor, Tensor] | None:
+def _input_bounds(x: Tensor, bounds: tuple[Tensor | float, Tensor | float] | None) -> tuple[Tensor, Tensor] | None:
     if bounds is None:
         return None
     low, high = (torch.as_tensor(bound, dtype=x.dtype).expand(x.shape) for bound in bounds)
@@ -117,13 +116,6 @@ class _Walk(fx.Interpreter):
     def __init__(self, graph: fx.GraphModule, rule: Rule, epsilon: float) -> None:
         super().__init__(graph, garbage_collect_values=False)
         self.rule, self.epsilon = rule, epsilon
-        self.values: dict[fx.Node, Any] = {}
-
-    def run_node(self, node: fx.Node) -> Any:
-        result = super().run_node(node)
-        # Cloned, because an operation in place would overwrite it.
-        self.values[node] = result.clone() if isinstance(result, Tensor) else result
-        return result
 
     def back(self, at_output: Tensor, bounds: tuple[Tensor, Tensor] | None) -> Relevance:
         nodes = list(self.graph.nodes)
@@ -151,13 +143,13 @@ class _Walk(fx.Interpreter):
         return Relevance(arrived[nodes[0]], outputs, dict(reversed(weights.items())))
 
     def _sources(self, node: fx.Node) -> list[fx.Node]:
-        return [source for source in node.all_input_nodes if isinstance(self.values[source], Tensor)]
+        return [source for source in node.all_input_nodes if isinstance(self.env[source], Tensor)]
 
     def _kind(self, node: fx.Node) -> Kind:
         if node.op == "call_module":
             module = self.module.get_submodule(str(node.target))
             kind, name = MODULES.get(type(module)), f"{node.target} ({type(module).__name__})"
-            if kind == "layer" and getattr(module, "padding_mode", "zeros") != "zeros":
+            if getattr(module, "padding_mode", "zeros") != "zeros":
                 kind, name = None, f"{name} with padding_mode {module.padding_mode}"
         else:
             kind, name = CALLS.get(node.target), f"{node.name} ({node.op})"
@@ -170,22 +162,23 @@ class _Walk(fx.Interpreter):
     def _messages(
         self, node: fx.Node, sources: list[fx.Node], arrived: Tensor, limits: dict[fx.Node, tuple[Tensor, Tensor]]
     ) -> list[Tensor]:
-        kind, values = self._kind(node), [self.values[source] for source in sources]
+        kind, values = self._kind(node), [self.env[source] for source in sources]
         if kind == "pass":
             return [arrived]
         if kind == "route":
-            leaves = [value.requires_grad_() for value in values]
+            leaves = [value.detach().requires_grad_() for value in values]
             with torch.enable_grad():
                 return list(torch.autograd.grad(self._again(node, sources, leaves), leaves, arrived))
         if kind == "layer":
             layer: Any = self.module.get_submodule(str(node.target))
-            parts = _parts(values[0], layer.weight.detach(), self.rule, limits.get(sources[0]))
-            plain = self.rule == "zplus" or sources[0] in limits
-            bias = None if plain or layer.bias is None else layer.bias.detach()
+            bounds = limits.get(sources[0])
+            parts = _parts(*values, layer.weight.detach(), self.rule, bounds)
+            counts = self.rule == "epsilon" and bounds is None and layer.bias is not None
+            bias = layer.bias.detach() if counts else None
             return self._share(lambda a, w, b=None: _linear_map(layer, a, w, b), parts, arrived, bias)
         if self.rule == "zplus":
             values = [value.clamp(min=0) for value in values]
-        return self._share(lambda *leaves: self._again(node, sources, list(leaves)), [tuple(values)], arrived)
+        return self._share(lambda *leaves: self._again(node, sources, leaves), [tuple(values)], arrived)
 
     def _share(
         self,
@@ -197,19 +190,19 @@ class _Walk(fx.Interpreter):
         """Relevance of each operand: its value times the gradient of sum(z * (R / z)), R / z held fixed."""
         leaves = [tuple(operand.detach().requires_grad_() for operand in part) for part in parts]
         with torch.enable_grad():
-            z = torch.stack([operation(*part) for part in leaves]).sum(0) if len(leaves) > 1 else operation(*leaves[0])
-        whole = z.detach() if bias is None else operation(*parts[0], bias)
+            z = sum((operation(*part) for part in leaves), torch.zeros(()))
+        whole = z.detach() if bias is None else operation(*leaves[0], bias).detach()
         ratio = arrived / (whole + self.epsilon * torch.where(whole >= 0, 1.0, -1.0))
         flat = [operand for part in leaves for operand in part]
         gradients = torch.autograd.grad(z, flat, ratio)
         products = [operand.detach() * gradient for operand, gradient in zip(flat, gradients, strict=True)]
-        width = len(parts[0])
-        return [torch.stack(products[i::width]).sum(0) for i in range(width)]
+        operands = len(flat) // len(parts)
+        return [torch.stack(products[i::operands]).sum(0) for i in range(operands)]
 
-    def _again(self, node: fx.Node, sources: list[fx.Node], values: list[Tensor]) -> Tensor:
+    def _again(self, node: fx.Node, sources: list[fx.Node], values: Sequence[Tensor]) -> Tensor:
         """The operation of a node on other values of its sources."""
         given = dict(zip(sources, values, strict=True))
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: given.get(n, self.values[n]))
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: given.get(n, self.env[n]))
         result: Tensor = getattr(self, node.op)(node.target, args, kwargs)
         return result
 
@@ -220,12 +213,11 @@ class _Walk(fx.Interpreter):
         if bounds is None:
             return {}
         limits = {nodes[0]: bounds}
-        for node in nodes[1:]:
+        for node in nodes[1:-1]:
             sources = self._sources(node)
-            if len(sources) == 1 and sources[0] in limits and node.op != "output":
-                if self._kind(node) in ("route", "pass"):
-                    low, high = (self._again(node, sources, [bound]) for bound in limits[sources[0]])
-                    limits[node] = low, high
+            if limits.keys() >= set(sources) and self._kind(node) in ("route", "pass"):
+                lows, highs = zip(*(limits[source] for source in sources), strict=True)
+                limits[node] = self._again(node, sources, lows), self._again(node, sources, highs)
         return limits
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -10,27 +11,33 @@ from torch import nn
 class SmallCNN(nn.Sequential):
     """Images [n, c, h, w] of any size from 8 x 8 -> logits [n, classes].
 
-    Two convolutions, one hidden layer. Both convolutions stride, which is what keeps a step cheap on a CPU.
+    Convolutions of `channels` maps, one after another, and one hidden layer; a single number c stands for c and 2 c.
+    The first two convolutions stride, which is what keeps a step cheap on a CPU.
     """
 
     def __init__(
-        self, in_channels: int, height: int, width: int, classes: int, channels: int = 16, hidden: int = 64
+        self,
+        in_channels: int,
+        height: int,
+        width: int,
+        classes: int,
+        channels: int | Sequence[int] = 16,
+        hidden: int = 64,
     ) -> None:
         grid = 4
-        super().__init__(
-            OrderedDict(
-                conv1=nn.Conv2d(in_channels, channels, kernel_size=3, stride=2, padding=1),
-                relu1=nn.ReLU(),
-                conv2=nn.Conv2d(channels, 2 * channels, kernel_size=3, stride=2, padding=1),
-                relu2=nn.ReLU(),
-                pool=nn.AdaptiveAvgPool2d(grid),
-                flatten=nn.Flatten(),
-                linear1=nn.Linear(2 * channels * grid * grid, hidden),
-                relu3=nn.ReLU(),
-                output=nn.Linear(hidden, classes),
-            )
-        )
+        maps = [channels, 2 * channels] if isinstance(channels, int) else list(channels)
+        modules: OrderedDict[str, nn.Module] = OrderedDict()
+        for index, (fan_in, fan_out) in enumerate(zip([in_channels, *maps], maps, strict=False), start=1):
+            stride = 2 if index <= 2 else 1
+            modules[f"conv{index}"] = nn.Conv2d(fan_in, fan_out, kernel_size=3, stride=stride, padding=1)
+            modules[f"relu{index}"] = nn.ReLU()
+        modules["pool"] = nn.AdaptiveAvgPool2d(grid)
+        modules["flatten"] = nn.Flatten()
+        modules["linear1"] = nn.Linear(maps[-1] * grid * grid, hidden)
+        modules[f"relu{len(maps) + 1}"] = nn.ReLU()
+        modules["output"] = nn.Linear(hidden, classes)
+        super().__init__(modules)
 
     def hook_points(self) -> list[str]:
-        """Both feature maps and the hidden layer, each after its ReLU."""
-        return ["relu1", "relu2", "relu3"]
+        """The feature maps and the hidden layer, each after its ReLU."""
+        return [name for name, _ in self.named_children() if name.startswith("relu")]
