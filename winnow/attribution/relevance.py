@@ -172,7 +172,7 @@ class _Walk(fx.Interpreter):
         if kind == "layer":
             layer: Any = self.module.get_submodule(str(node.target))
             bounds = limits.get(sources[0])
-            parts = _parts(*values, layer.weight.detach(), self.rule, bounds)
+            parts = _parts(values[0], layer.weight.detach(), self.rule, bounds)
             counts = self.rule == "epsilon" and bounds is None and layer.bias is not None
             bias = layer.bias.detach() if counts else None
             return self._share(lambda a, w, b=None: _linear_map(layer, a, w, b), parts, arrived, bias)
