@@ -12,10 +12,9 @@ from torch.nn import functional
 from winnow.attribution.relevance import relevance
 from winnow.compress._masking import finetune
 from winnow.compress._slimming import slim
-from winnow.compress.relevance import _without_lowest, criterion_scores, parameter_masks, prune_iteratively, unit_layers
+from winnow.compress.relevance import _without_lowest, criterion_scores, prune_iteratively, unit_layers
 from winnow.errors import InputError
 from winnow.models import build
-from winnow.models.graphs import UnsupportedModule
 from winnow.models.hooks import capture
 
 IMAGE = {"in_channels": 1, "height": 9, "width": 8, "classes": 3}
@@ -118,7 +117,7 @@ def test_gradients_of_weights_are_slopes_of_the_loss(kind, factor):
         losses, before = [], float(weight.view(-1)[index])
         for side in (h, -h):
             weight.view(-1)[index] = before + side
-            losses.append(float(functional.cross_entropy(model(x), y)))
+            losses.append(functional.cross_entropy(model(x), y).item())
         weight.view(-1)[index] = before
         slopes.view(-1)[index] = abs((losses[0] - losses[1]) * before**factor)
     assert torch.allclose(found["linear2.weight"], slopes / slopes.norm(), rtol=1e-4, atol=1e-6)
@@ -271,20 +270,6 @@ def test_finetuning_trains_what_is_left_alone(name, blobs):
             outputs = capture(work, x, unit_outputs(name)[layer])
             assert (outputs[:, ~mask] == 0).all() and outputs[:, mask].ne(0).any()
     assert len(calls) == 2
-
-
-def test_masks_cover_all_that_makes_a_unit():
-    model, kept = trained("depthwise_cnn"), {"conv": torch.tensor([True, False, True])}
-    found = parameter_masks(model, kept, {"conv": "norm"})
-    assert {n: tuple(m.shape) for n, m in found.items()} == {
-        "conv.weight": (3, 1, 3, 3),
-        "norm.weight": (3,),
-        "norm.bias": (3,),
-    }
-    assert all(m[0].all() and not m[1].any() for m in found.values())
-    model.norm = nn.BatchNorm2d(3, affine=False)
-    with pytest.raises(UnsupportedModule, match="norm: has no scale"):
-        parameter_masks(model, kept, {"conv": "norm"})
 
 
 def first_state(model=None, kind="relevance", **more):

@@ -158,4 +158,5 @@ def _prunings_due(step: int, total: int, gradual: GradualSchedule | None) -> int
 
 
 def _dropped(masks: Masks) -> float:
-    return 1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+    weights = [mask for mask in masks.values() if mask.ndim > 1]  # biases and norms are not counted
+    return 1 - sum(int(m.sum()) for m in weights) / sum(m.numel() for m in weights)

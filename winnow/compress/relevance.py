@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from winnow.attribution.relevance import Rule, relevance
 from winnow.compress._masking import Masks, apply_masks, prunable_weights
+from winnow.compress._structure import parameter_masks
 from winnow.compress.global_magnitude import require_finite
 from winnow.errors import InputError
-from winnow.models.graphs import LAYERS, UnsupportedModule, fold_batch_norm, following_norms, graph_of
+from winnow.models.graphs import fold_batch_norm, following_norms, graph_of, layers_in_order
 from winnow.randomness import torch_generator
 
 Criterion = Literal["relevance", "taylor", "gradient", "weight", "random"]
@@ -66,7 +67,7 @@ def criterion_scores(
     if kind == "relevance":
         found = relevance(model, x, y, rule=rule)
         if units == "weight":
-            return {f"{name}.weight": found.weights[name] for name in _layers(model)}
+            return {f"{name}.weight": found.weights[name] for name in layers_in_order(model)}
         return {name: _over_positions(found.outputs[name]).sum(0) for name in unit_layers(model)}
     if kind == "random":
         noise = torch_generator(seed, "criterion", units)
@@ -133,40 +134,16 @@ def prune_iteratively(
 
 def unit_layers(model: nn.Module) -> list[str]:
     """Layers whose outputs are units: linear and ordinary convolution layers, all but the last."""
-    names = _layers(model)[:-1]
+    names = layers_in_order(model)[:-1]
     units = [name for name in names if getattr(model.get_submodule(name), "groups", 1) == 1]
     if not units:
         raise InputError("model: has no hidden unit that can be pruned; use one with a hidden layer")
     return units
 
 
-def parameter_masks(model: nn.Module, kept: Masks, norms: dict[str, str]) -> Masks:
-    """Masks of all parameters that make a unit, the batch norm's among them: with them at 0, so is the unit.
-
-    kept: layer -> bool[units]. norms: layer -> batch norm after it. Returns parameter name -> bool of its shape.
-    """
-    masks: Masks = {}
-    for layer, mask in kept.items():
-        names = [layer, norms[layer]] if layer in norms else [layer]
-        if layer in norms and model.get_submodule(norms[layer]).weight is None:
-            raise UnsupportedModule(f"{norms[layer]}: has no scale to set to 0; use batch norm with affine parameters")
-        for name in names:
-            for key, parameter in model.get_submodule(name).named_parameters(recurse=False):
-                shape = (-1, *[1] * (parameter.ndim - 1))
-                masks[f"{name}.{key}"] = mask.view(shape).expand(parameter.shape).contiguous()
-    return masks
-
-
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"{name}: is {value!r}; use one of {', '.join(choices)}")
-
-
-def _layers(model: nn.Module) -> list[str]:
-    """Linear and convolution layers in the order in which they run."""
-    graph = model if isinstance(model, fx.GraphModule) else graph_of(model)
-    called = dict.fromkeys(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
-    return [name for name in called if isinstance(graph.get_submodule(name), LAYERS)]
 
 
 def _weights(model: nn.Module, units: Unit) -> dict[str, Tensor]:

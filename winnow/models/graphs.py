@@ -33,6 +33,32 @@ def graph_of(model: nn.Module) -> fx.GraphModule:
         ) from error
 
 
+def layers_in_order(model: nn.Module) -> list[str]:
+    """Linear and convolution layers of a model in the order in which they run.
+
+    Raises UnsupportedModule as `graph_of` does.
+    """
+    graph = model if isinstance(model, fx.GraphModule) else graph_of(model)
+    return list(dict.fromkeys(str(node.target) for node in graph.graph.nodes if _module_at(graph, node, LAYERS)))
+
+
+def units_read(graph: fx.GraphModule) -> dict[str, int]:
+    """Linear or convolution layer -> how many units of other layers, or channels of the input, it reads.
+
+    Fewer than it has inputs where a map was flattened: then each unit stands for several inputs.
+    """
+    found = {}
+    for node in graph.graph.nodes:
+        if _module_at(graph, node, LAYERS):
+            inputs = _weight(graph, node).shape[1]
+            source = node.all_input_nodes[0]
+            while source.all_input_nodes and not _module_at(graph, source, LAYERS):
+                source = source.all_input_nodes[0]
+            before = len(_weight(graph, source)) if _module_at(graph, source, LAYERS) else inputs
+            found[str(node.target)] = before if inputs % before == 0 else inputs
+    return found
+
+
 def following_norms(graph: fx.GraphModule) -> dict[str, str]:
     """Linear or convolution layer -> the batch norm that reads it, and alone does so."""
     found = {}
@@ -64,6 +90,11 @@ def fold_batch_norm(model: nn.Module) -> fx.GraphModule:
     graph.recompile()
     graph.meta["folded"] = True
     return graph
+
+
+def _weight(graph: fx.GraphModule, node: fx.Node) -> Tensor:
+    weight: Tensor = graph.get_parameter(f"{node.target}.weight")
+    return weight
 
 
 def _module_at(graph: fx.GraphModule, node: Any, kinds: tuple[type, ...]) -> bool:
