@@ -4,7 +4,7 @@ from torch import nn
 
 from winnow.errors import InputError
 from winnow.models import MODELS, build
-from winnow.models.hooks import capture, run_with
+from winnow.models.hooks import capture, rest_of, run_with
 
 IMAGE = {"in_channels": 1, "height": 9, "width": 12, "classes": 3}
 X = torch.randn(2, 1, 9, 12, generator=torch.Generator().manual_seed(0))
@@ -112,3 +112,35 @@ def test_an_edit_of_another_shape_is_refused_and_no_hook_stays_behind_an_error()
     with pytest.raises(RuntimeError):
         capture(model, X[..., :5], "relu1")
     assert hooks_left(model) == 0
+
+
+@pytest.mark.parametrize(("name", "point"), [p for p in POINTS if p[0] != "fastgrnn"])
+def test_the_rest_of_a_model_takes_an_activation_to_the_output(name, point):
+    model = build(name, **IMAGE).eval()
+    activation, rest = rest_of(model, X, point)
+    torch.testing.assert_close(rest(activation), model(X))
+    more = torch.cat([activation, 0 * activation, activation.flip(0)])
+    out = rest(more)  # any number of examples
+    torch.testing.assert_close(out[4:], model(X).flip(0))
+    torch.testing.assert_close(out[2], out[3])
+    assert not activation.requires_grad and hooks_left(model) == 0
+
+
+def test_gradients_flow_through_the_rest_of_a_model():
+    activation, rest = rest_of(build("mlp", **IMAGE).eval(), X, "relu1")
+    leaf = activation.clone().requires_grad_(True)
+    rest(leaf).sum().backward()
+    assert leaf.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "point", "words"),
+    [
+        ("residual", "block1.norm2", "other paths bypass"),
+        ("fastgrnn", "cell.state_down", "runs 9 times"),
+        ("mlp", "relu11", "did you mean relu1"),
+    ],
+)
+def test_a_submodule_that_does_not_decide_the_output_has_no_rest(name, point, words):
+    with pytest.raises(InputError, match=words):
+        rest_of(build(name, **IMAGE).eval(), X, point)

@@ -43,6 +43,33 @@ def run_with(model: nn.Module, x: Tensor, hook: str, edit: Callable[[Tensor], Te
     return _run(model, x, hook, replace)
 
 
+def rest_of(model: nn.Module, x: Tensor, hook: str) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """What the submodule `hook` puts out on x, in its own shape, and the function from such a tensor to the output.
+
+    The function takes any number of examples and runs what lies before the submodule on one example only. The model
+    is used in the mode it is in. Raises InputError for a submodule that does not exist, does not run exactly once, or
+    that other paths bypass, so that its output does not decide the model's.
+    """
+    found: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        found.append(output)
+
+    with torch.no_grad():
+        expected = _run(model, x, hook, keep)
+    if len(found) != 1:
+        raise InputError(f"hook {hook!r}: the submodule runs {len(found)} times; use one of {_offered(model)}")
+
+    def rest(activation: Tensor) -> Tensor:
+        return _run(model, x[:1], hook, lambda module, inputs, output: activation)
+
+    with torch.no_grad():
+        reached = rest(found[0])
+    if reached.shape != expected.shape or not torch.allclose(reached, expected, rtol=1e-3, atol=1e-4):
+        raise InputError(f"hook {hook!r}: other paths bypass the submodule; use one of {_offered(model)}")
+    return found[0], rest
+
+
 def _run(model: nn.Module, x: Tensor, hook: str, callback: Callable[..., Tensor | None]) -> Tensor:
     modules = dict(model.named_modules())
     if hook == "" or hook not in modules:
