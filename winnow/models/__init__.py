@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from winnow.errors import InputError
 from winnow.models.depthwise_cnn import DepthwiseCNN
+from winnow.models.efficientnet_lite0 import EfficientNetLite0
 from winnow.models.fastgrnn import FastGRNN
 from winnow.models.mlp import MLP
+from winnow.models.protopnet import ProtoPNet
 from winnow.models.residual import ResidualNet
 from winnow.models.small_cnn import SmallCNN
 from winnow.randomness import stream_seed
@@ -33,6 +35,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "residual": ResidualNet,
     "depthwise_cnn": DepthwiseCNN,
     "fastgrnn": FastGRNN,
+    "efficientnet_lite0": EfficientNetLite0,
+    "protopnet": ProtoPNet,
 }
 SMALLEST_SIDE = 8
 

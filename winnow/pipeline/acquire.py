@@ -40,9 +40,9 @@ class Source(BaseModel):
     version: str = Field(pattern=r"^[A-Za-z0-9]\S*$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     member: str = Field(min_length=1)
-    reader: Literal["mnist_csv", "idx"]
+    reader: Literal["mnist_csv", "idx", "torch_state"]
     largest: int = Field(255, ge=1, le=255)
-    classes: tuple[str, ...] = Field(min_length=2)
+    classes: tuple[str, ...] = ()
     licence: str = Field(min_length=1)
     redistribute: bool
     citation: str = Field(min_length=1)
@@ -51,6 +51,14 @@ class Source(BaseModel):
     def _largest_is_read(self) -> Source:
         if self.largest != 255 and self.reader != "mnist_csv":
             raise ValueError(f"largest belongs to reader mnist_csv, and the reader is {self.reader}")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_read(self) -> Source:
+        if self.reader == "torch_state" and self.classes:
+            raise ValueError("classes belong to data, and reader torch_state reads weights; leave them out")
+        if self.reader != "torch_state" and len(self.classes) < 2:
+            raise ValueError(f"classes has {len(self.classes)}; name two or more")
         return self
 
 

@@ -172,6 +172,10 @@ class Workflow:
         pin = find_source(entry.source or "", self.root / "data/sources.yaml")
         return {"source": entry.source, "pin": pin.model_dump(mode="json")}
 
+    def weights(self, wildcards: Wildcards) -> dict[str, Any]:
+        """For a rule's `params:`: the pin of published weights."""
+        return {"pin": find_source(wildcards.source, self.root / "data/sources.yaml").model_dump(mode="json")}
+
     def targets(self, default: bool = False) -> list[str]:
         """All files the workflow can make; default=True leaves out workloads marked optional."""
         chosen = [n for n, entry in self.workloads.items() if not (default and getattr(entry, "optional", False))]
