@@ -179,5 +179,7 @@ def test_the_arguments_of_models_are_those_of_the_registry():
     from winnow.pipeline.settings.train import ARGUMENTS
 
     of_data = {"in_channels", "height", "width", "classes"}
-    signatures = {name: set(inspect.signature(model).parameters) - of_data for name, model in MODELS.items()}
+    own_method = {"protopnet"}  # trained by a method of their own, which has settings of its own
+    trained = {name: model for name, model in MODELS.items() if name not in own_method}
+    signatures = {name: set(inspect.signature(model).parameters) - of_data for name, model in trained.items()}
     assert signatures == {name: set(arguments) for name, arguments in ARGUMENTS.items()}

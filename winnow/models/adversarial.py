@@ -117,7 +117,8 @@ def _project(x: Tensor, delta: Tensor, eps: float, norm: Norm, box: Box | None) 
     if norm == "linf":
         delta = delta.clamp(-eps, eps)
     else:
-        delta = delta * (eps / _length(delta).clamp(min=eps))
+        shortest = max(eps, torch.finfo(delta.dtype).tiny)  # a radius that is 0 in this precision divides by nothing
+        delta = delta * (eps / _length(delta).clamp(min=shortest))
     if box is None:
         return delta
     return torch.minimum(torch.maximum(x + delta, _bound(box[0], x)), _bound(box[1], x)) - x

@@ -118,8 +118,8 @@ class EfficientNetLite0(nn.Module):
         return logits
 
     def hook_points(self) -> list[str]:
-        """Where each resolution ends, behind the last nonlinearity, and the head."""
-        return [f"blocks.{last}.depthwise" for last in (2, 4, 10, 15)] + ["head"]
+        """In blocks without a shortcut, all that the rest of the network sees; and the head."""
+        return [f"blocks.{last}.depthwise" for last in (1, 3, 5, 11, 15)] + ["head"]
 
 
 def published_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

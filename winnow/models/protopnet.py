@@ -153,8 +153,8 @@ class ProtoPNet(nn.Module):
         return self.outputs(x).logits
 
     def hook_points(self) -> list[str]:
-        """Where the frozen layers and the trunk end, and what prototypes are compared with."""
-        return [f"blocks.{FROZEN - 1}.depthwise", f"blocks.{TRUNK - 1}.depthwise", "add_on"]
+        """In blocks without a shortcut, all that the rest of the network sees; and what prototypes are compared with."""
+        return ["blocks.5.depthwise", "blocks.8.depthwise", "add_on"]
 
 
 def take_trunk(model: ProtoPNet, published: Mapping[str, Tensor], mean: Tensor, deviation: Tensor) -> ProtoPNet:

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds
 
-ImageModel = Literal["mlp", "small_cnn", "residual", "depthwise_cnn", "fastgrnn"]
+ImageModel = Literal["mlp", "small_cnn", "residual", "depthwise_cnn", "fastgrnn", "efficientnet_lite0"]
 
 # Stands here as well as in the registry, which imports torch: params.yaml is checked before every command.
 ARGUMENTS = {
@@ -18,6 +18,7 @@ ARGUMENTS = {
     "residual": ("channels",),
     "depthwise_cnn": ("channels",),
     "fastgrnn": ("hidden", "input_rank", "state_rank"),
+    "efficientnet_lite0": (),
 }
 
 
