@@ -153,7 +153,7 @@ class ProtoPNet(nn.Module):
         return self.outputs(x).logits
 
     def hook_points(self) -> list[str]:
-        """In blocks without a shortcut, all that the rest of the network sees; and what prototypes are compared with."""
+        """In blocks without a shortcut, all that the rest sees; and what prototypes are compared with."""
         return ["blocks.5.depthwise", "blocks.8.depthwise", "add_on"]
 
 
