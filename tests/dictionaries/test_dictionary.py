@@ -1,11 +1,12 @@
 import json
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
 
+from winnow.dictionaries import dictionary as module
 from winnow.dictionaries import load, save
-from winnow.dictionaries.dictionary import Dictionary, Sparse
+from winnow.dictionaries.dictionary import Dictionary, Sparse, write_atomically
 from winnow.errors import InputError
 
 
@@ -85,9 +86,119 @@ def test_many_rows_are_encoded_in_pieces_as_if_at_once():
     assert len(dictionary.encode(rows).values) == len(rows)
 
 
+@pytest.mark.parametrize(("entries", "rows_of_a_piece"), [(100, 5), (119, 5), (20, 1), (7, 1)])
+def test_no_piece_has_more_entries_than_memory_is_meant_for(entries, rows_of_a_piece, monkeypatch):
+    sizes, of_a_piece = [], Dictionary.pre_activations
+
+    def pre_activations(self, x):
+        sizes.append(len(x))
+        return of_a_piece(self, x)
+
+    dictionary = make()
+    whole, out = dictionary.encode(ROWS), dictionary.reconstruct(ROWS)
+    monkeypatch.setattr(module, "ENTRIES_AT_ONCE", entries)
+    monkeypatch.setattr(Dictionary, "pre_activations", pre_activations)
+    code = dictionary.encode(ROWS)
+    assert set(sizes) == {rows_of_a_piece} and sum(sizes) == 50
+    assert torch.equal(code.indices, whole.indices)
+    torch.testing.assert_close(code.values, whole.values)
+    encoded = []
+    encode = Dictionary.encode
+    monkeypatch.setattr(Dictionary, "encode", lambda self, x: encoded.append(len(x)) or encode(self, x))
+    torch.testing.assert_close(dictionary.reconstruct(ROWS), out)
+    assert set(encoded) == {rows_of_a_piece} and sum(encoded) == 50
+    bad = ROWS.clone()
+    bad[17, 2] = float("nan")
+    with pytest.raises(InputError, match="row 17 is NaN"):  # its place among all rows, not in its piece
+        dictionary.reconstruct(bad)
+
+
+@pytest.mark.parametrize(("n", "backend"), [(1, "torch"), (1024, "torch"), (1025, "auto"), (5000, "auto")])
+def test_compiled_loops_are_asked_for_where_there_is_much_to_encode(n, backend, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def make_backend(name):
+        raise Asked(name)
+
+    monkeypatch.setattr(module, "make_backend", make_backend)
+    with pytest.raises(Asked, match=backend):
+        make(m=2**15).encode(torch.zeros(n, 6))  # 2 ** 25 entries are the last that torch has
+
+
 def test_no_rows_have_an_empty_code():
     assert make().encode(torch.zeros(0, 6)).values.shape == (0, 4)
+    for width, dictionary in ((1, make("jumprelu")), (4, make())):
+        code = dictionary.encode(torch.zeros(0, 6))
+        assert code.values.shape == code.indices.shape == (0, width) and code.indices.dtype == torch.int64
     assert make("jumprelu").dense(torch.zeros(0, 6)).shape == (0, 20)
+    assert make(d_out=9).reconstruct(torch.zeros(0, 6)).shape == (0, 9)
+
+
+def test_a_threshold_decides_also_where_a_mean_number_of_latents_is_known():
+    """A batchtopk dictionary keeps its k, but a row may have more or fewer active latents."""
+    thresholds = {"threshold": torch.full((20,), 2.0), "architecture": "batchtopk"}
+    with_k, without = make("jumprelu", k=7, **thresholds), make("jumprelu", **thresholds)
+    code, expected = with_k.encode(ROWS), without.encode(ROWS)
+    assert torch.equal(code.values, expected.values) and torch.equal(code.indices, expected.indices)
+    counts = (code.values > 0).sum(1)
+    assert counts.min() < 7 < counts.max() == code.values.shape[1]
+
+
+def test_rows_without_an_active_latent_have_a_code_of_zeros():
+    silent = {"b_enc": torch.full((20,), -1000.0)}
+    for width, dictionary in ((1, make("jumprelu", **silent)), (4, make(**silent))):
+        values, indices = dictionary.encode(ROWS)
+        assert values.shape == indices.shape == (50, width)
+        assert not values.any() and not indices.any()
+        torch.testing.assert_close(dictionary.reconstruct(ROWS), dictionary.b_dec_out.expand(50, 6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_rows_of_any_float_type_are_read(dtype):
+    rows = ROWS.to(dtype)
+    values, indices = make().encode(rows)
+    expected = make().encode(rows.float())
+    assert values.dtype == torch.float32
+    assert torch.equal(values, expected.values) and torch.equal(indices, expected.indices)
+
+
+def test_a_dictionary_is_not_changed_once_it_is_made():
+    with pytest.raises(FrozenInstanceError):
+        make().k = 3
+
+
+@pytest.mark.parametrize("k", [1, 19])
+def test_k_may_be_anything_from_one_to_all_but_one(k):
+    assert make(k=k).encode(ROWS).values.shape == (50, k)
+
+
+def test_decoder_rows_may_be_off_unit_norm_by_rounding_alone():
+    rows = make().W_dec.clone()
+    for factor, fits in ((1 + 5e-5, True), (1 - 5e-5, True), (1 + 2e-4, False), (1 - 2e-4, False)):
+        scaled = rows.clone()
+        scaled[7] *= factor
+        if fits:
+            make(W_dec=scaled)
+        else:
+            with pytest.raises(InputError, match="off unit norm"):
+                make(W_dec=scaled)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("before")
+
+    def half(temporary):
+        temporary.write_text("half")
+        assert temporary != file and temporary.parent == tmp_path
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(file, half)
+    assert file.read_text() == "before" and [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    write_atomically(file, lambda temporary: temporary.write_text("after"))
+    assert file.read_text() == "after" and [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize("activation", ["topk", "jumprelu"])
@@ -101,8 +212,12 @@ def test_saved_dictionaries_come_back_whole(tmp_path, activation):
         assert (found.architecture, found.activation, found.k) == (activation, activation, dictionary.k)
         assert found.info == dictionary.info
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dictionary.json", "dictionary.safetensors"]
-    described = json.loads((tmp_path / "dictionary.json").read_text())
+    text = (tmp_path / "dictionary.json").read_text()
+    described = json.loads(text)
+    assert list(described) == sorted(described) and text.endswith("}\n")
     assert described["normalisation"] == "folded" and described["m"] == 20 and described["d_out"] == 5
+    # Format 1 is what files of this version are, wherever they have been carried.
+    assert described["format"] == 1 and described["d_in"] == 6
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):
@@ -187,7 +302,10 @@ def test_damaged_files_are_named_with_a_remedy(tmp_path, how, message):
         ({"W_dec": torch.eye(20)[:, :6] * 0 + 2}, "off unit norm"),
         ({"threshold": torch.full((20,), float("nan"))}, "threshold is not finite"),
         ({"b_dec_in": torch.zeros(7)}, "b_dec_in has shape"),
+        ({"threshold": torch.tensor([1.0] * 19 + [float("inf")])}, "threshold is not finite"),
         ({"W_enc": torch.zeros(6)}, "must be matrices"),
+        ({"W_dec": torch.ones(20)}, "must be matrices"),
+        ({"W_dec": torch.ones(20, 6, 1)}, "must be matrices"),
     ],
 )
 def test_inconsistent_dictionaries_cannot_be_made(changes, message):
@@ -201,7 +319,7 @@ def test_inconsistent_dictionaries_cannot_be_made(changes, message):
         (torch.zeros(3, 7), r"the dictionary reads \[n, 6\]"),
         (torch.zeros(6), r"the dictionary reads \[n, 6\]"),
         (torch.tensor([[0.0] * 6, [0.0] * 5 + [float("nan")]]), "row 1 is NaN or infinite"),
-        (torch.full((1, 6), float("inf")), "row 0 is NaN or infinite"),
+        (torch.full((2, 6), float("inf")), "row 0 is NaN or infinite"),
     ],
 )
 def test_bad_activations_are_named(rows, message):
