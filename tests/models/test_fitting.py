@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import pytest
@@ -118,6 +119,22 @@ def test_every_group_of_an_optimizer_follows_the_schedule_from_its_own_rate(blob
 def test_labels_are_not_smoothed_where_nothing_is_asked(blobs):
     plain = {"epochs": 1, "optimizer": OPTIMIZERS["plain"], "batch_size": 32, "seed": 3}
     assert fit(model_of(), blobs, **plain) == fit(model_of(), blobs, label_smoothing=0.0, **plain)
+
+
+@pytest.mark.parametrize("asked", [None, 0.0, 0.25])
+def test_the_loss_is_told_how_much_to_smooth_labels(blobs, asked):
+    told, loss = set(), blobs.loss
+    blobs.loss = lambda model, batch, label_smoothing: told.add(label_smoothing) or loss(model, batch)
+    smoothing = {} if asked is None else {"label_smoothing": asked}
+    fit(model_of(), blobs, epochs=1, optimizer=OPTIMIZERS["plain"], batch_size=32, seed=3, **smoothing)
+    assert told == {asked or 0.0}
+
+
+def test_a_schedule_is_asked_for_shares_from_0_to_below_1_alone(tmp_path, blobs):
+    asked = []
+    run(model_of(), blobs, schedule=lambda share: asked.append(share) or 1.0, checkpoint=tmp_path / "c")
+    assert min(asked) == 0 and max(asked) < 1
+    assert sorted(asked)[-1] == 11 / 12  # the last of twelve steps
 
 
 def test_callbacks_come_after_each_step_with_its_number(blobs):
@@ -275,6 +292,64 @@ def test_a_checkpoint_of_other_settings_is_ignored(tmp_path, blobs, changes):
     assert same(bits(model), bits(fresh))
 
 
+@pytest.mark.parametrize("eighth", range(8))
+def test_a_checkpoint_of_a_schedule_that_differs_in_any_part_is_ignored(tmp_path, blobs, eighth):
+    with pytest.raises(Interrupted):
+        run(model_of(), blobs, stop_after=5, checkpoint=tmp_path / "c")
+    seen = []
+
+    def other(share):
+        return (1 - share) * (0.5 if eighth <= 8 * share < eighth + 1 else 1)
+
+    run(model_of(), blobs, schedule=other, checkpoint=tmp_path / "c", progress=lambda step, _: seen.append(step))
+    assert seen[0] == 1
+
+
+def test_a_checkpoint_that_keeps_tensors_of_another_name_is_ignored(tmp_path, blobs):
+    with pytest.raises(Interrupted):
+        run(model_of(), blobs, stop_after=5, checkpoint=tmp_path / "c", kept={"a": torch.ones(2)})
+    kept, seen = {"b": torch.ones(2)}, []
+    run(model_of(), blobs, checkpoint=tmp_path / "c", kept=kept, progress=lambda step, _: seen.append(step))
+    assert seen[0] == 1 and kept.keys() == {"b"}
+
+
+class Rows:
+    """A workload whose batch is one tensor, as that of a language model is."""
+
+    def __init__(self):
+        self.rows = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+
+    def batches(self, split, size, seed=None, epoch=0):
+        return iter(self.rows.split(size))
+
+    def loss(self, model, batch, label_smoothing=0.0):
+        return (model(batch) - batch).square().mean()
+
+    def metrics(self, model, split):
+        return {"error": float(self.loss(model, self.rows))}
+
+
+def test_batches_of_one_tensor_are_told_apart_too(tmp_path):
+    def linear():
+        model = nn.Linear(4, 4)
+        nn.init.eye_(model.weight)
+        return model
+
+    torch.manual_seed(0)
+    start = linear().state_dict()
+    for shift, first in ((0.0, 3), (1.0, 1)):
+        workload, model, seen = Rows(), linear(), []
+        for stop in (4, None):
+            model.load_state_dict(start)
+            workload.rows += shift if stop is None else 0.0
+            with contextlib.suppress(Interrupted):
+                run(
+                    model, workload, stop_after=stop, epochs=3, checkpoint=tmp_path / f"c{shift}",
+                    **({"after_step": seen.append} if stop is None else {}),
+                )  # fmt: skip
+        assert seen[0] == first  # two steps an epoch: the same rows go on, others start again
+
+
 @pytest.mark.parametrize("what", ["data", "start"])
 def test_a_checkpoint_of_other_data_or_another_start_is_ignored(tmp_path, blobs, what):
     with pytest.raises(Interrupted):
@@ -298,11 +373,15 @@ def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path, blobs, damage):
         run(model_of(), blobs, checkpoint=path)
 
 
-def test_a_loss_that_is_not_finite_stops_at_once(blobs):
-    blobs.splits["train"][0][0] = math.nan
-    step = next(i for i, (x, _) in enumerate(blobs.batches("train", 32, seed=3), start=1) if x.isnan().any())
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_loss_that_is_not_finite_stops_at_once(blobs, step):
+    first = list(blobs.batches("train", 32, seed=3))[step - 1][0][0]
+    rows = blobs.splits["train"][0]
+    rows[(rows == first).flatten(1).all(1)] = math.nan
+    seen = []
     with pytest.raises(InputError, match=f"loss is nan at step {step}; lower the learning rate"):
-        run(model_of(), blobs)
+        run(model_of(), blobs, after_step=seen.append)
+    assert seen == list(range(1, step))
 
 
 def test_an_empty_training_split_is_an_error(blobs):
