@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from winnow.curate.images import curate_images
@@ -93,12 +94,33 @@ def test_a_channel_that_never_varies_stays_finite(tmp_path):
     assert torch.isfinite(x).all() and (x[:, 1:] == 0).all()
 
 
+@pytest.mark.parametrize("copies", [1, 7, 30])
+def test_channels_that_are_constant_in_train_are_scaled_as_by_scikit_learn(copies, tmp_path):
+    """Channel c is c all over train and anything elsewhere; with nothing to divide by, nothing is divided."""
+    rng = np.random.default_rng(copies)
+    images = rng.integers(0, 256, (2 * copies + 4, 1, 2, 257)).astype(np.uint8)
+    images[:-4, ..., :256] = np.arange(256)
+    images[-1] = 255
+    published = ["train"] * 2 * copies + ["valid", "valid", "test", "test"]
+    raw = raw_image_table(images, np.arange(len(images)) % 2, [""] * len(images), ["a", "b"], splits=published)
+    curated = curate_images(raw, workload="t", near_duplicate_distance=0)
+    for split, part in curated.tables.items():
+        write_parquet(part, tmp_path / f"{split}.parquet", curated.metadata)
+    workload = load_workload(tmp_path)
+    values = {s: np.array(t["pixels"].to_pylist()).reshape(-1, 257) / 255 for s, t in curated.tables.items()}
+    scaler = StandardScaler().fit(values["train"])
+    for split in ("train", "valid", "test"):
+        found = workload.arrays(split)[0].permute(0, 2, 3, 1).reshape(-1, 257).numpy()
+        assert np.allclose(found, scaler.transform(values[split]), rtol=1e-6, atol=1e-6)  # one float32 rounding
+
+
 def test_batches_in_stored_order_are_the_split_cut_up(folder):
     workload = load_workload(folder)
     x, y = workload.arrays("train")
-    batches = list(workload.batches("train", 13))
-    assert [len(b[1]) for b in batches] == [13] * (len(y) // 13) + [len(y) % 13] * (len(y) % 13 > 0)
-    assert torch.equal(torch.cat([b[0] for b in batches]), x) and torch.equal(torch.cat([b[1] for b in batches]), y)
+    for size in (1, 13, len(y), len(y) + 1):
+        batches = list(workload.batches("train", size))
+        assert [len(b[1]) for b in batches] == [size] * (len(y) // size) + [len(y) % size] * (len(y) % size > 0)
+        assert torch.equal(torch.cat([b[0] for b in batches]), x) and torch.equal(torch.cat([b[1] for b in batches]), y)
 
 
 def test_shuffled_batches_hold_each_row_once_and_depend_on_seed_and_epoch_alone(folder):
@@ -113,6 +135,7 @@ def test_shuffled_batches_hold_each_row_once_and_depend_on_seed_and_epoch_alone(
     assert torch.equal(order(0, 1), order(0, 1, size=7))
     for other in ((0, 1), (1, 0)):
         assert not torch.equal(order(0, 0), order(*other))
+    assert torch.equal(torch.cat([x for x, _ in workload.batches("train", 13, 0)]).flatten(1), order(0, 0))
     x, y = next(workload.batches("train", 13, 0, 0))
     stored = {tuple(a.flatten().tolist()): int(b) for a, b in zip(*workload.arrays("train"), strict=True)}
     assert [stored[tuple(a.flatten().tolist())] for a in x] == y.tolist()
@@ -246,6 +269,33 @@ def test_a_split_that_is_unknown_empty_or_of_other_images_is_named(folder, tmp_p
         workload.arrays("test")
     with pytest.raises(InputError, match="batch size is 0"):
         next(workload.batches("train", 0))
+
+
+def with_labels(folder, path, change):
+    """A workload whose train labels are changed."""
+    table = read_parquet(folder / "train.parquet")
+    labels = pa.array(change(table["label"].to_pylist()), pa.int32())
+    metadata = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+    changed = table.set_column(table.schema.get_field_index("label"), "label", labels)
+    write_parquet(changed, path / "train.parquet", metadata)
+    return load_workload(path)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, None])
+@pytest.mark.parametrize("place", [0, -1])
+def test_labels_outside_the_classes_are_refused(folder, tmp_path, wrong, place):
+    def change(labels):
+        labels[place] = wrong
+        return labels
+
+    with pytest.raises(InputError, match=r"train\.parquet: has no rows, or labels outside its classes"):
+        with_labels(folder, tmp_path, change).arrays("train")
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_a_split_may_hold_a_single_class(folder, tmp_path, label):
+    workload = with_labels(folder, tmp_path, lambda labels: [label] * len(labels))
+    assert set(workload.arrays("train")[1].tolist()) == {label}
 
 
 def test_hook_points_are_those_of_the_model(folder):

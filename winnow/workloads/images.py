@@ -93,7 +93,9 @@ class Images:
         grey = np.arange(256) / 255
         mean = np.array([(h * grey).sum() / h.sum() for h in histograms])
         variance = np.array([(h * (grey - m) ** 2).sum() / h.sum() for h, m in zip(histograms, mean, strict=True)])
-        return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
+        # By counting values: rounding can leave a channel that never varies a variance of 1e-34.
+        varies = [np.count_nonzero(h) > 1 for h in histograms]
+        return mean, np.where(varies, np.sqrt(variance), 1.0)
 
     def arrays(self, split: str) -> Batch:
         """A split in stored order: float32[n, channels, height, width], int64[n]. Do not change them."""
