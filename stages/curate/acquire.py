@@ -1,17 +1,22 @@
-"""Fetch and verify a workload's pinned archive, or read a folder of one's own, into one raw table."""
+"""Fetch and verify a workload's pinned archive, or read a folder or file of one's own, into one raw table."""
 
 from winnow.pipeline import stage
 
 
 @stage
 def acquire(inputs, outputs, params, log):
-    """Write the raw table: one row for each image of the source, nothing dropped."""
-    from winnow.pipeline.readers import read_source
+    """Write the raw table: one row for each record of the source, nothing dropped."""
     from winnow.pipeline.tables import write_parquet
     from winnow.workloads.image_tables import metadata_of
 
     if getattr(params, "source", None):
+        from winnow.pipeline.readers import read_source
+
         table = read_source(params.source, "data/sources.yaml")
+    elif params.kind == "table":
+        from winnow.workloads.table_files import read_table_file
+
+        table = read_table_file(params.path, **{**vars(params.table), "columns": vars(params.table.columns)})
     else:
         from winnow.workloads.folders import read_image_folder
 

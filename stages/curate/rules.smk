@@ -24,6 +24,8 @@ rule curate_images:
         metrics="results/{workload}/curate/all/seed{seed}/metrics.parquet",
     log:
         "logs/{workload}/curate/all/seed{seed}.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("images"),
     params:
         settings=flow.settings("curate", "all"),
         code=flow.closure("stages/curate/images.py"),

@@ -5,7 +5,7 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def measure_models(inputs, outputs, params, log):
-    """Write accuracy, calibration, bytes on disk and operations of each model, and its reliability bins.
+    """Write scores, calibration, bytes on disk and operations of each model, and its reliability bins.
 
     Of compressed models also slim_parameters and slim_flops: what is left when dead units are removed and dense
     kernels compute the rest.
@@ -41,11 +41,13 @@ def measure_models(inputs, outputs, params, log):
             metrics["slim_parameters"] = sum(p.numel() for p in slimmed.parameters())
             metrics["slim_flops"] = flops(slimmed, {}, workload.example_inputs())["dense"]
         tables.append(metric_rows(metrics, system=family, split="test", **labels))
+        progress(done + 1, len(inputs.models))
+        if workload.task == "regression":  # no probabilities, so no calibration of them
+            continue
         probabilities, y = workload.probabilities(model, "test")
         table = reliability_table(probabilities, y, bins=params.calibration_bins)
         for name, value in {"variant": variant, "seed": labels["seed"]}.items():
             table = table.append_column(name, pa.array([value] * table.num_rows))
         bins.append(table)
-        progress(done + 1, len(inputs.models))
     write_parquet(pa.concat_tables(tables), outputs.metrics)
-    write_parquet(pa.concat_tables(bins), outputs.reliability)
+    write_parquet(pa.concat_tables(bins) if bins else pa.table({"variant": []}), outputs.reliability)

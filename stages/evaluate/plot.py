@@ -25,15 +25,15 @@ def plot(inputs, outputs, params, log):
         return {name: f"latency, batch of {name.removeprefix('latency_batch')} (ms)" for name in names}
 
     makers = {
-        "training": lambda: model_charts.training_curves(table(metric=["loss", "valid_accuracy"])),
+        "training": lambda: model_charts.training_curves(table(metric=["loss", f"valid_{params.scores[0]}"])),
         "size": lambda: model_charts.cost_bars(table()),
         "latency": lambda: model_charts.cost_bars(table(), latencies(table())),
         "speed": lambda: model_charts.speed_by_sparsity(table(variant=params.variants)),
-        "accuracy": lambda: model_charts.model_scores(read_metrics(inputs.tables)),
+        "accuracy": lambda: model_charts.model_scores(read_metrics(inputs.tables), params.scores),
         "calibration": lambda: model_charts.reliability_diagram(
             table(variant=params.variants, seed=[params.first_seed])
         ),
-        "criteria": lambda: model_charts.accuracy_by_sparsity(read_metrics(inputs.tables)),
+        "criteria": lambda: model_charts.accuracy_by_sparsity(read_metrics(inputs.tables), params.scores[0]),
         "layers": lambda: model_charts.density_heat_map(table(system=["global_magnitude", "global_magnitude_mt"])),
         "survival": lambda: dictionary_charts.survival_by_sparsity(table(system=["matched_by_activation"])),
         "density": lambda: dictionary_charts.density_histogram(

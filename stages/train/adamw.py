@@ -6,16 +6,14 @@ from winnow.pipeline import stage
 @stage(torch=True)
 def train_adamw(inputs, outputs, params, log):
     """Write the trained model, its history for each step and its metrics on the valid split."""
-    from winnow.models import build, save_model
+    from winnow.models import save_model
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
     from winnow.train.adamw import fit_adamw
     from winnow.workloads import load_workload
 
     workload = load_workload(inputs.train.parent)
-    channels, height, width = workload.shape
-    shape = {"in_channels": channels, "height": height, "width": width, "classes": len(workload.classes)}
-    model = build(params.model, seed=params.seed, **shape, **vars(params.arguments))
+    model = workload.build(params.model, seed=params.seed, **vars(params.arguments))
     history = fit_adamw(
         model,
         workload,

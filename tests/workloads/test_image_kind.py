@@ -16,7 +16,7 @@ from winnow.errors import InputError
 from winnow.pipeline.tables import read_parquet, write_parquet
 from winnow.workloads import load_workload
 from winnow.workloads.image_tables import raw_image_table
-from winnow.workloads.images import brier_score, expected_calibration_error
+from winnow.workloads.supervised import brier_score, expected_calibration_error
 
 
 @pytest.fixture(scope="module", params=[1, 3])
@@ -142,7 +142,7 @@ def test_shuffled_batches_hold_each_row_once_and_depend_on_seed_and_epoch_alone(
 
 
 def test_loss_and_metrics_are_their_definitions_and_leave_the_mode_alone(folder, monkeypatch):
-    monkeypatch.setattr("winnow.workloads.images.EVALUATION_BATCH", 7)
+    monkeypatch.setattr("winnow.workloads.supervised.EVALUATION_BATCH", 7)
     workload = load_workload(folder)
     model = model_for(workload).train()
     found = workload.metrics(model, "test")

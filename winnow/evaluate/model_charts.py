@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -120,20 +120,21 @@ def speed_by_sparsity(timings: pa.Table) -> alt.HConcatChart:
     return styled(alt.hconcat(*panels, spacing=30), legend="bottom")
 
 
-def model_scores(metrics: pa.Table, scores: tuple[str, ...] = SCORES) -> alt.HConcatChart:
+def model_scores(metrics: pa.Table, scores: Sequence[str] = SCORES) -> alt.HConcatChart:
     """Scores of every model, a panel per metric, with 95 % intervals over seeds and the mean beside them.
 
-    metrics: rows of the metrics schema; scores: metrics that are shares.
+    metrics: rows of the metrics schema. scores: metrics, of which shares stay within 0 and 1.
     """
     found = {metric: some(metric_values(metrics, metric), metric) for metric in scores}
     order = list(dict.fromkeys(row["variant"] for rows in found.values() for row in rows))
     width = (WIDE - 100) / len(found)
     panels: list[Any] = []
     for metric, rows in found.items():
-        points = [point | {"label": f"{point['mean']:.3f}"} for point in mean_bands(rows, ["variant"], SHARE)]
+        bounds = SHARE if rows[0]["unit"] == "share" else (-np.inf, np.inf)
+        points = [point | {"label": f"{point['mean']:.3f}"} for point in mean_bands(rows, ["variant"], bounds)]
         title, low, high = titled(metric, rows), min(p["low"] for p in points), max(p["high"] for p in points)
         room = max(0.01, (high - low) / 15)
-        scale = alt.Scale(domain=[max(0, low - room), min(1, high + room)], nice=False)
+        scale = alt.Scale(domain=[max(bounds[0], low - room), min(bounds[1], high + room)], nice=False)
         base = alt.Chart(data(points)).encode(
             x=alt.X("mean:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5)),
             y=alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labels=not panels, grid=True)),

@@ -27,9 +27,10 @@ from winnow.models.mlp import MLP
 from winnow.models.protopnet import ProtoPNet
 from winnow.models.residual import ResidualNet
 from winnow.models.small_cnn import SmallCNN
+from winnow.models.tables import TableLinear, TableMLP
 from winnow.randomness import stream_seed
 
-MODELS: dict[str, type[nn.Module]] = {
+IMAGE_MODELS: dict[str, type[nn.Module]] = {
     "mlp": MLP,
     "small_cnn": SmallCNN,
     "residual": ResidualNet,
@@ -38,6 +39,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "efficientnet_lite0": EfficientNetLite0,
     "protopnet": ProtoPNet,
 }
+TABLE_MODELS: dict[str, type[nn.Module]] = {"table_mlp": TableMLP, "table_linear": TableLinear}
+MODELS = IMAGE_MODELS | TABLE_MODELS
 SMALLEST_SIDE = 8
 
 

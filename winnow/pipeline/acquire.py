@@ -30,6 +30,35 @@ TIMEOUT = 1800
 """Seconds that one download may take."""
 
 
+class TableFile(BaseModel):
+    """One of several files that make a table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    split: Literal["train", "valid", "test"] | None = None
+    skip: int = Field(0, ge=0)
+
+
+class TablePin(BaseModel):
+    """How the rows and columns of a pinned table are to be read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str = "class"
+    task: Literal["classification", "regression"] = "classification"
+    separator: str = Field(",", min_length=1, max_length=1)
+    header: bool = False
+    skip: int = Field(0, ge=0)
+    names: tuple[str, ...] | None = None
+    files: tuple[TableFile, ...] = ()
+    side_by_side: bool = False
+    features: tuple[str, ...] | None = None
+    columns: dict[str, Literal["numeric", "category"] | list[str]] = {}
+    classes: dict[str, str] = {}
+    units: dict[str, str] = {}
+
+
 class Source(BaseModel):
     """One pinned archive of data/sources.yaml."""
 
@@ -40,9 +69,10 @@ class Source(BaseModel):
     version: str = Field(pattern=r"^[A-Za-z0-9]\S*$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     member: str = Field(min_length=1)
-    reader: Literal["mnist_csv", "idx", "torch_state"]
+    reader: Literal["mnist_csv", "idx", "table", "torch_state"]
     largest: int = Field(255, ge=1, le=255)
     classes: tuple[str, ...] = ()
+    table: TablePin | None = None
     licence: str = Field(min_length=1)
     redistribute: bool
     citation: str = Field(min_length=1)
@@ -55,9 +85,12 @@ class Source(BaseModel):
 
     @model_validator(mode="after")
     def _classes_are_read(self) -> Source:
-        if self.reader == "torch_state" and self.classes:
-            raise ValueError("classes belong to data, and reader torch_state reads weights; leave them out")
-        if self.reader != "torch_state" and len(self.classes) < 2:
+        images = self.reader in ("mnist_csv", "idx")
+        if (self.reader == "table") != (self.table is not None):
+            raise ValueError(f"a section table belongs to reader table and to no other; the reader is {self.reader}")
+        if self.classes and not images:
+            raise ValueError(f"classes belong to images, and the reader is {self.reader}; leave them out")
+        if images and len(self.classes) < 2:
             raise ValueError(f"classes has {len(self.classes)}; name two or more")
         return self
 

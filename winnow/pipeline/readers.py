@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pyarrow.csv
 
 from winnow.errors import InputError
 from winnow.pipeline._unpack import gunzip, read_members
-from winnow.pipeline.acquire import Source, acquire, find_source
+from winnow.pipeline.acquire import Source, TableFile, TablePin, acquire, find_source
 from winnow.workloads.image_tables import raw_image_table
+from winnow.workloads.table_columns import raw_table
+from winnow.workloads.table_files import parse_csv, paste
 
 IDX_FILES = {"train": "train", "test": "t10k"}
 IDX_UNSIGNED_BYTE = 8
@@ -103,9 +106,51 @@ def idx(members: dict[str, bytes], source_id: str, classes: tuple[str, ...]) -> 
     return raw_image_table(stacked, np.concatenate(labels), [source_id] * len(splits), classes, splits=splits)
 
 
+def _rows(data: bytes, file: TableFile, pin: TablePin, used: int, source_id: str) -> pa.Table:
+    """The table of one text file, gzipped or not; used: how many of the pin's names other files took."""
+    text = gunzip(data, file.name) if file.name.endswith(".gz") else data
+    if pin.separator == ",":
+        text = re.sub(rb"[ \t]*,[ \t]*", b",", text)
+    names = None
+    if not pin.header:
+        lines = text.splitlines()[file.skip : file.skip + 1]
+        count = lines[0].count(pin.separator.encode()) + 1 if lines else 0
+        names = (pin.names or (*(f"x{i + 1}" for i in range(count - 1)), pin.target))[used : used + count]
+    texts = [name for name, kind in pin.columns.items() if kind != "numeric" and (names is None or name in names)]
+    where = f"{source_id}: {file.name}"
+    return parse_csv(text, where, separator=pin.separator, names=names, skip=file.skip, texts=texts)
+
+
+def table(members: dict[str, bytes], source_id: str, pin: TablePin) -> pa.Table:
+    """Raw table of one or several text files of rows, gzipped or not; see `raw_table`.
+
+    Without a header, and where the pin names none, columns are x1, x2, ... and the last is the pin's target. Several
+    files lie one under the other, each perhaps a published split, or side by side.
+    Raises InputError for a file that is not there, for rows of another length, and what `raw_table` raises.
+    """
+    by_name = {Path(name).name: data for name, data in members.items()}
+    if len(by_name) > 1 and not pin.files:
+        raise InputError(f"{source_id}: `member` is a folder; name its `files`")
+    files = pin.files or [TableFile(name=name, skip=pin.skip) for name in by_name]
+    parts: dict[str, pa.Table] = {}
+    for file in files:
+        if file.name not in by_name:
+            raise InputError(f"{source_id}: no file {file.name} in the archive; correct `member`")
+        used = sum(part.num_columns for part in parts.values()) if pin.side_by_side else 0
+        parts[file.name] = _rows(by_name[file.name], file, pin, used, source_id)
+    first, *others = parts.values()
+    joined = first
+    if others:
+        joined = paste(parts, source_id) if pin.side_by_side else pa.concat_tables(parts.values())
+    told = [file.split or "" for file in files for _ in range(parts[file.name].num_rows)]
+    settings = pin.model_dump(include={"target", "task", "features", "columns", "classes", "units"})
+    return raw_table(joined, source=source_id, splits=told if all(told) else None, where=source_id, **settings)
+
+
 READERS: dict[str, Callable[[dict[str, bytes], str, Source], pa.Table]] = {
     "mnist_csv": lambda members, source_id, source: mnist_csv(members, source_id, source.classes, source.largest),
     "idx": lambda members, source_id, source: idx(members, source_id, source.classes),
+    "table": lambda members, source_id, source: table(members, source_id, source.table or TablePin()),
 }
 
 
@@ -115,7 +160,7 @@ def read_archive(archive: Path, source_id: str, source: Source) -> pa.Table:
 
 
 def read_source(source_id: str, sources_path: Path | str, cache_dir: Path | str | None = None) -> pa.Table:
-    """Raw table of a pinned source: acquired, verified, read; `row, pixels, label, source[, split]`.
+    """Raw table of a pinned source: acquired, verified, read, as `raw_image_table` or `raw_table` makes it.
 
     Errors are those of `acquire` and of the reader, all InputError.
     """

@@ -28,6 +28,7 @@ METRICS_SCHEMA = pa.schema(
 
 UNITS = {
     "accuracy": "share",
+    "balanced_accuracy": "share",
     "cross_entropy": "nats",
     "loss": "nats",
     "expected_calibration_error": "share",

@@ -10,8 +10,9 @@ from typing import Any
 from winnow.errors import InputError
 from winnow.pipeline.acquire import find_source
 from winnow.pipeline.closure import code_digest
+from winnow.pipeline.hashing import file_sha256
 from winnow.pipeline.params import load_params
-from winnow.pipeline.settings import Images, System, dictionary_variants, pruned_variants, systems_of
+from winnow.pipeline.settings import Learnable, System, Table, dictionary_variants, pruned_variants, systems_of
 
 FAMILIES = ("curate", "train", "compress", "dictionaries", "evaluate")
 CHAPTERS = {
@@ -39,12 +40,12 @@ class Workflow:
     def __init__(self, root: Path, overrides: Mapping[str, Any]) -> None:
         self.root = root
         self.general, self.workloads = load_params(overrides=overrides)
-        self.images = {name: entry for name, entry in self.workloads.items() if isinstance(entry, Images)}
+        self.learnable = {name: entry for name, entry in self.workloads.items() if isinstance(entry, Learnable)}
         self.variants = {name: self._variants(entry) for name, entry in self.workloads.items()}
 
     def _variants(self, workload: Any) -> dict[str, dict[str, dict]]:
         """Family -> variant -> settings, seeds among them."""
-        if not isinstance(workload, Images):
+        if not isinstance(workload, Learnable):
             return {"evaluate": {"planted": workload.evaluate.model_dump()}}
         evaluate = workload.evaluate
         named: dict[str, Any] = {f"criteria_{name}": entry for name, entry in evaluate.criteria.items()}
@@ -90,6 +91,12 @@ class Workflow:
         trained = getattr(entry, "train", {})
         found = {f"train/{name}": section for name, section in trained.items() if isinstance(section, System)}
         return found | {f"evaluate/{name}": section for name, section in systems_of(entry.evaluate).items()}
+
+    def workloads_of(self, kind: str) -> str:
+        """For a rule's `wildcard_constraints:`: the workloads of a kind, as a regular expression."""
+        return (
+            "|".join(sorted(n for n, entry in self.workloads.items() if getattr(entry, "kind", "") == kind)) or "(?!)"
+        )
 
     def variants_by(self, method: str) -> str:
         """For a rule's `wildcard_constraints:`: the train variants of a method, as a regular expression."""
@@ -164,13 +171,16 @@ class Workflow:
 
     def source(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: where a workload's raw data comes from, and a digest of a folder of one's own."""
-        entry = self.images[wildcards.workload]
+        entry = self.learnable[wildcards.workload]
+        if entry.path is not None and isinstance(entry, Table):
+            return {"kind": "table", "path": entry.path, "table": _read_as(entry), "digest": _digest(entry.path)}
         if entry.path is not None:
             from winnow.workloads.folders import folder_digest
 
-            return {"path": entry.path, "size": entry.size, "digest": folder_digest(entry.path)}
+            size = getattr(entry, "size", None)
+            return {"kind": "images", "path": entry.path, "size": size, "digest": folder_digest(entry.path)}
         pin = find_source(entry.source or "", self.root / "data/sources.yaml")
-        return {"source": entry.source, "pin": pin.model_dump(mode="json")}
+        return {"source": entry.source, "pin": pin.model_dump(mode="json", exclude_none=True)}
 
     def weights(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: the pin of published weights."""
@@ -193,6 +203,13 @@ class Workflow:
         named = {f"{n}_{f}": files for (n, f), files in both.items() if files}
         for name in self.workloads:
             named[name] = [file for f in FAMILIES for file in both[name, f]] + [f"summaries/{name}.json"]
+        for name, entry in self.learnable.items():
+            if entry.part_of is not None:
+                if entry.part_of in {*self.workloads, *FAMILIES, "all", "everything"}:
+                    raise InputError(
+                        f"params.yaml: {name}.part_of: {entry.part_of!r} is a target already; name another"
+                    )
+                named.setdefault(entry.part_of, []).extend(named[name])
         for family in FAMILIES:
             named[family] = [file for n in self.workloads for file in both[n, family]]
         return named
@@ -200,7 +217,7 @@ class Workflow:
     def family_targets(self, workload: str, family: str, default: bool = False) -> list[str]:
         """One file for each result folder of a family, and its pictures; default leaves out what is optional."""
         if family == "curate":
-            return [f"results/{workload}/curate/all/seed0/report.json"] if workload in self.images else []
+            return [f"results/{workload}/curate/all/seed0/report.json"] if workload in self.learnable else []
         pictures = [
             f"results/{workload}/{system}/{picture}.svg"
             for system, section in self.systems(workload).items()
@@ -228,7 +245,7 @@ class Workflow:
     def plots(self, workload: str) -> dict[str, list[str]]:
         """Name of each picture of a workload -> the tables that it is drawn from."""
         evaluate = f"results/{workload}/evaluate"
-        if workload not in self.images:
+        if workload not in self.learnable:
             return {name: [f"{evaluate}/planted/metrics.parquet"] for name in ("recovery", "absorption")}
         criteria = [f for f in self.evaluations(workload) if "/criteria_" in f]
         plots = {
@@ -239,9 +256,11 @@ class Workflow:
             "calibration": [f"{evaluate}/models/reliability.parquet"],
             "criteria": criteria,
         }
+        if self._regression(workload):
+            del plots["calibration"]
         if self.variants[workload]["compress"]:
             plots["speed"] = plots["latency"]
-        for name, settings in self.images[workload].evaluate.criteria.items():
+        for name, settings in self.learnable[workload].evaluate.criteria.items():
             layers = [f.replace("metrics.parquet", "layers.parquet") for f in criteria if f"/criteria_{name}/" in f]
             if "global_magnitude_mt" in settings.methods:
                 plots[f"layers_{name}"] = layers
@@ -251,6 +270,14 @@ class Workflow:
         if pareto := [f for f in self.evaluations(workload) if "/pareto/" in f]:
             plots |= {"unexplained": pareto, "recovered": pareto}
         return plots
+
+    def _regression(self, workload: str) -> bool:
+        """Whether a number is predicted, as params.yaml or the source says."""
+        entry = self.workloads[workload]
+        if not isinstance(entry, Table) or entry.source is None:
+            return getattr(entry, "task", None) == "regression"
+        pin = find_source(entry.source, self.root / "data/sources.yaml").table
+        return pin is not None and pin.task == "regression"
 
     def plot_tables(self, wildcards: Wildcards) -> list[str]:
         """For a rule's `input:`: the tables that the job's picture is drawn from."""
@@ -266,13 +293,14 @@ class Workflow:
 
     def plot_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: which models a picture that cannot show all of them shows."""
-        if wildcards.workload not in self.images:
+        if wildcards.workload not in self.learnable:
             return {}
-        workload = self.images[wildcards.workload]
+        workload = self.learnable[wildcards.workload]
         dense, name = next(((section.models[0], name) for name, section in workload.compress.items()), (None, None))
         dense = dense or next(iter(workload.train))
         compressed = [v for v in self.variants[wildcards.workload]["compress"] if v.startswith(f"{dense}-{name}-")]
-        return {"variants": [dense, *compressed], "first_seed": workload.seeds[0]}
+        scores = ["r2"] if self._regression(wildcards.workload) else ["accuracy", "expected_calibration_error"]
+        return {"variants": [dense, *compressed], "first_seed": workload.seeds[0], "scores": scores}
 
     def all_models(self, name: str) -> Callable[[Wildcards], list[str]]:
         """For a rule's `input:`: the file `name` of every model of the job's workload, dense and compressed."""
@@ -301,7 +329,7 @@ class Workflow:
         """For a rule's `input:`: every metrics table of the job's workload."""
         workload = wildcards.workload
         made = [f"{folder}/metrics.parquet" for f in FAMILIES[1:4] for folder in self.folders(workload, f, True)]
-        curated = [f"results/{workload}/curate/all/seed0/metrics.parquet"] if workload in self.images else []
+        curated = [f"results/{workload}/curate/all/seed0/metrics.parquet"] if workload in self.learnable else []
         return [*curated, *made, *self.evaluations(workload, default=True)]
 
     def claim_settings(self, wildcards: Wildcards) -> dict[str, Any]:
@@ -323,3 +351,17 @@ class Workflow:
             if system.startswith("train/") and not section.optional
         ]
         return [file for name in chosen for file in self.evaluations(name, default=True)] + trained
+
+
+def _read_as(entry: Table) -> dict[str, Any]:
+    """How a table of one's own is to be read."""
+    settings = entry.model_dump(include={"target", "group", "leave_out", "columns"})
+    settings["task"] = entry.task or "classification"
+    return settings | ({} if entry.missing is None else {"missing": entry.missing})
+
+
+def _digest(path: str) -> str:
+    """Digest of a file of one's own; an absent one is an InputError."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; correct `path`")
+    return file_sha256(Path(path))

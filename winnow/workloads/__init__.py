@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ from winnow.errors import InputError
 
 if TYPE_CHECKING:
     from winnow.workloads.images import Images
+    from winnow.workloads.tables import Tables
 
-    Workload = Images
+    Workload = Images | Tables
 
 
 def load_workload(folder: Path | str) -> Workload:
@@ -22,6 +24,23 @@ def load_workload(folder: Path | str) -> Workload:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; run the curate stage of this workload first")
-    from winnow.workloads.images import Images  # torch is paid for only by those who train or evaluate
+    # torch is paid for only by those who train or evaluate
+    if _kind(folder / "train.parquet") == "table":
+        from winnow.workloads.tables import Tables
+
+        return Tables(folder)
+    from winnow.workloads.images import Images
 
     return Images(folder)
+
+
+def _kind(path: Path) -> str:
+    """The kind that a curated table's metadata name; nothing where they name none."""
+    from winnow.pipeline.tables import read_parquet
+    from winnow.workloads.image_tables import METADATA_KEY
+
+    text = (read_parquet(path, []).schema.metadata or {}).get(METADATA_KEY, b"")
+    try:
+        return str(json.loads(text)["kind"])
+    except (ValueError, KeyError, TypeError):
+        return ""

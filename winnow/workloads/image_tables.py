@@ -168,5 +168,5 @@ def raw_image_table(
 
 
 def metadata_of(table: pa.Table) -> Mapping[str, str]:
-    """Parquet metadata of an image table, to hand to `write_parquet`."""
-    return image_meta(table).encode()
+    """Parquet metadata of a table of any kind, to hand to `write_parquet`."""
+    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}

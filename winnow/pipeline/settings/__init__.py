@@ -4,53 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from winnow.pipeline.names import percent
 from winnow.pipeline.settings.base import Section, Seeds, System
 from winnow.pipeline.settings.compress import Prune
-from winnow.pipeline.settings.curate import CurateImages
+from winnow.pipeline.settings.curate import CurateImages, CurateTable, Split
 from winnow.pipeline.settings.dictionaries import SparseAutoencoder
-from winnow.pipeline.settings.evaluate import EvaluateImages, EvaluatePlanted
-from winnow.pipeline.settings.train import Train, Trained
+from winnow.pipeline.settings.evaluate import EvaluateImages, EvaluateModels, EvaluatePlanted, EvaluateTable
+from winnow.pipeline.settings.train import Train, Trained, TrainedTable, TrainTable
 
-__all__ = ["KINDS", "Images", "Planted", "Settings", "System", "dictionary_variants", "pruned_variants", "systems_of"]
+__all__ = [
+    "KINDS",
+    "Images",
+    "Learnable",
+    "Planted",
+    "Settings",
+    "System",
+    "Table",
+    "dictionary_variants",
+    "pruned_variants",
+    "systems_of",
+]
 
 
-class Images(Section):
-    """A workload of labelled images."""
+class Learnable(Section):
+    """A workload on which models are trained, compressed and explained."""
 
-    kind: Literal["images"]
-    """Kind of workload."""
     source: str | None = None
     """A source of data/sources.yaml."""
     path: str | None = None
-    """Or a folder of one's own: PNG and JPEG files in one sub-folder for each class."""
-    size: Annotated[list[Annotated[int, Field(ge=8, le=512)]], Field(min_length=2, max_length=2)] | None = None
-    """Height and width that the images of a folder are brought to; null leaves images of equal size as they are."""
+    """Or a folder or file of one's own."""
     seeds: Seeds = [0, 1, 2]
     """Seeds of every variant that names none of its own."""
     optional: bool = False
     """Left out of the default target, for data that not every machine can get."""
-    curate: CurateImages = CurateImages()
+    part_of: str | None = None
+    """Name of a target that makes this workload with all others that name it."""
+    curate: Split = Split()
     """Curation and split."""
-    train: dict[str, Trained] = {"mlp": Train()}
+    train: dict[str, Any] = {}
     """Trained models, by name."""
     compress: dict[str, Prune] = {"magnitude": Prune(models=["mlp"], sparsities=[0.9])}
     """Pruned models, by name."""
     dictionaries: dict[str, SparseAutoencoder] = {"topk": SparseAutoencoder(models=["mlp", "mlp-magnitude-s90"], k=8)}
     """Dictionaries, by name."""
-    evaluate: EvaluateImages = EvaluateImages()
+    evaluate: EvaluateModels = EvaluateModels()
     """Evaluations."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Images:
+    def _fits_together(self) -> Learnable:
         if (self.source is None) == (self.path is None):
             raise ValueError("name either source or path, one of them")
-        if self.source is not None and self.size is not None:
-            raise ValueError("size belongs to a folder of one's own (path); a source has its own size")
         for name in [*self.train, *self.compress, *self.dictionaries, *self.evaluate.criteria]:
             if not name or not all(c.isalnum() or c == "_" for c in name):
                 raise ValueError(f"variant {name!r}: use letters, digits and underscores only")
@@ -84,6 +91,71 @@ class Images(Section):
         return found
 
 
+class Images(Learnable):
+    """A workload of labelled images."""
+
+    kind: Literal["images"]
+    """Kind of workload."""
+    path: str | None = None
+    """Or a folder of one's own: PNG and JPEG files in one sub-folder for each class."""
+    size: Annotated[list[Annotated[int, Field(ge=8, le=512)]], Field(min_length=2, max_length=2)] | None = None
+    """Height and width that the images of a folder are brought to; null leaves images of equal size as they are."""
+    curate: CurateImages = CurateImages()
+    """Curation and split."""
+    train: dict[str, Trained] = {"mlp": Train()}
+    """Trained models, by name."""
+    evaluate: EvaluateImages = EvaluateImages()
+    """Evaluations."""
+
+    @model_validator(mode="after")
+    def _size_of_a_folder(self) -> Images:
+        if self.source is not None and self.size is not None:
+            raise ValueError("size belongs to a folder of one's own (path); a source has its own size")
+        return self
+
+
+class Table(Learnable):
+    """A workload of rows of numbers, categories and ordinals, with a class or a number to predict."""
+
+    kind: Literal["table"]
+    """Kind of workload."""
+    path: str | None = None
+    """Or a CSV or parquet file of one's own."""
+    target: str | None = None
+    """Column that is predicted."""
+    task: Literal["classification", "regression"] | None = None
+    """Whether the target is a class or a number; null is classification, or what the source says."""
+    group: str | None = None
+    """Column of which equal values stay in one split: a patient, a household, a device."""
+    leave_out: list[str] = []
+    """Columns that are no features, such as names and numbers of the rows."""
+    columns: dict[str, Literal["numeric", "category"] | Annotated[list[str], Field(min_length=2)]] = {}
+    """Types of columns that their values do not tell; a list of levels, lowest first, is an ordinal."""
+    missing: list[str] | None = None
+    """Texts that stand for no value; null takes the usual ones."""
+    curate: CurateTable = CurateTable()
+    """Curation and split."""
+    train: dict[str, TrainedTable] = {"mlp": TrainTable(), "linear": TrainTable(model="table_linear")}
+    """Trained models, by name."""
+    compress: dict[str, Prune] = {"magnitude": Prune(models=["mlp"], sparsities=[0.9], epochs=20, batch_size=64)}
+    """Pruned models, by name."""
+    dictionaries: dict[str, SparseAutoencoder] = {
+        "topk": SparseAutoencoder(models=["mlp", "mlp-magnitude-s90"], width=128, k=8, steps=300, batch_size=256)
+    }
+    """Dictionaries, by name."""
+    evaluate: EvaluateTable = EvaluateTable()
+    """Evaluations."""
+
+    @model_validator(mode="after")
+    def _describes_a_file(self) -> Table:
+        if self.path is not None and self.target is None:
+            raise ValueError("target is missing; name the column that is to be predicted")
+        for name in ("target", "task", "group", "leave_out", "columns", "missing"):
+            if self.source is not None and getattr(self, name):
+                raise ValueError(f"{name} belongs to a file of one's own (path); a source has its own")
+        return self
+
+
 class Planted(Section):
     """Data made of known features, on which dictionaries are scored against the truth."""
 
@@ -93,7 +165,7 @@ class Planted(Section):
     """The one evaluation."""
 
 
-KINDS: dict[str, type[Section]] = {"images": Images, "planted": Planted}
+KINDS: dict[str, type[Section]] = {"images": Images, "table": Table, "planted": Planted}
 """Kind of workload -> the section that describes it."""
 
 
@@ -112,10 +184,10 @@ def matching(names: Iterable[str], known: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found for name in names for found in known if fnmatchcase(found, name)))
 
 
-def prunable_and_pruned(images: Images) -> dict[str, None]:
+def prunable_and_pruned(workload: Learnable) -> dict[str, None]:
     """Names of the models that can be pruned, then of the pruned ones."""
-    dense = [name for name, section in images.train.items() if section.method == "adamw"]
-    return dict.fromkeys([*dense, *pruned_variants(images)])
+    dense = [name for name, section in workload.train.items() if section.method == "adamw"]
+    return dict.fromkeys([*dense, *pruned_variants(workload)])
 
 
 def systems_of(evaluate: Section) -> dict[str, System]:
@@ -124,29 +196,29 @@ def systems_of(evaluate: Section) -> dict[str, System]:
     return {name: section for name, section in sections.items() if isinstance(section, System)}
 
 
-def pruned_variants(images: Images) -> dict[str, dict]:
+def pruned_variants(workload: Learnable) -> dict[str, dict]:
     """Variant name -> settings of each pruned model: one for each model and sparsity of each compress section."""
     return {
         f"{model}-{name}-{percent(sparsity)}": {
             **section.model_dump(exclude={"models", "sparsities", "seeds"}),
             "model": model,
             "sparsity": sparsity,
-            "seeds": section.seeds or images.seeds,
+            "seeds": section.seeds or workload.seeds,
         }
-        for name, section in images.compress.items()
+        for name, section in workload.compress.items()
         for model in section.models
         for sparsity in section.sparsities
     }
 
 
-def dictionary_variants(images: Images) -> dict[str, dict]:
+def dictionary_variants(workload: Learnable) -> dict[str, dict]:
     """Variant name -> settings of each dictionary: one for each model of each dictionaries section."""
     return {
         f"{name}-on-{model}": {
             **section.model_dump(exclude={"models", "seeds"}),
             "model": model,
-            "seeds": section.seeds or images.seeds,
+            "seeds": section.seeds or workload.seeds,
         }
-        for name, section in images.dictionaries.items()
-        for model in matching(section.models, prunable_and_pruned(images))
+        for name, section in workload.dictionaries.items()
+        for model in matching(section.models, prunable_and_pruned(workload))
     }

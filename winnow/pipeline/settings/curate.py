@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,20 +11,44 @@ from winnow.pipeline.settings.base import Section
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-class CurateImages(Section):
-    """What is kept of a set of images, and how it is split."""
+class Split(Section):
+    """How a set is split."""
 
     split_salt: str = Field("winnow", min_length=1)
     """Word mixed into the hash that splits; another word makes another split."""
     fractions: list[Fraction] = Field([0.7, 0.1, 0.2], min_length=3, max_length=3)
     """Shares of train, valid and test."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Split:
+        if abs(sum(self.fractions) - 1) > 1e-9:
+            raise ValueError(f"fractions add up to {sum(self.fractions):g}; they must add up to 1")
+        return self
+
+
+class CurateImages(Split):
+    """What is kept of a set of images, and how it is split."""
+
     near_duplicate_distance: float = Field(0.02, ge=0, le=1)
     """Root mean square pixel distance, of 1, up to which two images count as the same; 0 keeps all but exact copies."""
     limit: int | None = Field(None, ge=1)
     """Keep only the first so many images of each split by hash; null keeps all."""
 
+
+class CurateTable(Split):
+    """What is kept of the rows of a table, and how they are split."""
+
+    duplicates: Literal["drop", "keep"] = "drop"
+    """drop leaves one of equal rows, and none of those that differ in their class alone; keep leaves all of them."""
+    folds: list[Annotated[int, Field(ge=1, le=100)]] = Field([5, 2], min_length=2, max_length=2)
+    """Repetitions and folds of the stratified cross-validation that small tables get beside their split."""
+    folds_below: int = Field(500, ge=0)
+    """Rows below which a table is small."""
+    limit: int | None = Field(None, ge=1)
+    """Keep only the first so many rows of each split by hash; null keeps all."""
+
     @model_validator(mode="after")
-    def _whole(self) -> CurateImages:
-        if abs(sum(self.fractions) - 1) > 1e-9:
-            raise ValueError(f"fractions add up to {sum(self.fractions):g}; they must add up to 1")
+    def _folds_divide(self) -> CurateTable:
+        if self.folds[1] < 2:
+            raise ValueError(f"folds is {self.folds}; give repetitions and folds, of which there must be two or more")
         return self

@@ -100,8 +100,8 @@ class DictionaryPareto(Section):
         return self
 
 
-class EvaluateImages(Section):
-    """Evaluations of an image workload; null leaves one out."""
+class EvaluateModels(Section):
+    """Evaluations of models, whatever their data; null leaves one out."""
 
     criteria: dict[str, PruningCriteria] = {"mlp": PruningCriteria()}
     """Comparisons of pruning criteria, by name."""
@@ -110,6 +110,19 @@ class EvaluateImages(Section):
     survival: FeatureSurvival | None = FeatureSurvival()
     """Survival of features under compression."""
     pareto: DictionaryPareto | None = DictionaryPareto()
+    """Comparison of dictionary architectures."""
+
+
+class EvaluateImages(EvaluateModels):
+    """Evaluations of an image workload; null leaves one out."""
+
+
+class EvaluateTable(EvaluateModels):
+    """Evaluations of a table; null leaves one out."""
+
+    criteria: dict[str, PruningCriteria] = {"mlp": PruningCriteria(sparsities=[0.8, 0.9], epochs=20, batch_size=64)}
+    """Comparisons of pruning criteria, by name."""
+    pareto: DictionaryPareto | None = None
     """Comparison of dictionary architectures."""
 
 

@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from winnow.pipeline.settings.base import Section, Seeds
 
 ImageModel = Literal["mlp", "small_cnn", "residual", "depthwise_cnn", "fastgrnn", "efficientnet_lite0"]
+TableModel = Literal["table_mlp", "table_linear"]
 
 # Stands here as well as in the registry, which imports torch: params.yaml is checked before every command.
 ARGUMENTS = {
@@ -19,6 +20,8 @@ ARGUMENTS = {
     "depthwise_cnn": ("channels",),
     "fastgrnn": ("hidden", "input_rank", "state_rank"),
     "efficientnet_lite0": (),
+    "table_mlp": ("hidden",),
+    "table_linear": (),
 }
 
 
@@ -52,9 +55,20 @@ class Train(Section):
         for name in self.arguments:
             if name not in known:
                 near = get_close_matches(name, known, n=1, cutoff=0.5)
-                remedy = f"did you mean {near[0]}?" if near else f"{self.model} takes {', '.join(known)}"
+                remedy = f"did you mean {near[0]}?" if near else f"{self.model} takes {', '.join(known) or 'none'}"
                 raise ValueError(f"arguments.{name}: unknown setting; {remedy}")
         return self
+
+
+class TrainTable(Train):
+    """One model of a table trained with AdamW."""
+
+    model: TableModel = "table_mlp"  # type: ignore[assignment]
+    """Name in the model registry."""
+    epochs: int = Field(60, ge=1)
+    """Passes over the training split."""
+    batch_size: int = Field(64, ge=1)
+    """Rows a step."""
 
 
 def method_of(section: Any) -> str:
@@ -64,3 +78,5 @@ def method_of(section: Any) -> str:
 
 Trained = Annotated[Annotated[Train, Tag("adamw")], Discriminator(method_of)]
 """A section of the train family: the settings of its method."""
+TrainedTable = Annotated[Annotated[TrainTable, Tag("adamw")], Discriminator(method_of)]
+"""A section of the train family of a table."""
