@@ -8,7 +8,7 @@ ACM TOMM 2023, as "Stationary Representations" (CVPR 2024) reports them. Distanc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -98,6 +98,37 @@ def inequality_rates(old: np.ndarray, new: np.ndarray, labels: np.ndarray) -> tu
     same = np.equal.outer(np.asarray(labels), np.asarray(labels))
     twins = same & ~np.eye(len(same), dtype=bool)
     return _share(closer[twins] >= 0), _share(closer[~same] <= 0)
+
+
+def scores(
+    queries: Sequence[np.ndarray],
+    galleries: Sequence[np.ndarray],
+    query_labels: np.ndarray,
+    gallery_labels: np.ndarray,
+) -> tuple[list[tuple[str, float, int | None]], list[dict[str, Any]]]:
+    """All scores of T models, as (metric, value, step), and the cells of their matrices.
+
+    Arguments as `compatibility_matrix`. own_gallery and first_gallery at step t (from 1) are C[t][t] and C[t][1];
+    the prefix nearest_ means that every gallery entry is searched; the inequality rates compare the last model
+    with the first, on the queries. A cell is {reduce, t, k, value}, counted from 1.
+    """
+    rows: list[tuple[str, float, int | None]] = []
+    cells: list[dict[str, Any]] = []
+    ways: tuple[tuple[Reduce, str], ...] = (("mean", ""), ("none", "nearest_"))
+    for reduce, prefix in ways:
+        matrix = compatibility_matrix(queries, galleries, query_labels, gallery_labels, reduce)
+        rows += [(f"{prefix}average_compatibility", average_compatibility(matrix), None)]
+        rows += [(f"{prefix}average_accuracy", average_accuracy(matrix), None)]
+        rows += [(f"{prefix}reindexed_accuracy", reindexed_accuracy(matrix), None)]
+        rows += [(f"{prefix}own_gallery", matrix[t, t], t + 1) for t in range(len(matrix))]
+        rows += [(f"{prefix}first_gallery", matrix[t, 0], t + 1) for t in range(len(matrix))]
+        cells += [
+            {"reduce": reduce, "t": t + 1, "k": k + 1, "value": float(matrix[t, k])}
+            for t in range(len(matrix))
+            for k in range(t + 1)
+        ]
+    same, different = inequality_rates(queries[0], queries[-1], query_labels)
+    return [*rows, ("same_class_closer", same, None), ("other_classes_further", different, None)], cells
 
 
 def _share(hits: np.ndarray) -> float:

@@ -48,9 +48,10 @@ class Recipe:
 
 
 class Fitted(NamedTuple):
-    """The model after each task, in eval mode, and the history of all tasks with steps counted on."""
+    """The model after each task, in eval mode, how many classes it knows, and the history with steps counted on."""
 
     models: list[nn.Module]
+    classes: list[int]
     history: History
 
 
@@ -125,6 +126,15 @@ class ExpandingNet(Embedding):
             self.classifier = nn.Parameter(torch.cat([self.classifier.detach(), fresh]))
 
 
+def load_embedding(backbone: nn.Module, width: int, state: Mapping[str, Tensor]) -> Embedding:
+    """What gives the features of a saved model, in eval mode, around a copy of the backbone; targets are left out."""
+    kept = {name: tensor for name, tensor in state.items() if name.startswith(("backbone.", "project."))}
+    dimensions = len(kept["project.weight"]) if "project.weight" in kept else width
+    model = Embedding(deepcopy(backbone), width, dimensions)
+    model.load_state_dict(kept)
+    return model.eval()
+
+
 def hoc_loss(new: Tensor, old: Tensor, labels: Tensor, scale: float = 10.0, mask: Mask = "exclude") -> Tensor:
     """Higher-order compatibility: each new feature near the old one of its image, far from those of other classes.
 
@@ -176,6 +186,7 @@ def fit_sequence(
     replacements = replacements or {}
     _check(tasks, start, method, replacements)
     models: list[nn.Module] = []
+    known: list[int] = []
     history: History = []
     kept: list[Task] = []
     for number, (x, y) in enumerate(tasks):
@@ -190,7 +201,8 @@ def fit_sequence(
         history += [(metric, value, done + step) for metric, value, step in told]
         kept += _remember(x, y, recipe.memory, seed)
         models.append(model)
-    return Fitted(models, history)
+        known.append(int(labels.max()) + 1)
+    return Fitted(models, known, history)
 
 
 class _Rehearsal:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.compress import FineTune, PruningMethod
 from winnow.pipeline.settings.dictionaries import Architecture
+from winnow.pipeline.settings.simplex import Compatibility
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
 Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -111,6 +112,8 @@ class EvaluateModels(Section):
     """Survival of features under compression."""
     pareto: DictionaryPareto | None = DictionaryPareto()
     """Comparison of dictionary architectures."""
+    compatibility: Compatibility | None = None
+    """Compatibility of models that replace one another."""
 
 
 class EvaluateImages(EvaluateModels):

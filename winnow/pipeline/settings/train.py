@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds
+from winnow.pipeline.settings.simplex import Simplex
 
 ImageModel = Literal["mlp", "small_cnn", "residual", "depthwise_cnn", "fastgrnn", "efficientnet_lite0"]
 TableModel = Literal["table_mlp", "table_linear"]
@@ -76,7 +77,7 @@ def method_of(section: Any) -> str:
     return str(section.get("method", "adamw") if isinstance(section, dict) else section.method)
 
 
-Trained = Annotated[Annotated[Train, Tag("adamw")], Discriminator(method_of)]
+Trained = Annotated[Annotated[Train, Tag("adamw")] | Annotated[Simplex, Tag("simplex")], Discriminator(method_of)]
 """A section of the train family: the settings of its method."""
 TrainedTable = Annotated[Annotated[TrainTable, Tag("adamw")], Discriminator(method_of)]
 """A section of the train family of a table."""
