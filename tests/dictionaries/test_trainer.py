@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from winnow.dictionaries import load, save
-from winnow.dictionaries.architectures import ARCHITECTURES
+from winnow.dictionaries.architectures import ARCHITECTURES, Step
+from winnow.dictionaries.codes import CompiledBackend, Dense, TorchBackend
 from winnow.dictionaries.config import SaeConfig
 from winnow.dictionaries.planted import planted_dictionary
 from winnow.dictionaries.store import statistics
 from winnow.dictionaries.trainer import Trainer
+from winnow.errors import InputError
 
 ROWS = planted_dictionary(24, 12, 2, exponent=0.3).sample(3000, seed=0) * 5
 SMALL = SaeConfig(m=32, k=2, steps=12, batch=64, lr=3e-3, backend="torch", target_l0=2.0)
@@ -108,6 +110,156 @@ def test_a_loss_is_told_what_the_paper_sets():
     assert jump._settings().target_l0 == 2.0 and jump._settings().dead is None
 
 
+def test_a_trainer_starts_from_unit_directions_without_bias():
+    for architecture in ARCHITECTURES:
+        config = replace(SMALL, architecture=architecture, threshold=0.25)
+        found = Trainer(config, 12, statistics(ROWS)).parameters
+        torch.testing.assert_close(found["decoder"].norm(dim=1), torch.ones(32))
+        assert found["decoder"].shape == found["encoder"].shape == (32, 12) and (found["b_enc"] == 0).all()
+        # Directions drawn from the sphere: none prefers an axis or a side.
+        assert found["decoder"].mean().abs() < 0.1 and found["decoder"].abs().mean() > 0.15
+        gate = {"b_gate": torch.zeros(32), "log_scale": torch.zeros(32)}
+        extra = {"jumprelu": {"log_threshold": torch.full((32,), math.log(0.25))}, "gated": gate}
+        assert found.keys() - {"encoder", "decoder", "b_enc", "b_dec"} == extra.get(architecture, {}).keys()
+        for name, expected in extra.get(architecture, {}).items():
+            assert torch.equal(found[name], expected)
+    again, other = (Trainer(replace(SMALL, seed=seed), 12, statistics(ROWS)).parameters for seed in (0, 1))
+    assert not torch.equal(again["decoder"], other["decoder"])
+
+
+def test_no_parameter_shares_memory_with_another():
+    for architecture in ARCHITECTURES:
+        found = Trainer(replace(SMALL, architecture=architecture), 12, statistics(ROWS)).parameters
+        assert len({tensor.data_ptr() for tensor in found.values()}) == len(found)
+
+
+def test_thresholds_move_at_their_own_rate():
+    """Adam's first step has the size lr for every entry, whatever the gradient."""
+    config = replace(SMALL, architecture="jumprelu", bandwidth=0.5, lr=1e-3, threshold_lr=7.0, warmup=0, decay=0)
+    trainer = Trainer(config, 12, statistics(ROWS))
+    before = {name: value.clone() for name, value in trainer.parameters.items()}
+    trainer.step(ROWS[:64])
+    moved = {name: (value - before[name]).abs() for name, value in trainer.parameters.items()}
+    for name, size in (("log_threshold", 7e-3), ("b_enc", 1e-3), ("encoder", 1e-3)):
+        touched = moved[name][moved[name] > 0]
+        assert len(touched) > 10
+        torch.testing.assert_close(touched, torch.full_like(touched, size), rtol=1e-2, atol=1e-6)
+
+
+def test_history_tells_the_error_by_its_definition():
+    trainer, found = Trainer(replace(SMALL, lr=0.01, revive="none"), 12, statistics(ROWS)), statistics(ROWS)
+    fired = torch.zeros(32, dtype=torch.bool)
+    for step, batch in enumerate(ROWS[:192].split(64)):
+        w = {name: value.clone() for name, value in trainer.parameters.items()}
+        x = batch * found.scale
+        best = torch.topk((x - w["b_dec"]) @ w["encoder"].T + w["b_enc"], 2, dim=1)
+        f = torch.zeros(64, 32).scatter(1, best.indices, best.values.relu())
+        error = float((x - f @ w["decoder"] - w["b_dec"]).square().sum(1).mean())
+        scaled = ROWS * found.scale
+        variance = float((scaled - scaled.mean(0)).square().sum(1).mean())
+        trainer.step(batch)
+        rows = trainer.history[4 * step :]
+        assert [(name, number) for name, _, number in rows] == [
+            (name, step) for name in ("loss", "l0", "dead_fraction", "fvu")
+        ]
+        fired |= (f > 0).any(0)
+        dead = float((~fired).float().mean()) if step == 2 else 0.0  # the window is .2 * 12 * 64 = 154 rows
+        l0 = float((f > 0).sum(1).float().mean())
+        assert [value for _, value, _ in rows] == pytest.approx([error, l0, dead, error / variance], rel=1e-4)
+    assert trainer.done == 3
+
+
+@pytest.mark.parametrize(("d", "m", "first"), [(12, 32, 12), (12, 8, 7)])
+def test_k_falls_from_d_and_stays_below_m(d, m, first):
+    config = replace(SMALL, architecture="batchtopk", m=m, k=2, steps=40, anneal=0.25)
+    trainer, seen = Trainer(config, d, statistics(ROWS)), []
+    for done in range(40):
+        trainer.done = done
+        seen.append(trainer._settings().k)
+    assert seen == [round(first + (2 - first) * done / 10) for done in range(10)] + [2] * 30
+    topk = Trainer(replace(config, architecture="topk"), d, statistics(ROWS))
+    assert topk._settings().k == 2
+
+
+def test_dead_latents_are_shown_to_the_losses_that_revive_them():
+    for architecture, revive, shown in (
+        ("topk", "auto", True),
+        ("topk", "none", False),
+        ("relu_l1", "ghost", True),
+        ("relu_l1", "resample", False),
+        ("gated", "auto", False),
+    ):
+        trainer = Trainer(replace(SMALL, architecture=architecture, revive=revive), 12, statistics(ROWS))
+        trainer.silent[3] = 10_000
+        dead = trainer._settings().dead
+        assert (dead is not None) == shown
+        if dead is not None:
+            assert dead.nonzero().flatten().tolist() == [3]
+
+
+def test_auxk_uses_one_latent_where_d_is_one():
+    assert Trainer(SMALL, 1, statistics(ROWS[:, :1]))._settings().aux_k == 1
+    assert Trainer(SMALL, 5, statistics(ROWS[:, :5]))._settings().aux_k == 2
+
+
+def test_the_backend_is_the_one_asked_for():
+    assert isinstance(Trainer(SMALL, 12, statistics(ROWS)).backend, TorchBackend)
+    numba = Trainer(replace(SMALL, backend="numba", threads=2), 12, statistics(ROWS)).backend
+    assert isinstance(numba, CompiledBackend) and numba.threads == 2
+
+
+def test_a_loss_that_diverges_is_named_with_its_step():
+    trainer = Trainer(SMALL, 12, statistics(ROWS))
+    trainer.step(ROWS[:64])
+    trainer.parameters["b_dec"][0] = math.nan
+    with pytest.raises(InputError, match=r"lr: 0.003 diverges at step 1; lower it"):
+        trainer.step(ROWS[:64])
+
+
+def test_rows_of_another_size_are_named():
+    with pytest.raises(InputError, match="rows have 11 dimensions, the dictionary 12; use one hook point"):
+        Trainer(SMALL, 12, statistics(ROWS)).step(ROWS[:64, :11])
+
+
+@every_architecture
+def test_a_trainer_that_comes_back_from_its_file_goes_on_with_the_same_bits(architecture, tmp_path):
+    config = replace(SMALL, architecture=architecture, l1=0.3, dead_after=0.1)
+    straight = Trainer(config, 12, statistics(ROWS))
+    batches = ROWS[: 64 * 8].split(64)
+    for batch in batches[:5]:
+        straight.step(batch)
+    straight.save(tmp_path / "c.safetensors")
+    resumed = Trainer.load(tmp_path / "c.safetensors", config)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+    for batches_left in ((), batches[5:]):
+        for batch in batches_left:
+            straight.step(batch)
+            resumed.step(batch)
+        for name in ("done", "scale", "variance", "history"):
+            assert getattr(resumed, name) == getattr(straight, name)
+        assert resumed.adam.steps == straight.adam.steps == straight.done
+        assert repr(resumed.threshold) == repr(straight.threshold)  # nan equals nan
+        assert torch.equal(resumed.silent, straight.silent) and resumed.silent.dtype == torch.int64
+        for one, other in zip(resumed._groups().values(), straight._groups().values(), strict=True):
+            assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert all(isinstance(step, int) for _, _, step in resumed.history)
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_with_a_remedy(tmp_path):
+    file = tmp_path / "c.safetensors"
+    Trainer(SMALL, 12, statistics(ROWS)).save(file)
+    with pytest.raises(InputError, match=r"c.safetensors: was made with l1 1.0, not 2.0; delete it to start again"):
+        Trainer.load(file, replace(SMALL, l1=2.0))
+    whole = file.read_bytes()
+    for damaged in (whole[:-9], b"", b"no checkpoint"):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"c.safetensors: cannot be read as a checkpoint .*; delete it to start"):
+            Trainer.load(file, SMALL)
+    save(Trainer(SMALL, 12, statistics(ROWS)).dictionary(), file)  # a safetensors file of another kind
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        Trainer.load(file, SMALL)
+
+
 def dead_trainer(**changes):
     """Latents 0 to 9 can never fire by themselves."""
     config = replace(SMALL, steps=40, dead_after=0.05, **changes)
@@ -179,6 +331,62 @@ def test_resampled_latents_point_at_rows_with_small_encoders_and_no_moments():
         assert torch.equal(trainer.parameters[name][~dead], before[name][~dead])
 
 
+def test_resampling_happens_after_a_quarter_and_a_half_of_the_steps_where_it_is_asked_for(monkeypatch):
+    for revive, expected in (("resample", [3, 6]), ("ghost", []), ("none", [])):
+        trainer = Trainer(replace(SMALL, architecture="relu_l1", revive=revive, steps=13), 12, statistics(ROWS))
+        calls = []
+        monkeypatch.setattr(trainer, "_resample", lambda rows, residual, t=trainer, c=calls: c.append((t.done, rows)))
+        for batch in ROWS[: 64 * 13].split(64):
+            trainer.step(batch)
+        assert [done for done, _ in calls] == expected
+        for done, rows in calls:
+            assert torch.equal(rows, ROWS[64 * done :][:64] * trainer.scale)
+
+
+def test_resampling_changes_nothing_without_a_dead_latent_or_without_a_loss():
+    trainer = dead_trainer(architecture="relu_l1", revive="resample")
+    before = {name: value.clone() for name, value in trainer.parameters.items()}
+    trainer._resample(ROWS[:64], torch.ones(64, 12))
+    trainer.silent[4] = 10_000
+    trainer._resample(ROWS[:64], torch.zeros(64, 12))
+    assert all(torch.equal(value, before[name]) for name, value in trainer.parameters.items())
+    assert trainer.silent[4] == 10_000
+    trainer._resample(ROWS[:64], torch.eye(64, 12) * 1e-3)
+    assert not torch.equal(trainer.parameters["decoder"][4], before["decoder"][4])
+
+
+@pytest.mark.parametrize(("with_loss", "distinct"), [(10, 10), (9, None), (64, 10)])
+def test_no_row_is_drawn_twice_while_there_are_enough(with_loss, distinct):
+    trainer = dead_trainer(architecture="relu_l1", revive="resample")
+    trainer.silent[:10] = 10_000
+    residual = torch.zeros(64, 12)
+    residual[:with_loss, 0] = torch.arange(1, with_loss + 1)
+    rows = torch.randn(64, 12, generator=torch.Generator().manual_seed(1))
+    trainer._resample(rows, residual)
+    directions = torch.nn.functional.normalize(rows[:with_loss] - trainer.parameters["b_dec"], dim=1)
+    similar = trainer.parameters["decoder"][:10] @ directions.T
+    torch.testing.assert_close(similar.max(dim=1).values, torch.ones(10))
+    if distinct is not None:
+        assert len(set(similar.argmax(dim=1).tolist())) == distinct
+
+
+def test_resampled_encoders_have_the_norm_of_a_fifth_where_all_are_dead():
+    trainer = dead_trainer(architecture="relu_l1", revive="resample")
+    trainer.silent[:] = 10_000
+    trainer._resample(ROWS[:64] * trainer.scale, torch.ones(64, 12))
+    torch.testing.assert_close(trainer.parameters["encoder"].norm(dim=1), torch.full((32,), 0.2))
+
+
+def test_each_resampling_draws_anew():
+    drawn = []
+    for done in (3, 6, 3):
+        trainer = dead_trainer(architecture="relu_l1", revive="resample")
+        trainer.silent[:10], trainer.done = 10_000, done
+        trainer._resample(ROWS[:64] * trainer.scale, torch.ones(64, 12))
+        drawn.append(trainer.parameters["decoder"][:10].clone())
+    assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+
 def test_resampling_prefers_rows_of_large_loss_by_its_square():
     trainer = dead_trainer(architecture="relu_l1", revive="resample")
     trainer.silent[:] = 10_000
@@ -208,3 +416,52 @@ def test_the_threshold_is_a_running_mean_of_the_smallest_kept_value(monkeypatch)
     for value in smallest[2:]:
         expected = 0.75 * expected + 0.25 * value  # 1 - 10 / 40
     assert trainer.threshold == pytest.approx(expected)
+
+
+def followed(config, smallest):
+    """The threshold after batches whose smallest kept values are given; None: a batch that keeps nothing."""
+    trainer = Trainer(config, 12, statistics(ROWS))
+    for done, value in enumerate(smallest):
+        trainer.done = done
+        values = torch.zeros(1, 32)
+        if value is not None:
+            values[0, :3] = torch.tensor([value, value + 1, value + 5])
+        trainer._follow_threshold(Step(0.0, 0.0, {}, Dense(values, values >= 0), values))
+    return trainer.threshold
+
+
+def test_the_memory_of_the_threshold_is_a_tenth_of_the_steps_and_never_beyond_the_papers():
+    config = replace(SMALL, architecture="batchtopk", warmup=0.0)
+    assert followed(replace(config, steps=5), [3.0, 4.0, 5.0]) == 5.0  # shorter than ten steps: the last one
+    assert followed(replace(config, steps=100), [3.0, 4.0]) == pytest.approx(0.9 * 3 + 0.1 * 4)
+    assert followed(replace(config, steps=10**6), [3.0, 4.0]) == pytest.approx(0.999 * 3 + 0.001 * 4)
+    assert followed(replace(config, steps=100), [3.0, None]) == pytest.approx(0.9 * 3)
+    assert math.isnan(followed(replace(config, architecture="topk"), [3.0, 4.0]))
+
+
+def test_the_threshold_waits_for_the_warm_up():
+    config = replace(SMALL, architecture="batchtopk", steps=20, warmup=0.2)
+    assert math.isnan(followed(config, [3.0] * 3))
+    assert followed(config, [1.0, 1.0, 1.0, 7.0]) == 7.0
+    assert followed(replace(config, warmup=1.0), [*[1.0] * 19, 7.0]) == 7.0  # the last step at the latest
+
+
+def test_a_dictionary_before_the_first_threshold_keeps_all_that_is_positive():
+    dictionary = Trainer(replace(SMALL, architecture="batchtopk"), 12, statistics(ROWS)).dictionary()
+    assert (dictionary.threshold == 0).all() and dictionary.k == 2 and dictionary.info["rows"] == 0
+
+
+def test_a_dictionary_does_not_change_with_further_training():
+    trainer = Trainer(SMALL, 12, statistics(ROWS))
+    dictionary = trainer.dictionary()
+    before = {name: getattr(dictionary, name).clone() for name in ("W_enc", "W_dec", "b_enc", "b_dec_in", "b_dec_out")}
+    trainer.step(ROWS[:64])
+    assert all(torch.equal(getattr(dictionary, name), value) for name, value in before.items())
+
+
+def test_a_gate_that_opens_before_its_magnitude_is_positive_keeps_the_threshold_at_zero():
+    trainer = Trainer(replace(SMALL, architecture="gated"), 12, statistics(ROWS))
+    trainer.parameters["b_gate"][:16], trainer.parameters["b_gate"][16:] = 2.0, -2.0
+    trainer.parameters["log_scale"] += math.log(3.0)
+    dictionary = trainer.dictionary()
+    torch.testing.assert_close(dictionary.threshold * trainer.scale, torch.tensor([0.0] * 16 + [6.0] * 16))
