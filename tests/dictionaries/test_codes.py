@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.dictionaries.codes import Compact, CompiledBackend, Dense, TorchBackend, make_backend
+from winnow.dictionaries.codes import (
+    DENSE_ABOVE,
+    Compact,
+    CompiledBackend,
+    Dense,
+    TorchBackend,
+    make_backend,
+)
 from winnow.errors import InputError
 
 BACKENDS = [TorchBackend(), CompiledBackend(1), CompiledBackend(3)]
@@ -152,9 +159,67 @@ def test_many_active_latents_fall_back_to_dense_codes():
     assert isinstance(CompiledBackend().between(pre - 2, *bounds), Compact)
 
 
+@pytest.mark.parametrize("where", ["first rows", "last rows", "everywhere"])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_code_is_dense_above_its_share_of_active_entries_however_threads_part_them(threads, where):
+    bounds = torch.zeros(40), torch.full((40,), float("inf"))
+    limit = int(DENSE_ABOVE * 50 * 40)
+    for active, kind in ((limit, Compact), (limit + 1, Dense)):
+        pre = -torch.ones(50 * 40)
+        order = {"first rows": torch.arange(2000), "last rows": torch.arange(2000).flip(0)}
+        shuffled = torch.randperm(2000, generator=torch.Generator().manual_seed(0))
+        pre[order.get(where, shuffled)[:active]] = 1.0
+        code = CompiledBackend(threads).between(pre.view(50, 40), *bounds)
+        assert isinstance(code, kind) and code.count() == active
+        assert sorted(spelt_out(code, 40)) == [divmod(i, 40) for i in (pre > 0).nonzero().flatten().tolist()]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_there_may_be_fewer_rows_than_threads(rows):
+    pre = torch.randn(rows, 40, generator=torch.Generator().manual_seed(rows)) - 1
+    bounds = torch.full((40,), 0.3), torch.full((40,), float("inf"))
+    weight = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    compiled, plain = CompiledBackend(5), TorchBackend()
+    for found, expected in (
+        (compiled.between(pre, *bounds), plain.between(pre, *bounds)),
+        (compiled.top_of_rows(pre, 3), plain.top_of_rows(pre, 3)),
+        (compiled.top_of_batch(pre, 3), plain.top_of_batch(pre, 3)),
+    ):
+        assert isinstance(found, Compact) and spelt_out(found, 40) == spelt_out(expected, 40)
+        torch.testing.assert_close(found.decode(weight), expected.decode(weight))
+        torch.testing.assert_close(found.outer(pre), expected.outer(pre))
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_a_batch_like_the_last_one_is_looked_through_once_for_few_candidates(scale, monkeypatch):
+    backend, looked = CompiledBackend(), []
+    above = CompiledBackend._above
+
+    def counted(self, pre, low):
+        parts = above(self, pre, low)
+        looked.append(sum(len(values) for _, _, values in parts))
+        return parts
+
+    monkeypatch.setattr(CompiledBackend, "_above", counted)
+    first, second = (torch.randn(40, 50, generator=torch.Generator().manual_seed(seed)) * scale for seed in (0, 1))
+    backend.top_of_batch(first, 100)
+    assert looked == [int((first > 0).sum())]
+    backend.top_of_batch(second, 100)
+    assert len(looked) == 2 and 100 <= looked[1] < 300  # of about 1000 that are positive
+    backend.top_of_batch(second * 1e-3, 100)  # the guess is too high: all that is positive is looked through
+    assert len(looked) == 4 and looked[2] < 100 and looked[3] == int((second > 0).sum())
+
+
+def test_without_numba_auto_means_torch_and_asking_for_it_is_an_error(monkeypatch):
+    monkeypatch.setattr("winnow.dictionaries.codes.find_spec", lambda name: None)
+    assert isinstance(make_backend("auto"), TorchBackend) and isinstance(make_backend("torch"), TorchBackend)
+    with pytest.raises(InputError, match="backend: 'numba' is not installed; install numba or choose torch"):
+        make_backend("numba")
+
+
 def test_backends_are_chosen_by_name():
     assert isinstance(make_backend("torch"), TorchBackend)
     assert isinstance(make_backend("numba", 2), CompiledBackend) and make_backend("numba", 2).threads == 2
-    assert isinstance(make_backend("auto"), CompiledBackend)
+    assert isinstance(make_backend("auto"), CompiledBackend) and make_backend("auto").threads == 1
     with pytest.raises(InputError, match="backend: 'cuda' is unknown; choose auto, numba or torch"):
         make_backend("cuda")

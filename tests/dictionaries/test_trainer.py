@@ -94,6 +94,15 @@ def test_the_lr_rises_stays_and_falls(monkeypatch):
     assert seen == pytest.approx([0.25, 0.5, 0.75, 1] + [1] * 12 + [0.8, 0.6, 0.4, 0.2])
 
 
+def test_without_warm_up_and_decay_the_lr_stays_the_same(monkeypatch):
+    seen = []
+    trainer = Trainer(replace(SMALL, steps=5, warmup=0.0, decay=0.0, lr=0.5), 12, statistics(ROWS))
+    monkeypatch.setattr(trainer.adam, "step", lambda p, g, lr, relative: seen.append(lr))
+    for _ in range(5):
+        trainer.step(ROWS[:64])
+    assert seen == [0.5] * 5
+
+
 def test_a_loss_is_told_what_the_paper_sets():
     config = replace(SMALL, architecture="relu_l1", steps=20, warmup=0.2, l1=3.0, aux_coefficient=0.25)
     trainer = Trainer(config, 12, statistics(ROWS))
@@ -163,10 +172,29 @@ def test_history_tells_the_error_by_its_definition():
             (name, step) for name in ("loss", "l0", "dead_fraction", "fvu")
         ]
         fired |= (f > 0).any(0)
+        assert torch.equal(trainer.silent == 0, (f > 0).any(0))
         dead = float((~fired).float().mean()) if step == 2 else 0.0  # the window is .2 * 12 * 64 = 154 rows
         l0 = float((f > 0).sum(1).float().mean())
         assert [value for _, value, _ in rows] == pytest.approx([error, l0, dead, error / variance], rel=1e-4)
     assert trainer.done == 3
+
+
+def test_l0_is_a_mean_over_rows_and_no_whole_number():
+    trainer, found = Trainer(replace(SMALL, architecture="relu_l1"), 12, statistics(ROWS)), statistics(ROWS)
+    pre = (ROWS[:64] * found.scale - found.centre) @ trainer.parameters["encoder"].T
+    l0 = float((pre > 0).sum() / 64)
+    trainer.step(ROWS[:64])
+    assert l0 % 1 > 0 and {name: value for name, value, _ in trainer.history}["l0"] == pytest.approx(l0)
+
+
+@pytest.mark.parametrize(("spread", "has_fvu"), [(0.0, False), (0.01, True)])
+def test_fvu_is_told_unless_rows_do_not_vary(spread, has_fvu):
+    rows = torch.ones(64, 12)
+    rows[::2] *= 1 + spread
+    trainer = Trainer(SMALL, 12, statistics(rows))
+    assert trainer.variance < 0.01
+    trainer.step(rows)
+    assert ("fvu" in {name for name, _, _ in trainer.history}) == has_fvu
 
 
 @pytest.mark.parametrize(("d", "m", "first"), [(12, 32, 12), (12, 8, 7)])
@@ -323,7 +351,7 @@ def test_resampled_latents_point_at_rows_with_small_encoders_and_no_moments():
     assert ((decoder @ inputs.T).max(dim=1).values > 1 - 1e-5).all()
     size = 0.2 * before["encoder"][~dead].norm(dim=1).mean()
     torch.testing.assert_close(encoder, decoder * size)
-    assert (trainer.parameters["b_enc"][dead] == 0).all() and not trainer.dead[:10].any()
+    assert (trainer.parameters["b_enc"][dead] == 0).all() and (trainer.silent[dead] == 0).all()
     for moments in (trainer.adam.first, trainer.adam.second):
         for name in ("encoder", "decoder", "b_enc"):
             assert (moments[name][dead] == 0).all() and (moments[name][~dead] != 0).any()
@@ -432,7 +460,7 @@ def followed(config, smallest):
 
 def test_the_memory_of_the_threshold_is_a_tenth_of_the_steps_and_never_beyond_the_papers():
     config = replace(SMALL, architecture="batchtopk", warmup=0.0)
-    assert followed(replace(config, steps=5), [3.0, 4.0, 5.0]) == 5.0  # shorter than ten steps: the last one
+    assert followed(replace(config, steps=5), [3.0, 4.0, 6.0]) == 6.0  # shorter than ten steps: the last one
     assert followed(replace(config, steps=100), [3.0, 4.0]) == pytest.approx(0.9 * 3 + 0.1 * 4)
     assert followed(replace(config, steps=10**6), [3.0, 4.0]) == pytest.approx(0.999 * 3 + 0.001 * 4)
     assert followed(replace(config, steps=100), [3.0, None]) == pytest.approx(0.9 * 3)
