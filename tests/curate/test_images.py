@@ -128,6 +128,12 @@ def test_each_reason_is_given_once_the_first_that_applies_and_counts_add_up():
     assert dropped[45]["kept"] is None and dropped[45]["label"] == 0
 
 
+def test_an_image_without_a_label_goes_also_where_there_is_a_single_class():
+    curated = curate(raw(distinct(20), [0] * 19 + [None], classes=("cat",)))
+    assert reasons(curated) == {19: "no_label"}
+    assert curated.report["unlabelled"]["rows_in"] == 1 and curated.report["classes"]["cat"]["kept"] == 19
+
+
 def test_near_duplicates_of_differing_label_are_counted():
     images = distinct(30)
     images[29] = images[0] ^ 1
@@ -194,6 +200,12 @@ def test_a_published_test_split_is_kept_whole_and_valid_is_cut_from_train():
     assert [curated.tables[s].num_rows for s in SPLITS] == [70, 10, 20]
     counts = {s: (c["rows_in"], c["kept"]) for s, c in curated.report["published_splits"].items()}
     assert counts == {"train": (80, 80), "test": (20, 20)}
+
+
+def test_a_class_of_which_only_the_published_test_split_has_images_is_refused():
+    table = raw(distinct(40), [0] * 30 + [1] * 10, splits=["train"] * 30 + ["test"] * 10)
+    with pytest.raises(InputError, match="class 'dog' has no image left to train on"):
+        curate(table)
 
 
 def test_of_copies_in_published_splits_the_one_in_test_stays_then_the_one_in_valid():
@@ -312,6 +324,16 @@ def with_inner_null(table):
     return replaced(table, "pixels", pa.array(rows, pa.list_(pa.uint8(), 30)))
 
 
+def without_an_image(table):
+    rows = table["pixels"].to_pylist()
+    rows[1] = None
+    return replaced(table, "pixels", pa.array(rows, pa.list_(pa.uint8(), 30)))
+
+
+def marked(*readable):
+    return lambda table: table.append_column("readable", pa.array(readable))
+
+
 def labelled(*labels):
     return lambda table: replaced(table, "label", pa.array(labels, pa.int32()))
 
@@ -344,6 +366,7 @@ def published(*splits):
         (lambda t: replaced(t, "label", pa.array([0] * 20)), "column 'label' is int64; it must be int32"),
         (labelled(*[0] * 7, 2, *[1] * 12), "column 'label', row 7: 2; it must be null or 0 to 1"),
         (labelled(*[-1] * 20), "column 'label', row 0: -1"),
+        (labelled(*[0] * 5, 2, -7, *[1] * 13), "column 'label', row 5: 2"),
         (numbered(*range(19), None), "column 'row', row 19: None"),
         (numbered(0, *range(19)), "column 'row' repeats"),
         (published(*["dev"] * 20), "column 'split', row 0: 'dev'; it must be one of train, valid, test"),
@@ -352,6 +375,9 @@ def published(*splits):
         (lambda t: t.append_column("group", pa.array(range(20))), "column 'group' is int64; it must be string"),
         (lambda t: t.slice(0, 0), "no rows"),
         (with_inner_null, "missing value"),
+        (without_an_image, "missing value"),
+        (marked(*[1] * 20), "column 'readable' is int64; it must be bool"),
+        (marked(*[True] * 19, None), "column 'readable', row 19: None"),
         (lambda t: t.slice(0, 2), "no image is left for"),
         (labelled(*[0] * 20), "class 'dog' has no image left to train on"),
         (labelled(*[None] * 20), "no image is left for train"),

@@ -96,6 +96,8 @@ def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
             f"{name}: column {meta.column!r} has a missing value; mark the image by a column readable: false"
         )
     _check_values(raw, "row", pc.is_valid(raw["row"]), "it must not be null", name)
+    if "readable" in expected:
+        _check_values(raw, "readable", pc.is_valid(raw["readable"]), "it must be true or false", name)
     labels = pc.fill_null(raw["label"], 0)
     in_range = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, len(meta.classes)))
     _check_values(raw, "label", in_range, f"it must be null or 0 to {len(meta.classes) - 1}", name)
