@@ -96,10 +96,14 @@ def test_a_channel_that_never_varies_stays_finite(tmp_path):
 
 @pytest.mark.parametrize("copies", [1, 7, 30])
 def test_channels_that_are_constant_in_train_are_scaled_as_by_scikit_learn(copies, tmp_path):
-    """Channel c is c all over train and anything elsewhere; with nothing to divide by, nothing is divided."""
+    """Channel c is c all over train and anything elsewhere; with nothing to divide by, nothing is divided.
+
+    The last channel but one takes two values, the last one any.
+    """
     rng = np.random.default_rng(copies)
-    images = rng.integers(0, 256, (2 * copies + 4, 1, 2, 257)).astype(np.uint8)
+    images = rng.integers(0, 256, (2 * copies + 4, 1, 2, 258)).astype(np.uint8)
     images[:-4, ..., :256] = np.arange(256)
+    images[:-4, 0, :, 256] = [3, 7]
     images[-1] = 255
     published = ["train"] * 2 * copies + ["valid", "valid", "test", "test"]
     raw = raw_image_table(images, np.arange(len(images)) % 2, [""] * len(images), ["a", "b"], splits=published)
@@ -107,10 +111,10 @@ def test_channels_that_are_constant_in_train_are_scaled_as_by_scikit_learn(copie
     for split, part in curated.tables.items():
         write_parquet(part, tmp_path / f"{split}.parquet", curated.metadata)
     workload = load_workload(tmp_path)
-    values = {s: np.array(t["pixels"].to_pylist()).reshape(-1, 257) / 255 for s, t in curated.tables.items()}
+    values = {s: np.array(t["pixels"].to_pylist()).reshape(-1, 258) / 255 for s, t in curated.tables.items()}
     scaler = StandardScaler().fit(values["train"])
     for split in ("train", "valid", "test"):
-        found = workload.arrays(split)[0].permute(0, 2, 3, 1).reshape(-1, 257).numpy()
+        found = workload.arrays(split)[0].permute(0, 2, 3, 1).reshape(-1, 258).numpy()
         assert np.allclose(found, scaler.transform(values[split]), rtol=1e-6, atol=1e-6)  # one float32 rounding
 
 

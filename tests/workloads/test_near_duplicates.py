@@ -104,6 +104,28 @@ def test_copies_that_are_brighter_all_over_are_linked_at_just_that_distance(shap
         assert near_duplicate_clusters(images, shift / 255 * (1 - 1e-9)).tolist() == list(range(40))
 
 
+@pytest.mark.parametrize("value", [1, 7, 51, 255])
+def test_images_lit_in_different_halves_are_linked_at_just_that_distance(value):
+    # Further apart than the brighter of them is from black, and again nothing is left to spare.
+    images = np.zeros((2, 14, 14, 1), np.uint8)
+    images[0, :, :6], images[1, :, 8:] = value, value
+    limit = value * np.sqrt(12 / 14) / 255
+    assert near_duplicate_clusters(images, limit * (1 + 1e-12)).tolist() == [0, 0]
+    assert near_duplicate_clusters(images, limit * (1 - 1e-9)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("black", [0, 1])
+def test_copies_of_large_bright_images_are_linked_at_distance_zero(black):
+    # Squares near 10^10: rounding of their sums exceeds the allowance that small images need.
+    originals = np.random.default_rng(0).integers(200, 256, (12, 250, 250, 3)).astype(np.uint8)
+    images = np.concatenate([originals, originals, np.zeros((black, 250, 250, 3), np.uint8)])
+    assert near_duplicate_clusters(images, 0).tolist() == [*range(12), *range(12), 12][: 24 + black]
+
+
+def test_black_images_are_linked_at_distance_zero():
+    assert near_duplicate_clusters(np.zeros((3, 4, 5, 2), np.uint8), 0).tolist() == [0, 0, 0]
+
+
 def test_the_whole_range_links_everything():
     images = np.zeros((3, 2, 2, 1), np.uint8)
     images[1:] = [[[[255]]], [[[128]]]]
