@@ -16,6 +16,7 @@ WEIGHTS = {
     "depthwise.weight": torch.randn(16, 1, 3, 3, generator=generator) * 0.1,
     "linear.weight": torch.randn(30, 50, generator=generator) * 0.02,
 }
+ANY_MODEL = sorted(METHODS.keys() - {"relevance"})  # relevance has no rule for loops: test_methods.py
 some_layer = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=20)
 
 
@@ -89,7 +90,7 @@ def test_snip_on_a_model_predicts_what_a_small_scaling_of_one_weight_does_to_the
     model.double().train()
     blobs.splits["train"] = (blobs.splits["train"][0].double(), blobs.splits["train"][1])
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    scores = METHODS["snip"](model, blobs, 0)
+    scores = METHODS["snip"](model, blobs, 0, 0.5)
     assert model.training and all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     x, y = blobs.splits["train"]  # 90 images: the 512 asked for are all of them
@@ -115,7 +116,7 @@ def test_random_scores_are_uniform_and_reproducible():
     assert len(set(torch.cat([s.flatten() for s in one.values()]).tolist())) == 1860
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", ANY_MODEL)
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.95])
 def test_every_method_keeps_the_same_number_of_weights(method, sparsity, model, blobs):
     weights = prunable_weights(model)
@@ -124,7 +125,7 @@ def test_every_method_keeps_the_same_number_of_weights(method, sparsity, model, 
     assert sum(counts(masks).values()) == round((1 - sparsity) * sum(w.numel() for w in weights.values()))
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", ANY_MODEL)
 def test_every_method_takes_a_minimum_as_a_share_of_all_weights(method, model, blobs):
     weights = prunable_weights(model)
     total = sum(w.numel() for w in weights.values())
@@ -133,7 +134,7 @@ def test_every_method_takes_a_minimum_as_a_share_of_all_weights(method, model, b
     assert sum(counts(masks).values()) == round(0.1 * total)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", ANY_MODEL)
 def test_every_method_refuses_a_model_with_a_nan_and_names_the_layer(method, model, blobs):
     name, weight = list(prunable_weights(model).items())[-1]
     weight.data.view(-1)[0] = float("nan")
@@ -141,7 +142,7 @@ def test_every_method_refuses_a_model_with_a_nan_and_names_the_layer(method, mod
         masks_for(method, model, blobs, 0.5, seed=0)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", ANY_MODEL)
 def test_every_method_stays_inside_earlier_masks_whatever_the_weights_are_now(method, model, blobs):
     earlier = masks_for("random", model, blobs, 0.5, seed=7)
     masks = masks_for(method, model, blobs, 0.8, seed=0, within=earlier)
@@ -149,7 +150,7 @@ def test_every_method_stays_inside_earlier_masks_whatever_the_weights_are_now(me
 
 
 def test_methods_differ_from_one_another(blobs, model):
-    masks = [torch.cat([m.flatten() for m in masks_for(x, model, blobs, 0.9, 0).values()]) for x in sorted(METHODS)]
+    masks = [torch.cat([m.flatten() for m in masks_for(x, model, blobs, 0.9, 0).values()]) for x in ANY_MODEL]
     assert not any(torch.equal(a, b) for i, a in enumerate(masks) for b in masks[:i])
 
 

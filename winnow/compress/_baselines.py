@@ -1,12 +1,21 @@
-"""What global magnitude pruning is compared with: scores per weight, the higher the longer it is kept.
+"""What pruning methods are compared with: scores per weight, the higher the longer it is kept.
 
 Each goes through `masks_from_scores` like the magnitude does, so all keep exactly the same number of weights.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from winnow.compress._masking import apply_masks, prunable_weights
+
+TEMPERATURE = 200.0
+"""Of the logits in GraSP, in the authors' code."""
+SYNFLOW_ROUNDS = 100
 
 
 def uniform_scores(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -34,6 +43,57 @@ def lamp_scores(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def snip_scores(weights: dict[str, Tensor], gradients: dict[str, Tensor]) -> dict[str, Tensor]:
     """|g * w|, what the loss loses to first order (Lee et al., "SNIP", ICLR 2019)."""
     return {name: (gradients[name] * w).detach().abs() for name, w in weights.items()}
+
+
+def grasp_scores(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> dict[str, Tensor]:
+    """theta * (H g): how much gradient flow the weight takes part in (Wang, Zhang, Grosse, "Picking Winning Tickets
+    Before Training by Preserving Gradient Flow", ICLR 2020).
+
+    loss(model) -> the loss whose gradient g and Hessian H are meant; the model is called in eval mode, its logits
+    divided by 200. Negative where the flow rises without the weight.
+    """
+    cooled = _Cooled(copy.deepcopy(model).eval())
+    weights = prunable_weights(cooled.model)
+    gradients = torch.autograd.grad(loss(cooled), list(weights.values()), create_graph=True)
+    flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
+    products = torch.autograd.grad(flow, list(weights.values()))  # H g
+    return {name: w.detach() * hg for (name, w), hg in zip(weights.items(), products, strict=True)}
+
+
+def synflow_scores(model: nn.Module, example: Tensor, keep: float, rounds: int = SYNFLOW_ROUNDS) -> dict[str, Tensor]:
+    """|theta| * dR/d|theta|, R the sum of outputs on an input of ones of the net with magnitudes for parameters.
+
+    Tanaka, Kunin, Yamins, Ganguli, "Pruning Neural Networks without Any Data by Iteratively Conserving Synaptic Flow",
+    NeurIPS 2020. In round k of `rounds` the share keep^(k / rounds) is left, and the last round's scores count; what
+    went before scores 0. example: inputs [n, ...], of which only the shape counts. The model is called in eval mode
+    and double precision.
+    """
+    linear = copy.deepcopy(model).double().eval()
+    for parameter in linear.parameters():
+        parameter.data.abs_()
+    weights, ones = prunable_weights(linear), torch.ones_like(example[:1], dtype=torch.float64)
+    scores = {name: torch.ones_like(weight) for name, weight in weights.items()}
+    total = sum(weight.numel() for weight in weights.values())
+    for number in range(1, rounds + 1):
+        gradients = torch.autograd.grad(linear(ones).sum(), list(weights.values()))
+        scores = {name: w.detach() * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+        gone = total - round(keep ** (number / rounds) * total)
+        if number < rounds and gone:
+            threshold = torch.cat([score.flatten() for score in scores.values()]).kthvalue(gone).values
+            apply_masks(linear, {name: score > threshold for name, score in scores.items()})
+    return scores
+
+
+class _Cooled(nn.Module):
+    """A model whose logits are divided by the temperature."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return logits / TEMPERATURE
 
 
 def random_scores(weights: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
