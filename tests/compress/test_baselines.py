@@ -2,10 +2,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional
 
 from winnow.compress import METHODS, masks_for
-from winnow.compress._baselines import erk_scores, lamp_scores, random_scores, snip_scores, uniform_scores
+from winnow.compress._baselines import (
+    TEMPERATURE,
+    erk_scores,
+    grasp_scores,
+    lamp_scores,
+    random_scores,
+    snip_scores,
+    synflow_scores,
+    uniform_scores,
+)
 from winnow.compress._masking import prunable_weights
 from winnow.compress.global_magnitude import masks_from_scores
 from winnow.errors import InputError
@@ -105,6 +115,64 @@ def test_snip_on_a_model_predicts_what_a_small_scaling_of_one_weight_does_to_the
         weight.data.copy_(before[name])
         # Central difference in float64: an error of the order 1e-10.
         assert abs(loss[0] - loss[1]) / 2e-5 == pytest.approx(scores[name][place].item(), rel=1e-4)
+
+
+def test_grasp_predicts_what_a_small_scaling_of_one_weight_does_to_the_squared_gradient(model, blobs):
+    model.double().train()
+    x, y = blobs.splits["train"] = (blobs.splits["train"][0].double(), blobs.splits["train"][1])
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    scores = grasp_scores(model, lambda cooled: functional.cross_entropy(cooled(x), y))
+    assert model.training and all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    model.eval()
+    weights = prunable_weights(model)
+
+    def flow():
+        loss = functional.cross_entropy(model(x) / TEMPERATURE, y)
+        return sum(float((g**2).sum()) for g in torch.autograd.grad(loss, list(weights.values()))) / 2
+
+    for name, weight in weights.items():
+        for place in (scores[name].argmax(), scores[name].argmin()):
+            place = torch.unravel_index(place, weight.shape)
+            flows = []
+            for factor in (1 + 1e-5, 1 - 1e-5):
+                weight.data[place] = before[name][place] * factor
+                flows.append(flow())
+            weight.data.copy_(before[name])
+            slope = (flows[0] - flows[1]) / 2e-5
+            assert slope == pytest.approx(scores[name][place].item(), rel=1e-3, abs=1e-6 * flows[0])
+    assert TEMPERATURE == 200 and METHODS["grasp"](model, blobs, 0, 0.5).keys() == weights.keys()
+
+
+def flows_of(weights):
+    """Score of each weight of linear layers: itself times all paths from the inputs to it and from it on."""
+    scores = []
+    for i, weight in enumerate(weights):
+        before, after = torch.ones(weight.shape[1]).double(), torch.ones(weight.shape[0]).double()
+        if i:
+            before = torch.linalg.multi_dot([*reversed(weights[:i]), torch.ones(len(weights[0].T), 1).double()])[:, 0]
+        for later in reversed(weights[i + 1 :]):
+            after = torch.ones(later.shape[0]).double() if later is weights[-1] else after
+            after = after @ later
+        scores.append(weight * after[:, None] * before)
+    return scores
+
+
+def test_synflow_is_the_sum_over_paths_and_prunes_round_by_round():
+    model = nn.Sequential(
+        nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 3, bias=False), nn.Linear(3, 2, bias=False)
+    )
+    weights = [w.detach().double().abs() for w in prunable_weights(model).values()]
+    example = torch.zeros(2, 4)
+    once = list(synflow_scores(model, example, 0.5, rounds=1).values())
+    assert all(torch.allclose(a, b, rtol=1e-9) for a, b in zip(once, flows_of(weights), strict=True))
+    assert once[0].sum() == pytest.approx(float(once[2].sum()))  # every layer carries all paths
+    twice = list(synflow_scores(model, example, 0.25, rounds=2).values())
+    whole = torch.cat([s.flatten() for s in flows_of(weights)])
+    limit = whole.topk(round(0.5 * len(whole))).values.min()
+    left = [torch.where(s >= limit, w, 0.0) for s, w in zip(flows_of(weights), weights, strict=True)]
+    assert all(torch.allclose(a, b, rtol=1e-9) for a, b in zip(twice, flows_of(left), strict=True))
+    assert sum(int((s == 0).sum()) for s in twice) >= len(whole) // 2
+    assert model[0].weight.dtype == torch.float32 and any((p < 0).any() for p in model.parameters())
 
 
 def test_random_scores_are_uniform_and_reproducible():
