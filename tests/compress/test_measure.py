@@ -14,7 +14,9 @@ def example(n=1):
     return torch.randn(n, 3, 17, 20, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_MODELS.keys() - {"protopnet"}))  # it compares with prototypes beside its layers
+@pytest.mark.parametrize(
+    "name", sorted(IMAGE_MODELS.keys() - {"protopnet"})
+)  # it compares with prototypes beside its layers
 @pytest.mark.parametrize("n", [1, 3])
 def test_flops_of_a_dense_model_are_those_that_torch_counts(name, n):
     model = build(name, **IMAGE).train()

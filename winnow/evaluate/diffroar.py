@@ -130,14 +130,10 @@ def diffroar(
                     unmask(x, o, fraction, keep, fill) for (x, _), o in zip((train, test), orders, strict=True)
                 )
                 for seed in seeds:
-                    accuracy = _accuracy(fit(kept, train[1], seed), shown, test[1])
-                    rows.append((fraction, keep, model_seed, seed, accuracy))
+                    right = predicted(fit(kept, train[1], seed), shown) == test[1]
+                    rows.append((fraction, keep, model_seed, seed, float(right.double().mean())))
     columns = list(zip(*rows, strict=True))
     return pa.table(dict(zip(("fraction", "keep", "model_seed", "retrain_seed", "accuracy"), columns, strict=True)))
-
-
-def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    return float((predicted(model, x) == y).double().mean())
 
 
 def differences(table: pa.Table) -> pa.Table:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.compress import FineTune, PruningMethod
 from winnow.pipeline.settings.dictionaries import Architecture
+from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.simplex import Compatibility
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -118,6 +119,11 @@ class EvaluateModels(Section):
 
 class EvaluateImages(EvaluateModels):
     """Evaluations of an image workload; null leaves one out."""
+
+    diffroar: Diffroar | None = None
+    """Models retrained on the pixels that attributions rank first and last."""
+    gradient_leakage: GradientLeakage | None = None
+    """Gradients on images of which one block tells the class."""
 
 
 class EvaluateTable(EvaluateModels):
