@@ -1,0 +1,246 @@
+"""Regions against scikit-image, the definitions written slowly, and what every segmentation must be."""
+
+import numpy as np
+import pytest
+import skimage.color
+import skimage.segmentation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from winnow.errors import InputError
+from winnow.evaluate.segments import (
+    SEGMENTERS,
+    calm,
+    colours,
+    connected,
+    grid,
+    match_count,
+    quickshift,
+    random_cells,
+    slic,
+    trees,
+)
+
+
+def speckled(seed=0, shape=(32, 32)):
+    rng = np.random.default_rng(seed)
+    return ndimage.gaussian_filter(rng.normal(size=shape), 2)
+
+
+def rooms(h=48, w=60, colour=False):
+    """A picture of plain areas, so that segmentations have one right answer."""
+    rng = np.random.default_rng(1)
+    levels = rng.permutation(20).reshape(4, 5) / 19
+    image = np.kron(levels, np.ones((h // 4, w // 5)))
+    return np.stack([image, 1 - image, image**2], -1) if colour else image
+
+
+def variation_of_information(a, b):
+    joint = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(joint, (a.ravel(), b.ravel()), 1 / a.size)
+    given_a, given_b = joint / joint.sum(1, keepdims=True), joint / joint.sum(0, keepdims=True)
+    here = joint > 0
+    return -(joint[here] * (np.log(given_a[here]) + np.log(given_b[here]))).sum()
+
+
+def assert_regions(labels, shape):
+    assert labels.dtype == np.int32 and labels.shape == shape
+    count = labels.max() + 1
+    _, first = np.unique(labels, return_index=True)
+    assert len(first) == count and (np.diff(first) > 0).all()  # 0 to k - 1, in the order of the pixels
+    for label in range(count):
+        assert ndimage.label(labels == label)[1] == 1
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (20, 45), (32, 32, 1), (24, 30, 3)])
+@pytest.mark.parametrize("make", [slic, quickshift, lambda i: grid(i, 17), lambda i: random_cells(i, 17)])
+def test_regions_are_connected_and_numbered_as_they_appear(shape, make):
+    assert_regions(make(np.random.default_rng(0).normal(size=shape)), shape[:2])
+
+
+def pieces_by_hand(labels):
+    """Flood fill, pixel by pixel."""
+    h, w = labels.shape
+    found = -np.ones((h, w), int)
+    count = 0
+    for start in np.ndindex(h, w):
+        if found[start] >= 0:
+            continue
+        found[start], todo = count, [start]
+        while todo:
+            i, j = todo.pop()
+            for a, b in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+                if 0 <= a < h and 0 <= b < w and found[a, b] < 0 and labels[a, b] == labels[i, j]:
+                    found[a, b] = count
+                    todo.append((a, b))
+        count += 1
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([0, 2, 5, 12]))
+def test_pieces_are_those_of_a_flood_fill_and_small_ones_are_merged(seed, kinds, smallest):
+    labels = np.random.default_rng(seed).integers(0, kinds, (9, 11))
+    assert (connected(labels) == pieces_by_hand(labels)).all()
+    merged = connected(labels, smallest)
+    assert_regions(merged, (9, 11))
+    sizes = np.bincount(merged.ravel())
+    assert len(sizes) == 1 or sizes.min() >= smallest
+    for piece in range(pieces_by_hand(labels).max() + 1):  # no piece is torn
+        assert len(np.unique(merged[pieces_by_hand(labels) == piece])) == 1
+
+
+def test_a_small_piece_goes_to_the_neighbour_with_most_edges():
+    labels = np.array([[0, 0, 0, 1], [0, 2, 0, 1], [0, 0, 1, 1]])
+    assert connected(labels, 2).tolist() == [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 1, 1]]
+    row = np.array([[0, 0, 0, 2, 1, 1, 1]])
+    assert connected(row, 2).tolist() == [[0, 0, 0, 0, 1, 1, 1]]  # of equal borders the earlier piece
+
+
+def test_colours_are_the_image_s_own_range_or_cielab():
+    image = speckled()
+    low, high = image.min(), image.max()
+    assert np.allclose(colours(image)[..., 0], (image - low) / (high - low))
+    assert np.allclose(colours(300 * image + 7), colours(image))
+    assert (colours(np.full((4, 4), 3)) == 0).all()
+    rgb = np.random.default_rng(0).random((8, 9, 3))
+    rgb[0, 0], rgb[0, 1] = 0, 1  # the full range, so that nothing is rescaled
+    rgb[0, 2] = 0.02  # the dark, linear part of the curves
+    assert np.allclose(colours(rgb) * 100, skimage.color.rgb2lab(rgb), atol=1e-3)
+
+
+def test_medians_take_speckle_out_and_leave_channels_apart():
+    image = np.zeros((5, 5, 3))
+    image[2, 2, 0] = 9
+    image[..., 2] = 4
+    assert (calm(image)[..., 0] == 0).all() and (calm(image)[..., 2] == 4).all()
+    assert (calm(speckled()) == ndimage.median_filter(speckled(), 3)).all()
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_slic_finds_the_rooms_that_scikit_image_finds(colour):
+    image = rooms(colour=colour)
+    options = {"channel_axis": -1 if colour else None, "start_label": 0, "min_size_factor": 0.25}
+    theirs = skimage.segmentation.slic(image, 20, compactness=10 if colour else 0.1, **options)
+    ours = slic(image, 20)
+    assert abs(ours.max() - theirs.max()) <= 0.12 * (theirs.max() + 1)
+    assert variation_of_information(ours, theirs) < 0.3
+    # Both keep plain areas apart.
+    truth = np.unique(image.reshape(48 * 60, -1), axis=0, return_inverse=True)[1].reshape(48, 60)
+    assert max((truth[ours == k] != truth[ours == k][0]).mean() for k in range(ours.max() + 1)) == 0
+
+
+def slic_by_hand(image, segments, compactness, iterations):
+    """K-means as the paper writes it, each pixel and centre by itself, before pieces are merged."""
+    values = colours(image)[..., 0]
+    h, w = values.shape
+    step = (h * w / segments) ** 0.5
+    side = int(round(h / step)), int(round(w / step))
+    gy, gx = np.gradient(values)
+    gradient = gy**2 + gx**2
+    centres = []
+    for i in range(side[0]):
+        for j in range(side[1]):
+            y, x = int((i + 0.5) * h / side[0]), int((j + 0.5) * w / side[1])
+            around = [(y, x)] + [
+                (min(max(y + a, 0), h - 1), min(max(x + b, 0), w - 1)) for a in (-1, 0, 1) for b in (-1, 0, 1)
+            ]
+            y, x = min(around, key=lambda p: gradient[p])
+            centres.append([values[y, x], float(y), float(x)])
+    labels = np.zeros((h, w), int)
+    for _ in range(iterations):
+        for y in range(h):
+            for x in range(w):
+                cost = []
+                for k, (value, cy, cx) in enumerate(centres):
+                    if abs(y - np.rint(cy)) <= np.ceil(step) and abs(x - np.rint(cx)) <= np.ceil(step):
+                        colour, place = values[y, x] - value, np.hypot(y - cy, x - cx)
+                        cost.append((np.sqrt(colour**2 + (place / step) ** 2 * compactness**2), k))
+                labels[y, x] = min(cost)[1]
+        for k in range(len(centres)):
+            members = labels == k
+            if members.any():
+                y, x = np.nonzero(members)
+                centres[k] = [values[members].mean(), y.mean(), x.mean()]
+    return labels
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_slic_is_the_definition_pixel_by_pixel(iterations):
+    image = speckled(3, (20, 25))
+    expected = connected(slic_by_hand(image, 20, 0.1, iterations), 0.25 * 25)
+    assert (slic(image, 20, 0.1, iterations) == expected).all()
+
+
+@pytest.mark.parametrize(("kernel", "reach"), [(3, 8), (2, 4), (2, 10), (3, 200)])
+@pytest.mark.parametrize("colour", [False, True])
+def test_trees_are_those_of_scikit_image(kernel, reach, colour):
+    image = np.stack([speckled(i) for i in (2, 3, 4)], -1) if colour else speckled(2)
+    features = colours(image) * 100
+    theirs = skimage.segmentation.quickshift(
+        features, ratio=0.5, kernel_size=kernel, max_dist=reach, convert2lab=False, rng=5
+    )
+    ours = np.unique(trees(image, kernel, reach, 0.5), return_inverse=True)[1].reshape(theirs.shape)
+    # Noise of 1e-5 tells equal densities apart, and no two are equal here.
+    assert variation_of_information(ours, theirs) < 1e-9
+
+
+def test_quickshift_merges_the_crumbs_of_its_trees():
+    image = speckled(4)
+    whole = connected(trees(image), 0)
+    regions = quickshift(image)
+    assert regions.max() < whole.max() and np.bincount(regions.ravel()).min() >= 9
+
+
+def test_equal_densities_are_told_apart_by_the_seed():
+    plain = np.zeros((20, 20))
+    first, again, other = (quickshift(plain, 2, 3, seed=s) for s in (0, 0, 1))
+    assert (first == again).all() and (first != other).any()
+
+
+@pytest.mark.parametrize(("segments", "rows", "columns"), [(6, 2, 3), (12, 3, 4), (2, 1, 2), (45, 5, 9)])
+def test_grids_have_nearly_square_cells(segments, rows, columns):
+    labels = grid(np.zeros((30, 44)), segments)
+    assert labels.max() + 1 == rows * columns
+    sizes = np.bincount(labels.ravel())
+    assert sizes.max() <= (30 // rows + 1) * (44 // columns + 1) and sizes.min() >= (30 // rows) * (44 // columns)
+
+
+def test_random_cells_are_nearest_to_their_points_and_know_nothing_of_the_image():
+    labels = random_cells(speckled(), 9, seed=3)
+    assert (labels == random_cells(np.zeros((32, 32)), 9, seed=3)).all()
+    assert (labels != random_cells(speckled(), 9, seed=4)).any()
+    assert 9 <= labels.max() + 1 <= 11  # a cell may be cut in two where it is thin
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+@pytest.mark.parametrize("segments", [20, 30])
+def test_counts_are_matched(name, segments):
+    labels = match_count(SEGMENTERS[name], calm(speckled(5, (40, 40))), segments, 0.12)
+    assert abs(labels.max() + 1 - segments) <= 0.12 * segments
+
+
+def test_a_number_that_no_scale_gives_is_named():
+    with pytest.raises(InputError, match="7 regions were asked for and 6 come nearest"):
+        match_count(lambda image, scale: grid(image, 6), np.zeros((20, 20)), 7, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: slic(np.zeros((5, 5)), 1), "segments is 1; give 2 to the 25"),
+        (lambda: grid(np.zeros((5, 5)), 26), "segments is 26"),
+        (lambda: random_cells(np.zeros((5, 5)), 0), "segments is 0"),
+        (lambda: match_count(grid, np.zeros((5, 5)), 1), "segments is 1"),
+        (lambda: quickshift(np.zeros((5, 5)), 0), "kernel 0"),
+        (lambda: quickshift(np.zeros((5, 5)), 1, 0), "max_distance 0"),
+        (lambda: quickshift(np.zeros((5, 5)), 1, 1, -1), "ratio -1"),
+        (lambda: slic(np.full((5, 5), np.nan), 4), "NaN or infinite pixel"),
+        (lambda: slic(np.zeros((5, 5, 4)), 4), r"image has shape \(5, 5, 4\)"),
+        (lambda: slic(np.zeros(5), 4), "image has shape"),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
