@@ -12,7 +12,7 @@ from winnow.pipeline.acquire import find_source
 from winnow.pipeline.closure import code_digest
 from winnow.pipeline.hashing import file_sha256
 from winnow.pipeline.params import load_params
-from winnow.pipeline.settings import Learnable, System, Table, dictionary_variants, pruned_variants, systems_of
+from winnow.pipeline.settings import Images, Learnable, System, Table, dictionary_variants, pruned_variants, systems_of
 
 FAMILIES = ("curate", "train", "compress", "dictionaries", "evaluate")
 CHAPTERS = {
@@ -103,6 +103,12 @@ class Workflow:
         sections = [s for entry in self.workloads.values() for s in getattr(entry, "train", {}).items()]
         return "|".join(sorted({name for name, section in sections if section.method == method})) or "(?!)"
 
+    def rendered(self, scene: str) -> str:
+        """For a rule's `wildcard_constraints:`: the workloads of drawn scenes, as a regular expression."""
+        images = {name: entry for name, entry in self.workloads.items() if isinstance(entry, Images)}
+        drawn = [name for name, entry in images.items() if entry.render and entry.render.scene == scene]
+        return "|".join(sorted(drawn)) or "(?!)"
+
     def tables(self, family: str, name: str, variant: str | None = None) -> Callable[[Wildcards], list[str]]:
         """For a rule's `input:`: the table `name` of a variant, for each of its seeds."""
 
@@ -172,6 +178,8 @@ class Workflow:
     def source(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: where a workload's raw data comes from, and a digest of a folder of one's own."""
         entry = self.learnable[wildcards.workload]
+        if isinstance(entry, Images) and entry.render is not None:
+            return {"render": entry.render.model_dump()}
         if entry.path is not None and isinstance(entry, Table):
             return {"kind": "table", "path": entry.path, "table": _read_as(entry), "digest": _digest(entry.path)}
         if entry.path is not None:
@@ -254,10 +262,11 @@ class Workflow:
             "latency": [f"{evaluate}/latency/timings.parquet"],
             "accuracy": [f"{evaluate}/models/metrics.parquet"],
             "calibration": [f"{evaluate}/models/reliability.parquet"],
-            "criteria": criteria,
         }
         if self._regression(workload):
             del plots["calibration"]
+        if criteria:
+            plots["criteria"] = criteria
         if self.variants[workload]["compress"]:
             plots["speed"] = plots["latency"]
         for name, settings in self.learnable[workload].evaluate.criteria.items():

@@ -14,6 +14,7 @@ from winnow.pipeline.settings.compress import Prune
 from winnow.pipeline.settings.curate import CurateImages, CurateTable, Split
 from winnow.pipeline.settings.dictionaries import SparseAutoencoder
 from winnow.pipeline.settings.evaluate import EvaluateImages, EvaluateModels, EvaluatePlanted, EvaluateTable
+from winnow.pipeline.settings.render import RenderParts
 from winnow.pipeline.settings.train import Train, Trained, TrainedTable, TrainTable
 
 __all__ = [
@@ -56,8 +57,9 @@ class Learnable(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Learnable:
-        if (self.source is None) == (self.path is None):
-            raise ValueError("name either source or path, one of them")
+        origins = [name for name in ("source", "path", "render") if name in type(self).model_fields]
+        if sum(getattr(self, name) is not None for name in origins) != 1:
+            raise ValueError(f"name one of {', '.join(origins)}")
         for name in [*self.train, *self.compress, *self.dictionaries, *self.evaluate.criteria]:
             if not name or not all(c.isalnum() or c == "_" for c in name):
                 raise ValueError(f"variant {name!r}: use letters, digits and underscores only")
@@ -98,6 +100,8 @@ class Images(Learnable):
     """Kind of workload."""
     path: str | None = None
     """Or a folder of one's own: PNG and JPEG files in one sub-folder for each class."""
+    render: RenderParts | None = None
+    """Or what is drawn."""
     size: Annotated[list[Annotated[int, Field(ge=8, le=512)]], Field(min_length=2, max_length=2)] | None = None
     """Height and width that the images of a folder are brought to; null leaves images of equal size as they are."""
     curate: CurateImages = CurateImages()
@@ -109,7 +113,7 @@ class Images(Learnable):
 
     @model_validator(mode="after")
     def _size_of_a_folder(self) -> Images:
-        if self.source is not None and self.size is not None:
+        if self.path is None and self.size is not None:
             raise ValueError("size belongs to a folder of one's own (path); a source has its own size")
         return self
 
