@@ -273,8 +273,8 @@ class _Masks:
         return self._known[key]
 
 
-def _concepts(scene: Scene, drawn: Picture, masks_seen: _Masks) -> list[dict[str, Any]]:
-    """Concepts of a picture with the pixels that show them; one that nothing shows is absent, of area 0."""
+def _shown(scene: Scene, drawn: Picture) -> dict[str, np.ndarray]:
+    """Concept -> bool[side, side], the pixels that show it."""
     side = len(drawn.pixels)
     nothing = np.zeros((side, side), bool)
     shown: dict[str, np.ndarray] = {f"part {part}": drawn.seen.get(part, nothing) for part in PARTS}
@@ -293,8 +293,13 @@ def _concepts(scene: Scene, drawn: Picture, masks_seen: _Masks) -> list[dict[str
         areas = {name: mask.sum() for name, mask in masks.items() if name.startswith(kind)}
         most = max(areas, key=lambda name: areas[name])
         masks |= {name: nothing for name in areas if name != most}
+    return shown | masks
+
+
+def _concepts(scene: Scene, drawn: Picture, masks_seen: _Masks) -> list[dict[str, Any]]:
+    """Concepts of a picture with the pixels that show them; one that hardly shows is absent, of area 0."""
     found = []
-    for name, mask in (shown | masks).items():
+    for name, mask in _shown(scene, drawn).items():
         present = bool(mask.mean() >= LEAST_SEEN)
         png = masks_seen.png(mask) if present else None
         found.append({"concept": name, "present": present, "area": float(mask.mean()) * present, "mask": png})
@@ -379,6 +384,17 @@ def probe_set(name: str, count: int, seed: int, side: int = 128, shift: float = 
     name: sets of other names are drawn independently; A and B at shift 0 are two samples of one distribution.
     """
     return scene_table(draw_scenes(count, seed, distribution=shifted(shift), by_kind=False, name=name), side)
+
+
+def probe_arrays(
+    name: str, count: int, seed: int, side: int = 128, shift: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures of `probe_set` and their concepts, without the rest: uint8[n, side, side, 3], bool[n, K]."""
+    scenes = draw_scenes(count, seed, distribution=shifted(shift), by_kind=False, name=name)
+    drawn = [picture(scene, side) for scene in scenes]
+    shown = [_shown(*pair) for pair in zip(scenes, drawn, strict=True)]
+    present = np.array([[masks[name].mean() >= LEAST_SEEN for name in CONCEPT_NAMES] for masks in shown])
+    return np.stack([found.pixels for found in drawn]), present
 
 
 def perturbations(count: int, side: int, seed: int = 0, deviation: float = 0.2, clip: float = 0.25) -> np.ndarray:

@@ -1,0 +1,283 @@
+"""Explanations by concepts, against closed forms, peers' libraries and planted truths."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import nn
+
+from winnow.errors import InputError
+from winnow.evaluate.concept_features import layer_maps, logit_gradients, predictions, probe_features
+from winnow.evaluate.concept_probes import (
+    Direction,
+    Explanation,
+    Probe,
+    area_under_curve,
+    baseline_explanation,
+    basis_decomposition,
+    bottleneck_probe,
+    coefficient_correlation,
+    compare_halves,
+    cosine,
+    direction,
+    dissect,
+    halves,
+    normalised_ap,
+    overlap,
+    random_directions,
+    tcav,
+    top_concepts,
+    truncated,
+    usable_concepts,
+)
+
+
+def probe_set(sizes=(400, 150, 300), features=12, concepts=8, seed=0, offset=0.0):
+    """Concepts are directions in the features; the model predicts a class from the first three of them."""
+    generator = np.random.default_rng(seed)
+    truth = np.random.default_rng(99).normal(size=(concepts, features))
+    found = {}
+    for split, n in zip(("train", "valid", "test"), sizes, strict=True):
+        x = generator.normal(offset, 1, (n, features))
+        present = x @ truth.T + generator.normal(0, 0.5, (n, concepts)) > 0
+        found[split] = Probe(x, present, np.where(present[:, 0], 0, np.where(present[:, 1], 1, 2)))
+    return found, truth
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40),
+    st.floats(0.5, 50),
+)
+def test_normalised_ap_is_its_definition_one_threshold_at_a_time(rows, positives):
+    present = np.array([p for p, _ in rows])
+    score = np.array([s for _, s in rows], float)
+    if present.all() or not present.any():
+        assert np.isnan(normalised_ap(present, score, positives))
+        return
+    total, before = 0.0, 0.0
+    for threshold in sorted(set(score), reverse=True):
+        recall = sum(p and s >= threshold for p, s in zip(present, score, strict=True)) / present.sum()
+        false = sum(not p and s >= threshold for p, s in zip(present, score, strict=True))
+        if recall:
+            total += (recall - before) * recall * positives / (recall * positives + false)
+        before = recall
+    assert normalised_ap(present, score, positives) == pytest.approx(total, abs=1e-12)
+    assert normalised_ap(present, score, present.sum()) == pytest.approx(average_precision_score(present, score))
+    assert area_under_curve(present, score) == pytest.approx(roc_auc_score(present, score))
+
+
+def test_negatives_twice_count_as_half_the_positives():
+    generator = np.random.default_rng(0)
+    present, score = generator.random(200) < 0.3, generator.random(200)
+    doubled = np.concatenate([np.flatnonzero(present), np.repeat(np.flatnonzero(~present), 2)])
+    assert normalised_ap(present[doubled], score[doubled], 20) == pytest.approx(normalised_ap(present, score, 10))
+
+
+def test_a_planted_direction_is_found_and_its_aucs_are_those_of_sklearn():
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=10)
+    found = {}
+    for split, n in (("train", 5000), ("valid", 500), ("test", 500)):
+        x = generator.normal(3, 2, (n, 10)) * [1, 5, 1, 1, 0.1, 1, 1, 1, 1, 1]
+        logits = (x - x.mean(axis=0)) @ truth
+        found[split] = Probe(x, (generator.random(n) < 1 / (1 + np.exp(-logits)))[:, None], np.zeros(n, int))
+    fitted = direction(found, 0)
+    scale = found["train"].features.std(axis=0)
+    assert cosine(fitted.vector * scale, truth * scale) > 0.99
+    test = found["test"]
+    score = test.features @ fitted.vector + fitted.intercept
+    assert fitted.auc_test == pytest.approx(roc_auc_score(test.concepts[:, 0], score))
+    assert ((score > 0) == test.concepts[:, 0]).mean() > 0.85  # the labels themselves are noisy
+    valid = [direction(found, 0, [C]).auc_valid for C in (0.001, 0.1, 5.0)]
+    assert direction(found, 0, (0.001, 0.1, 5.0)).auc_valid == max(valid)
+
+
+def test_a_constant_concept_is_refused_and_rare_ones_are_named_with_why():
+    probe, _ = probe_set()
+    train = probe["train"].concepts.copy()
+    train[:, 2] = True
+    train[:, 3] = False
+    train[:4, 3] = True
+    test = probe["test"].concepts.copy()
+    test[:, 4] = True
+    changed = {
+        **probe,
+        "train": probe["train"]._replace(concepts=train),
+        "test": probe["test"]._replace(concepts=test),
+    }
+    faults = usable_concepts(changed, base_rate=0.02, least=20)
+    assert (
+        set(faults) == {2, 3, 4} and "less than 2% of train" in faults[3] and "0 rows of one side in test" in faults[4]
+    )
+    with pytest.raises(InputError, match="concept 2 is constant in train"):
+        direction(changed, 2)
+
+
+class Net(nn.Module):
+    """Maps, a mean over places and a linear head."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(5, 4)
+
+    def forward(self, x):
+        return self.head(self.pool(self.relu(self.conv(x))).flatten(1))
+
+
+def test_features_maps_and_gradients_are_those_of_the_layer():
+    torch.manual_seed(0)
+    model, x = Net(), torch.randn(150, 3, 6, 7)
+    maps = layer_maps(model, x, "relu", (6, 7))
+    assert torch.allclose(maps, model.relu(model.conv(x)))
+    assert torch.allclose(probe_features(model, x, "relu"), maps.mean(dim=(2, 3)), atol=1e-6)
+    assert torch.allclose(predictions(model, x), model(x), atol=1e-6)
+    assert torch.allclose(logit_gradients(model, x, "relu", 2), model.head.weight[2].expand(150, 5), atol=1e-6)
+    assert torch.allclose(probe_features(model, x, "head"), model(x), atol=1e-6)
+
+
+def test_tcav_is_one_for_an_aligned_and_zero_for_an_opposed_head_and_chance_is_not_significant():
+    generator = np.random.default_rng(0)
+    gradients = np.tile(generator.normal(size=8), (50, 1)) + generator.normal(0, 0.01, (50, 8))
+    mean = gradients.mean(axis=0)
+    chance = generator.normal(size=(39, 8)) @ np.diag([1, 1, 1, 1, 1, 1, 1, 1.0])
+    noisy = gradients + generator.normal(0, 3, gradients.shape)
+    score, p = tcav(noisy, np.stack([mean, -mean]), chance)
+    assert score[0] > 0.6 and score[1] == 1 - score[0]
+    exact, _ = tcav(gradients, np.stack([mean, -mean]), chance)
+    assert exact.tolist() == [1.0, 0.0]
+    _, random_p = tcav(noisy, generator.normal(size=(400, 8)), generator.normal(size=(39, 8)))
+    assert (random_p > 0.05).mean() >= 0.9 and random_p.min() >= 1 / 40
+    assert p[0] == p[1]
+
+
+def test_random_directions_know_nothing_of_their_concept():
+    probe, truth = probe_set()
+    found = random_directions(probe, range(8), 16, C=0.1, seed=0)
+    assert found.shape == (16, 12)
+    assert np.array_equal(found, random_directions(probe, range(8), 16, C=0.1, seed=0))
+    assert np.mean([abs(cosine(v, truth[i % 8])) for i, v in enumerate(found)]) < 0.45
+    assert cosine(direction(probe, 0).vector, truth[0]) > 0.9
+
+
+def test_dissection_is_the_overlap_counted_pixel_by_pixel():
+    generator = np.random.default_rng(0)
+    activations = generator.random((40, 3, 4, 4)).astype(np.float32)
+    masks = generator.random((40, 2, 4, 4)) < 0.3
+    masks[:, 1] = activations[:, 2] > np.quantile(activations[:, 2], 0.9)
+    found = dissect(activations, masks, quantile=0.1, least=0.0)
+    for unit in range(3):
+        on = activations[:, unit] > np.quantile(activations[:, unit], 0.9)
+        for k in range(2):
+            expected = (on & masks[:, k]).sum() / (on | masks[:, k]).sum()
+            assert found[unit, k] == pytest.approx(expected)
+    assert found[2, 1] == 1 and dissect(activations, masks, 0.1, least=0.5)[0, 0] == 0
+    large = dissect(activations, masks.repeat(3, axis=2).repeat(3, axis=3), quantile=0.1)
+    assert large.argmax(axis=0)[1] == 2
+
+
+def test_a_planted_combination_of_concepts_is_decomposed_again():
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(20, 32)) * generator.uniform(0.1, 9, (20, 1))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    truth = np.zeros(20)
+    truth[[3, 8, 15]] = [2.0, 0.5, 1.0]
+    found, residual = basis_decomposition(truth @ unit, vectors)
+    assert np.allclose(found, truth, atol=1e-6) and residual < 1e-12
+    one, left = basis_decomposition(truth @ unit, vectors, most=1)
+    assert np.count_nonzero(one) == 1 and one[3] > 0
+    best = max((truth @ unit) @ u for u in unit)
+    assert left == pytest.approx(1 - best**2 / np.sum((truth @ unit) ** 2))
+    opposed, all_left = basis_decomposition(-unit[0], unit[:1])
+    assert opposed.tolist() == [0] and all_left == pytest.approx(1)
+    with pytest.raises(InputError, match="weights of 0"):
+        basis_decomposition(np.zeros(32), vectors)
+
+
+@pytest.mark.parametrize("multinomial", [False, True])
+def test_the_baseline_explains_what_the_model_predicts_from_the_concepts_it_uses(multinomial):
+    probe, _ = probe_set()
+    found = baseline_explanation(probe, range(8), multinomial=multinomial)
+    assert found.fidelity(probe["test"]) > 0.97
+    assert found.classes.tolist() == [0, 1, 2] and found.coefficients.shape == (3, 8)
+    assert top_concepts(found, 1)[0] == {0} and 1 in top_concepts(found)[1]
+    less = baseline_explanation(probe, [1, 2, 3], multinomial=multinomial)
+    assert (less.coefficients[:, [0, 4, 5, 6, 7]] == 0).all() and less.fidelity(probe["test"]) < 0.9
+
+
+def test_the_strength_of_the_baseline_is_chosen_on_valid_alone():
+    probe, _ = probe_set()
+    grid = (0.001, 0.05, 5.0)
+    chosen = baseline_explanation(probe, range(8), grid)
+    on_valid = [baseline_explanation(probe, range(8), [C]).fidelity(probe["valid"]) for C in grid]
+    assert grid[int(np.argmax(on_valid))] == chosen.C
+    upset = {**probe, "test": probe["test"]._replace(predictions=probe["test"].predictions[::-1])}
+    assert np.array_equal(baseline_explanation(upset, range(8), grid).coefficients, chosen.coefficients)
+
+
+def test_two_classes_and_one():
+    probe, _ = probe_set()
+    two = {s: p._replace(predictions=np.minimum(p.predictions, 1)) for s, p in probe.items()}
+    assert baseline_explanation(two, range(8), multinomial=True).fidelity(two["test"]) > 0.97
+    one = {s: p._replace(predictions=np.zeros_like(p.predictions)) for s, p in probe.items()}
+    with pytest.raises(InputError, match="predicts class 0 for all of train"):
+        baseline_explanation(one, range(8))
+
+
+def test_overlap_and_correlation_of_explanations_by_hand():
+    a = Explanation(np.array([[3.0, 2, -1, 0], [0, 0, 1, 4]]), np.zeros(2), np.array([0, 1]), 1.0)
+    b = Explanation(np.array([[3.0, -2, 1, 0], [5, 0, 0, 0]]), np.zeros(2), np.array([0, 7]), 1.0)
+    assert top_concepts(a, 2) == {0: {0, 1}, 1: {2, 3}}
+    assert overlap(a, b, 2) == pytest.approx(1 / 3) and overlap(a, a) == 1
+    assert coefficient_correlation(a, b) == pytest.approx(np.corrcoef([3, 2, -1, 0], [3, -2, 1, 0])[0, 1])
+    flat = a._replace(coefficients=np.zeros((2, 4)))
+    assert np.isnan(coefficient_correlation(a, flat)) and np.isnan(overlap(flat, flat))
+    tied = Explanation(np.array([[1.0, 1.0], [1.0, 1.0]]), np.zeros(2), np.array([4, 6]), 1.0)
+    assert tied.predict(np.array([[True, False]])).tolist() == [4] and top_concepts(tied, 1)[4] == {0}
+
+
+def test_predicted_concepts_take_the_place_of_labels():
+    probe, truth = probe_set()
+    found = {k: Direction(truth[k], 0.0, 1.0, 1.0, 1.0) for k in (0, 1)}
+    changed = bottleneck_probe(probe, found)
+    test = probe["test"]
+    assert np.array_equal(changed["test"].concepts[:, :2], test.features @ truth[:2].T > 0)
+    assert not changed["test"].concepts[:, 2:].any() and changed["test"].features is test.features
+
+
+def test_halves_are_disjoint_equal_and_drawn_anew():
+    probe, _ = probe_set(sizes=(41, 20, 20))
+    first, second = halves(probe, 0, 0)
+    rows = [{x.tobytes() for x in part["train"].features} for part in (first, second)]
+    assert len(rows[0]) == len(rows[1]) == 20 and not rows[0] & rows[1]
+    again = {x.tobytes() for x in halves(probe, 0, 1)[0]["train"].features}
+    assert again != rows[0] and first["test"] is probe["test"]
+
+
+def test_two_samples_of_one_distribution_agree_as_much_as_halves_of_one_and_a_rotated_one_does_not():
+    gaps = []
+    for seed in range(20):
+        a, _ = probe_set((80, 20, 20), seed=2 * seed)
+        b, _ = probe_set((80, 20, 20), seed=2 * seed + 1)
+        found = compare_halves(a, b, range(4), draws=3, seed=seed)
+        gaps.append(found.cosine_within.mean() - found.cosine_across.mean())
+    assert abs(np.mean(gaps)) < 3 * np.std(gaps) / np.sqrt(len(gaps)) + 0.01
+    turned = {s: p._replace(features=p.features[:, ::-1]) for s, p in b.items()}
+    far = compare_halves(a, turned, range(4), draws=3)
+    assert far.cosine_across.mean() < 0.6 * far.cosine_within.mean()
+    assert far.cosine_within.shape == (3, 4) and far.overlap_within.shape == (3,)
+    longer, _ = probe_set((81, 20, 20))
+    with pytest.raises(InputError, match="differ in size"):
+        compare_halves(a, longer, range(4))
+
+
+def test_a_truncated_explanation_is_fitted_on_the_concepts_that_matter_most():
+    probe, _ = probe_set()
+    full = baseline_explanation(probe, range(8))
+    curve = truncated(probe, full, [1, 2, 8])
+    assert curve[1] < curve[2] and curve[8] == pytest.approx(full.fidelity(probe["test"]))

@@ -1,0 +1,369 @@
+"""Explanations of a model by labelled concepts of a probe set, and how far they depend on the probe set.
+
+Ramaswamy, Kim, Fong and Russakovsky, "Overlooked Factors in Concept-Based Explanations: Dataset Choice, Concept
+Learnability, and Human Capability", CVPR 2023. Explainers: the paper's L1 baseline; TCAV (Kim et al., ICML 2018);
+NetDissect (Bau et al., CVPR 2017); interpretable basis decomposition (Zhou et al., ECCV 2018); concept bottleneck
+(Koh et al., ICML 2020), as the baseline on predicted concepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import nnls
+from scipy.stats import rankdata
+
+from winnow.errors import InputError
+from winnow.randomness import numpy_generator
+
+GRID = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+"""Inverse strengths of regularisation that the best on valid is taken from."""
+SPLITS = ("train", "valid", "test")
+
+
+class Probe(NamedTuple):
+    """Rows of a probe set. features float[n, d] of a layer, concepts bool[n, K], predictions int[n] of the model."""
+
+    features: np.ndarray
+    concepts: np.ndarray
+    predictions: np.ndarray
+
+
+ProbeSet = Mapping[str, Probe]
+"""Probes by split: train, valid, test."""
+
+
+class Direction(NamedTuple):
+    """A concept's direction in the features: score = features @ vector + intercept. AUCs are shares; C was chosen."""
+
+    vector: np.ndarray
+    intercept: float
+    auc_valid: float
+    auc_test: float
+    C: float
+
+
+class Explanation(NamedTuple):
+    """Signed coefficients float[classes, K] of concepts for each class that the model predicts, and its fidelity."""
+
+    coefficients: np.ndarray
+    intercepts: np.ndarray
+    classes: np.ndarray
+    C: float
+
+    def predict(self, concepts: np.ndarray) -> np.ndarray:
+        """The class that the explanation expects the model to give: int[n]; the first of equals."""
+        return self.classes[(concepts @ self.coefficients.T + self.intercepts).argmax(axis=1)]
+
+    def fidelity(self, probe: Probe) -> float:
+        """Share of rows on which the explanation expects what the model predicts."""
+        return float((self.predict(probe.concepts) == probe.predictions).mean())
+
+
+def area_under_curve(present: np.ndarray, score: np.ndarray) -> float:
+    """Area under the ROC curve, ties counted half (Mann and Whitney, 1947); NaN where one side is empty."""
+    positives = int(present.sum())
+    if positives in (0, len(present)):
+        return float("nan")
+    rank = rankdata(score)[present].sum()
+    return float((rank - positives * (positives + 1) / 2) / (positives * (len(present) - positives)))
+
+
+def normalised_ap(present: np.ndarray, score: np.ndarray, positives: float) -> float:
+    """Average precision if there were `positives` of them: precision is r N / (r N + false positives) at recall r.
+
+    present: bool[n]. score: float[n]; equal scores are one threshold. Where `positives` is the number there is, this is
+    the average precision. NaN where all or none are present.
+    """
+    found = int(present.sum())
+    if found in (0, len(present)):
+        return float("nan")
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    true = np.cumsum(present[order])[last]
+    false = last + 1 - true
+    recall = true / found
+    precision = recall * positives / np.maximum(recall * positives + false, np.finfo(float).tiny)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def usable_concepts(probe: ProbeSet, base_rate: float = 0.02, least: int = 5) -> dict[int, str]:
+    """Concepts that a probe set cannot judge, with why: too rare or too common, or too few of a side in a split.
+
+    base_rate: smallest share of train on each side. least: rows needed on each side in train; a third of it in the
+    other splits.
+    """
+    faults: dict[int, str] = {}
+    for split in SPLITS:
+        needed = least if split == "train" else max(1, least // 3)
+        present = probe[split].concepts
+        smaller = np.minimum(present.sum(axis=0), (~present).sum(axis=0))
+        for k in range(present.shape[1]):
+            if split == "train" and smaller[k] < base_rate * len(present):
+                faults.setdefault(k, f"on one side of the concept lie less than {base_rate:.0%} of train")
+            elif smaller[k] < needed:
+                faults.setdefault(k, f"{smaller[k]} rows of one side in {split}; {needed} are needed")
+    return faults
+
+
+def _logistic(penalty: str, C: float, seed: int, solver: str = "liblinear") -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    steps = {"max_iter": 1000} if solver == "liblinear" else {"max_iter": 500, "tol": 1e-3}
+    return LogisticRegression(C=C, l1_ratio=float(penalty == "l1"), solver=solver, random_state=seed, **steps)
+
+
+def direction(probe: ProbeSet, concept: int, grid: Sequence[float] = GRID, seed: int = 0) -> Direction:
+    """Concept activation vector: L2 logistic regression of a concept on standardised features, C by AUC on valid.
+
+    Features are standardised by train; the vector is given in their own units. Raises InputError for a concept that is
+    constant in train.
+    """
+    train, valid, test = (probe[split] for split in SPLITS)
+    present = train.concepts[:, concept]
+    if present.all() or not present.any():
+        raise InputError(f"concept {concept} is constant in train; leave it out")
+    mean, deviation = train.features.mean(axis=0), train.features.std(axis=0)
+    deviation = np.where(deviation > 0, deviation, 1)
+    scaled = [(p.features - mean) / deviation for p in (train, valid, test)]
+    best: tuple[float, Any, float] | None = None
+    for C in grid:
+        model = _logistic("l2", C, seed).fit(scaled[0], present)
+        auc = area_under_curve(valid.concepts[:, concept], model.decision_function(scaled[1]))
+        if best is None or auc > best[0]:
+            best = (auc, model, C)
+    assert best is not None
+    auc, model, chosen = best
+    vector = model.coef_[0] / deviation
+    tested = area_under_curve(test.concepts[:, concept], model.decision_function(scaled[2]))
+    return Direction(vector, float(model.intercept_[0] - mean @ vector), auc, tested, chosen)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine of two vectors; 0 where one is zero."""
+    length = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / length) if length else 0.0
+
+
+def tcav(gradients: np.ndarray, vectors: np.ndarray, random_vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """TCAV score and p-value of concepts for a class: the share of images whose logit rises along the direction.
+
+    gradients: float[n, d], of the class's logit in the features. vectors: float[K, d]. random_vectors: float[R, d],
+    directions fitted to shuffled labels. p: rank of the score's distance from 1/2 among those of random directions, at
+    least 1 / (R + 1).
+    """
+    score = (gradients @ vectors.T > 0).mean(axis=0)
+    chance = np.abs((gradients @ random_vectors.T > 0).mean(axis=0) - 0.5)
+    beyond = (chance[None] >= np.abs(score - 0.5)[:, None] - 1e-12).sum(axis=1)
+    return score, (1 + beyond) / (1 + len(chance))
+
+
+def random_directions(probe: ProbeSet, concepts: Sequence[int], count: int, C: float, seed: int) -> np.ndarray:
+    """float[count, d]: directions of concepts, one after another, whose labels are shuffled in train."""
+    train = probe["train"]
+    generator = numpy_generator(seed, "random concepts")
+    deviation = np.where(train.features.std(axis=0) > 0, train.features.std(axis=0), 1)
+    scaled = (train.features - train.features.mean(axis=0)) / deviation
+    found = []
+    for i in range(count):
+        present = generator.permutation(train.concepts[:, concepts[i % len(concepts)]])
+        found.append(_logistic("l2", C, seed).fit(scaled, present).coef_[0] / deviation)
+    return np.stack(found)
+
+
+def dissect(activations: np.ndarray, masks: np.ndarray, quantile: float = 0.005, least: float = 0.04) -> np.ndarray:
+    """Intersection over union of units' strongest places with concepts' masks: float[units, K].
+
+    activations: float[n, units, h, w]. masks: bool[n, K, H, W]. A unit's threshold is its `quantile` from the top over
+    all places of all images; maps are then enlarged bilinearly. Values below `least` count as no match and are 0.
+    """
+    import torch
+
+    n, units = activations.shape[:2]
+    threshold = np.quantile(activations.transpose(1, 0, 2, 3).reshape(units, -1), 1 - quantile, axis=1)
+    both = np.zeros((units, masks.shape[1]))
+    unit_area, concept_area = np.zeros(units), masks.sum(axis=(0, 2, 3)).astype(float)
+    for rows in np.array_split(np.arange(n), max(1, n // 32)):
+        enlarged = torch.nn.functional.interpolate(
+            torch.from_numpy(activations[rows]), size=masks.shape[2:], mode="bilinear", align_corners=False
+        ).numpy()
+        on = (enlarged > threshold[:, None, None]).transpose(1, 0, 2, 3).reshape(units, -1).astype(np.float32)
+        shown = masks[rows].transpose(1, 0, 2, 3).reshape(masks.shape[1], -1).astype(np.float32)
+        both += on @ shown.T
+        unit_area += on.sum(axis=1)
+    union = unit_area[:, None] + concept_area[None] - both
+    iou = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    return np.where(iou >= least, iou, 0.0)
+
+
+def basis_decomposition(weight: np.ndarray, vectors: np.ndarray, most: int = 10) -> tuple[np.ndarray, float]:
+    """A class's weights as a positive combination of concepts' unit vectors, found greedily, and what remains.
+
+    weight: float[d]. vectors: float[K, d]. Each step adds the concept that lowers the residual most and fits all again
+    with non-negative coefficients. Returns float[K], zero where unused, and the residual's share of the squared length.
+    """
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    total = float(np.linalg.norm(weight))
+    if total == 0:
+        raise InputError("the class has weights of 0; there is nothing to decompose")
+    chosen: list[int] = []
+    coefficients, residual = np.zeros(len(unit)), total
+    for _ in range(min(most, len(unit))):
+        trials = [(nnls(unit[[*chosen, k]].T, weight), k) for k in range(len(unit)) if k not in chosen]
+        (values, left), k = min(trials, key=lambda trial: trial[0][1])
+        if left >= residual - 1e-12 * total:
+            break
+        chosen.append(k)
+        coefficients[:] = 0
+        coefficients[chosen] = values
+        residual = float(left)
+        if residual <= 1e-9 * total:
+            break
+    return coefficients, (residual / total) ** 2
+
+
+def baseline_explanation(
+    probe: ProbeSet,
+    concepts: Sequence[int],
+    grid: Sequence[float] = GRID,
+    *,
+    multinomial: bool = False,
+    seed: int = 0,
+) -> Explanation:
+    """L1 logistic regression from concepts to the model's predictions, C by fidelity on valid, the first of equals.
+
+    concepts: those used; coefficients of others are 0. multinomial: one softmax over all classes, instead of one
+    classifier against the rest for each. Raises InputError where the model predicts one class only in train.
+    """
+    train, valid = probe["train"], probe["valid"]
+    classes = np.unique(train.predictions)
+    if len(classes) < 2:
+        raise InputError(f"the model predicts class {classes[0]} for all of train; there is nothing to explain")
+    used = np.asarray(concepts, int)
+    inputs = train.concepts[:, used].astype(float)
+    best: tuple[float, Explanation] | None = None
+    for C in grid:
+        coefficients, intercepts = np.zeros((len(classes), train.concepts.shape[1])), np.zeros(len(classes))
+        if multinomial and len(classes) > 2:
+            model = _logistic("l1", C, seed, "saga").fit(inputs, train.predictions)
+            coefficients[:, used], intercepts[:] = model.coef_, model.intercept_
+        else:
+            for i, label in enumerate(classes):
+                model = _logistic("l1", C, seed).fit(inputs, train.predictions == label)
+                coefficients[i, used], intercepts[i] = model.coef_[0], model.intercept_[0]
+        found = Explanation(coefficients, intercepts, classes, C)
+        fidelity = found.fidelity(valid)
+        if best is None or fidelity > best[0]:
+            best = (fidelity, found)
+    assert best is not None
+    return best[1]
+
+
+def bottleneck_probe(probe: ProbeSet, directions: Mapping[int, Direction]) -> dict[str, Probe]:
+    """The probe set with each concept replaced by what its direction predicts; those without one stay absent."""
+    changed = {}
+    for split, part in probe.items():
+        predicted = np.zeros_like(part.concepts)
+        for k, found in directions.items():
+            predicted[:, k] = part.features @ found.vector + found.intercept > 0
+        changed[split] = part._replace(concepts=predicted)
+    return changed
+
+
+def top_concepts(explanation: Explanation, count: int = 5) -> dict[int, frozenset[int]]:
+    """Class -> its concepts of largest positive coefficient, at most `count`; ties go to the first."""
+    found = {}
+    for label, row in zip(explanation.classes.tolist(), explanation.coefficients, strict=True):
+        order = np.argsort(-row, kind="stable")[:count]
+        found[label] = frozenset(int(k) for k in order if row[k] > 0)
+    return found
+
+
+def overlap(a: Explanation, b: Explanation, count: int = 5) -> float:
+    """Mean Jaccard index of two explanations' top concepts over the classes both explain; NaN where there is none."""
+    first, second = top_concepts(a, count), top_concepts(b, count)
+    pairs = [(first[c], second[c]) for c in sorted(first.keys() & second.keys()) if first[c] | second[c]]
+    return float(np.mean([len(x & y) / len(x | y) for x, y in pairs])) if pairs else float("nan")
+
+
+def coefficient_correlation(a: Explanation, b: Explanation) -> float:
+    """Pearson correlation of all coefficients over the classes that both explain; NaN where one side is constant."""
+    both = np.intersect1d(a.classes, b.classes)
+    x = a.coefficients[np.isin(a.classes, both)].ravel()
+    y = b.coefficients[np.isin(b.classes, both)].ravel()
+    return float(np.corrcoef(x, y)[0, 1]) if len(x) and np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
+
+
+def halves(probe: ProbeSet, seed: int, draw: int) -> tuple[dict[str, Probe], dict[str, Probe]]:
+    """Two random halves of train, of equal size, each beside the whole valid and test."""
+    train = probe["train"]
+    order = numpy_generator(seed, "halves", str(draw)).permutation(len(train.predictions))
+    size = len(order) // 2
+    parts = (np.sort(order[:size]), np.sort(order[size : 2 * size]))
+    first, second = ({**probe, "train": Probe(*(column[rows] for column in train))} for rows in parts)
+    return first, second
+
+
+class Comparison(NamedTuple):
+    """Agreement across two probe sets, and within each: one value a draw of halves. All at half of the rows.
+
+    cosine_*: float[draws, concepts], of the concepts compared; overlap_*: float[draws].
+    """
+
+    cosine_within: np.ndarray
+    cosine_across: np.ndarray
+    overlap_within: np.ndarray
+    overlap_across: np.ndarray
+
+
+def compare_halves(
+    a: ProbeSet, b: ProbeSet, concepts: Sequence[int], draws: int = 10, *, C: float = 0.1, seed: int = 0
+) -> Comparison:
+    """Cosines of directions and overlaps of explanations across two sets, beside the ceiling that sampling alone sets.
+
+    Within: between the two halves of a set, mean of both sets. Across: between a half of one and a half of the other,
+    mean over both pairs. All fits see equally many rows (train of the smaller set is what counts), and one C, since a
+    choice on each half would differ by chance. Raises InputError for sets of unequal size.
+    """
+    if len(a["train"].predictions) != len(b["train"].predictions):
+        raise InputError("the probe sets differ in size; cosines compare only at equal numbers of rows")
+    cosines: list[list[list[float]]] = [[], []]
+    overlaps: list[list[float]] = [[], []]
+    for draw in range(draws):
+        parts = [part for probe in (a, b) for part in halves(probe, seed, draw)]
+        fits = [_directions_at(part, concepts, C, seed) for part in parts]
+        told = [baseline_explanation(part, concepts, [1.0], seed=seed) for part in parts]
+        for which, pairs in enumerate(([(0, 1), (2, 3)], [(0, 2), (1, 3)])):
+            cosines[which].append(np.mean([_rows_cosine(fits[i], fits[j]) for i, j in pairs], axis=0).tolist())
+            overlaps[which].append(float(np.mean([overlap(told[i], told[j]) for i, j in pairs])))
+    return Comparison(*(np.array(values) for values in (*cosines, *overlaps)))
+
+
+def _rows_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.divide((a * b).sum(axis=1), length, out=np.zeros(len(a)), where=length > 0)
+
+
+def _directions_at(probe: ProbeSet, concepts: Sequence[int], C: float, seed: int) -> np.ndarray:
+    """float[concepts, d]: directions at one C, from train alone; 0 for a concept that is constant there."""
+    train = probe["train"]
+    deviation = np.where(train.features.std(axis=0) > 0, train.features.std(axis=0), 1)
+    scaled = (train.features - train.features.mean(axis=0)) / deviation
+    found = np.zeros((len(concepts), scaled.shape[1]))
+    for i, k in enumerate(concepts):
+        present = train.concepts[:, k]
+        if present.any() and not present.all():
+            found[i] = _logistic("l2", C, seed).fit(scaled, present).coef_[0] / deviation
+    return found
+
+
+def truncated(probe: ProbeSet, explanation: Explanation, sizes: Sequence[int], seed: int = 0) -> dict[int, float]:
+    """Fidelity on test of explanations of the most used concepts alone, fitted again: size -> share.
+
+    Concepts are ranked by their mean absolute coefficient. A statement about the explanation, not about people.
+    """
+    order = np.argsort(-np.abs(explanation.coefficients).mean(axis=0), kind="stable")
+    fits = {size: baseline_explanation(probe, order[:size].tolist(), seed=seed) for size in sizes}
+    return {size: fit.fidelity(probe["test"]) for size, fit in fits.items()}
