@@ -56,7 +56,7 @@ class Tables(Classification):
             raise InputError(f"split {split!r} is unknown; the splits are {', '.join(SPLITS)}")
         if split not in self._tables:
             path = self._folder / f"{split}.parquet"
-            table = read_parquet(path, ["target", *(column.name for column in self.meta.columns)])
+            table = read_parquet(path, ["row_id", "target", *(column.name for column in self.meta.columns)])
             if table_meta(table, str(path)) != self.meta or not table.num_rows or table["target"].null_count:
                 raise InputError(
                     f"{path}: describes other rows than train.parquet, or none; run its curate stage again"
@@ -87,6 +87,15 @@ class Tables(Classification):
             if self._missing[column.name]:
                 parts.append(absent.astype(np.float64))
         return np.stack(parts, axis=1).astype(np.float32)
+
+    def encoded_names(self) -> list[str]:
+        """Names of what the models' encoder makes of the inputs: a category is one indicator for each level."""
+        levels = {column.name: [*column.levels, "missing"] for column in self.meta.columns}
+        return [
+            own
+            for name, count in zip(self.inputs, self.levels, strict=True)
+            for own in ([f"{name} is {level}" for level in levels[name][:count]] if count else [name])
+        ]
 
     def arrays(self, split: str) -> Batch:
         """A split in stored order: inputs float32[n, inputs], labels int64[n] or targets float32[n]. Do not change

@@ -10,6 +10,7 @@ from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.compress import FineTune, PruningMethod
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
+from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.simplex import Compatibility
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -133,6 +134,8 @@ class EvaluateTable(EvaluateModels):
     """Comparisons of pruning criteria, by name."""
     pareto: DictionaryPareto | None = None
     """Comparison of dictionary architectures."""
+    robust_recourse: RobustRecourse | None = None
+    """Recourses of rejected rows under deletion of training rows."""
 
 
 class EvaluatePlanted(Section):

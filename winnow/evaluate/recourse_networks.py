@@ -1,0 +1,236 @@
+"""Recourse for small networks: what deletions do to the linearised network, or to a local linear surrogate.
+
+Krishna, Ma and Lakkaraju, ICML 2023, section 4; the linearisation in the parameters is the neural tangent kernel of
+Jacot, Gabriel and Hongler, NeurIPS 2018; the surrogate is LIME's (Ribeiro, Singh and Guestrin, KDD 2016). All numbers
+are float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from winnow.attribution.influence import influence_of, ridge_penalty, with_intercept
+from winnow.attribution.least_squares import weighted_least_squares
+from winnow.errors import InputError
+from winnow.evaluate.recourse_search import Margins, wachter
+from winnow.evaluate.robust_recourse import Cuts, roar, robust_recourse
+from winnow.randomness import torch_generator
+
+DAMPING = 0.01
+"""Added to the Gauss-Newton Hessian of a network, as the authors do."""
+MAX_PARAMETERS = 6000
+LBFGS_STEPS = 2000
+STRETCH = 8.0
+"""How many times as far a surrogate's recourse may have to go until the network accepts it."""
+
+
+@dataclass(frozen=True)
+class SoftplusNetwork:
+    """Two hidden layers of `width` centred softplus units, (softplus(beta z) - log 2) / beta; one output, the logit."""
+
+    d: int
+    width: int
+    beta: float = 5.0
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of weights and biases, layer by layer."""
+        w = self.width
+        return [(w, self.d), (w,), (w, w), (w,), (1, w), (1,)]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that are fitted."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Output of one row x [d] or of rows [n, d] under the parameters theta [p]: [] or [n]."""
+        parts = theta.split([int(np.prod(shape)) for shape in self.shapes])
+        w1, b1, w2, b2, w3, b3 = (part.view(shape) for part, shape in zip(parts, self.shapes, strict=True))
+        hidden = self._activation(x @ w1.T + b1)
+        return (self._activation(hidden @ w2.T + b2) @ w3.T + b3).squeeze(-1)
+
+    def _activation(self, z: Tensor) -> Tensor:
+        return (torch.nn.functional.softplus(self.beta * z, threshold=50) - log(2)) / self.beta
+
+    def penalty(self, ridge: float) -> Tensor:
+        """[p]: ridge for weights, 0 for biases."""
+        kinds = [torch.full(shape, ridge if len(shape) == 2 else 0.0, dtype=torch.float64) for shape in self.shapes]
+        return torch.cat([kind.flatten() for kind in kinds])
+
+    def initial(self, seed: int) -> Tensor:
+        """[p]: Gaussian weights of variance 1 / inputs, biases of 0."""
+        generator = torch_generator(seed, "softplus network")
+        parts = []
+        for shape in self.shapes:
+            draw = torch.randn(shape, generator=generator, dtype=torch.float64)
+            parts.append((draw / sqrt(shape[-1]) if len(shape) == 2 else 0 * draw).flatten())
+        return torch.cat(parts)
+
+    def fit(self, x: Tensor, y: Tensor, ridge: float, start: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Parameters [p] where L-BFGS ends, from `start`: log loss over the kept rows, over all n, plus the penalty."""
+        theta = start.clone().requires_grad_()
+        penalty = self.penalty(ridge)
+        rows = torch.ones(len(y), dtype=torch.bool) if kept is None else kept
+        inputs, signs = x[rows], 1 - 2 * y[rows]
+        optimizer = torch.optim.LBFGS(
+            [theta], max_iter=LBFGS_STEPS, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            losses = torch.nn.functional.softplus(signs * self(theta, inputs))
+            loss = losses.sum() / len(y) + (penalty * theta**2).sum() / 2
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return theta.detach()
+
+    def gradients(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Gradients of the output by the parameters: [n, p]."""
+        return vmap(grad(lambda t, row: self(t, row)), in_dims=(None, 0))(theta, x)
+
+
+class FittedNetwork:
+    """A network on its training rows: x float64[n, d], y float64[n] of 0 and 1; `influence` is its linearisation's."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, ridge: float, seed: int, width: int | None = None) -> None:
+        self.network = SoftplusNetwork(x.shape[1], width or 2 * x.shape[1])
+        if self.network.parameters > MAX_PARAMETERS:
+            raise InputError(
+                f"network: {self.network.parameters} parameters make a Hessian too large to invert; "
+                f"at most {MAX_PARAMETERS}: use fewer columns, or leave the network out"
+            )
+        self.x, self.y, self.ridge = torch.from_numpy(x), torch.from_numpy(y), ridge
+        self.theta = self.network.fit(self.x, self.y, ridge, self.network.initial(seed))
+        penalty = self.network.penalty(ridge).numpy()
+        design = self.network.gradients(self.theta, self.x).numpy()
+        self.influence = influence_of(
+            self.theta.numpy(), design, self.network(self.theta, self.x).numpy(), y, penalty, damping=DAMPING
+        )
+
+    def outputs(self, points: Tensor, thetas: Tensor) -> Tensor:
+        """Outputs [q, m] of points [q, d] under parameters of their own [q, m, p]; or [q, s, m] of points [q, s, d]."""
+        each = vmap(vmap(self.network, in_dims=(0, None)), in_dims=(0, 0))
+        found: Tensor = each(thetas, points)
+        return found if points.ndim == 2 else found.movedim(1, 2)
+
+    def least(self, thetas: Tensor) -> Margins:
+        """The least output of each query's own parameters [q, m, p]."""
+        return lambda points: self.outputs(points, thetas).amin(dim=-1)
+
+    def shifted(self, points: np.ndarray, k: int) -> Tensor:
+        """Parameters [q, p] without the k rows that are worst at each point, to first order."""
+        phis = self.network.gradients(self.theta, torch.from_numpy(points)).numpy()
+        thetas = [self.influence.without(self.influence.worst(phi, k)) for phi in phis]
+        return torch.from_numpy(np.stack(thetas))
+
+    def refit(self, deleted: np.ndarray) -> Tensor:
+        """Parameters [p] truly fitted without the rows that bool[n] marks, from where the whole fit ended."""
+        return self.network.fit(self.x, self.y, self.ridge, self.theta, torch.from_numpy(~deleted))
+
+    def deletions(self, points: np.ndarray, k: int) -> np.ndarray:
+        """bool[q, n]: the rows that are worst at each point, to first order."""
+        phis = self.network.gradients(self.theta, torch.from_numpy(points)).numpy()
+        rows = np.arange(len(self.x))
+        return np.stack([np.isin(rows, self.influence.worst(phi, k)) for phi in phis])
+
+
+def network_recourse(
+    model: FittedNetwork, x: np.ndarray, k: int, *, rounds: int = 1, margin: float = 1e-3
+) -> np.ndarray:
+    """Points [q, d] that the network and its shifted copies accept, by Wachter's descent; NaN where none is found.
+
+    x: float64[q, d]. The rows are those that are worst at x, as published; each further round adds the copy without the
+    rows that are worst at the point so far. k = 0 asks the network alone.
+    """
+    queries = torch.from_numpy(x)
+    thetas = model.theta.expand(len(x), 1, -1)
+    points = x
+    for _ in range(rounds if k else 1):
+        if k:
+            known = np.where(np.isfinite(points), points, x)
+            thetas = torch.cat([thetas, model.shifted(known, k)[:, None]], dim=1)
+        points = wachter(queries, model.least(thetas), margin=margin).numpy()
+    return points
+
+
+def surrogates(model: FittedNetwork, x: np.ndarray, seed: int, samples: int = 1000) -> np.ndarray:
+    """Local linear models [q, d + 1] around each row, the intercept last: LIME's least squares on the logit.
+
+    Samples are Gaussian with deviation 1 around each row of x [q, d]; their weight is exp(-distance^2 / width^2) with
+    width .75 sqrt(d), LIME's default for tables.
+    """
+    d = x.shape[1]
+    noise = torch.randn((samples, d), generator=torch_generator(seed, "recourse surrogates"), dtype=torch.float64)
+    points = torch.from_numpy(x)[:, None] + noise
+    targets = model.network(model.theta, points)
+    weights = torch.exp(-(noise**2).sum(dim=1) / (0.75**2 * d)).expand(len(x), -1)
+    fit = weighted_least_squares(points, targets, weights, ridge=1e-6)
+    return torch.cat([fit.coefficients, fit.bias[:, None]], dim=1).numpy()
+
+
+def surrogate_recourse(
+    model: FittedNetwork,
+    x: np.ndarray,
+    k: int,
+    seed: int,
+    *,
+    cuts: Cuts = "query",
+    delta: float | None = None,
+    margin: float = 1e-3,
+) -> np.ndarray:
+    """Points [q, d] by the linear method on each row's surrogate, moved on along the same line until the network
+    accepts.
+
+    x: float64[q, d]. delta: ROAR on the surrogate, and k is not used. NaN where the surrogate has no recourse, or the
+    network accepts nothing up to 8 times as far.
+    """
+    penalty = ridge_penalty(model.ridge, x.shape[1] + 1)
+    design, y = with_intercept(model.x.numpy()), model.y.numpy()
+    found = np.full_like(x, np.nan)
+    for i, theta in enumerate(surrogates(model, x, seed)):
+        if delta is not None:
+            recourse = roar(x[i], theta, delta, margin=margin)
+        else:
+            local = influence_of(theta, design, design @ theta, y, penalty)
+            recourse = robust_recourse(x[i], local, k, cuts=cuts, margin=margin)
+        if recourse.point is not None:
+            found[i] = recourse.point
+    return _until_accepted(model, x, found, margin)
+
+
+def _until_accepted(model: FittedNetwork, x: np.ndarray, points: np.ndarray, margin: float) -> np.ndarray:
+    """The points, stretched away from x by the least factor, from 1 to 8, at which the network puts out `margin`."""
+
+    def accepts(factor: np.ndarray) -> np.ndarray:
+        moved = x + factor[:, None] * (points - x)
+        return (model.network(model.theta, torch.from_numpy(moved)) >= margin).numpy()
+
+    low, high = np.ones(len(x)), np.full(len(x), STRETCH)
+    now, possible = accepts(low), accepts(high)
+    for _ in range(40):
+        middle = (low + high) / 2
+        good = accepts(middle)
+        low, high = np.where(good, low, middle), np.where(good, middle, high)
+    factor = np.where(now, 1.0, np.where(possible, high, np.nan))
+    return x + factor[:, None] * (points - x)
+
+
+def network_validity(model: FittedNetwork, points: np.ndarray, k: int) -> np.ndarray:
+    """Outputs float64[q] at the points after their k worst rows are erased and the network is truly fitted again."""
+    found = np.isfinite(points).all(axis=1)
+    least = np.full(len(points), np.nan)
+    if found.any():
+        known = points[found]
+        thetas = [model.refit(deleted) for deleted in model.deletions(known, k)]
+        rows = zip(thetas, torch.from_numpy(known), strict=True)
+        least[found] = [float(model.network(theta, point)) for theta, point in rows]
+    return least
