@@ -1,0 +1,141 @@
+"""How far an input may be moved before a prototype model can change its mind, proven and attacked.
+
+The theorem: Saralajew, Rana, Villmann and Shaker, AAAI 2025. The hypothesis margin of LVQ: Saralajew, Holdijk and
+Villmann, "Fast Adversarial Robustness Certification of Nearest Prototype Classifiers for Arbitrary Seminorms", NeurIPS
+2020.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from winnow.errors import InputError
+from winnow.models.adversarial import pgd
+from winnow.train.glvq import Glvq, true_and_best_other
+from winnow.train.rbf_components import CBC, best_column, reasoning_of, worst_margins
+
+Method = Literal["closed", "tight"]
+SAFETY = 1e-6  # share by which a radius is shortened, far above what rounding in float64 can add to it
+STEPS = 60  # of bisection
+BLOCK = 256
+
+
+@torch.no_grad()
+def certified_radius(
+    model: CBC | Glvq, x: Tensor, y: Tensor, method: Literal["closed", "tight"] = "tight"
+) -> np.ndarray:
+    """A radius in the units and the p-norm of the model within which each prediction stays right, float64[n].
+
+    0 where the prediction is not strictly right; inf where nothing can change it. "closed" is the theorem's formula,
+    "tight" bisects the same bound for each component; GLVQ has the hypothesis margin (d- - d+) / 2 for both.
+    Raises InputError for an x that is not finite.
+    """
+    if not torch.isfinite(x).all():
+        raise InputError("a pixel is NaN or infinite; mend the image or leave it out")
+    exact = deepcopy(model).double().eval()
+    parts = zip(x.double().split(BLOCK), y.split(BLOCK), strict=True)
+    radius = torch.cat([_radius(exact, *part, method) for part in parts])
+    return (radius * (1 - SAFETY)).numpy()
+
+
+def _radius(model: CBC | Glvq, x: Tensor, y: Tensor, method: str) -> Tensor:
+    if isinstance(model, Glvq):
+        own, other = true_and_best_other(-model.class_distances(x).sqrt(), y)
+        return ((own - other) / 2).clamp(min=0)
+    distances = exact_distances(model, x)
+    found = _closed(model, distances, y) if method == "closed" else _tight(model, distances, y)
+    return found.amin(dim=1)
+
+
+def exact_distances(model: CBC, x: Tensor) -> Tensor:
+    """|x - t_k| [n, K] by differences, which keep the digits that an expanded square loses."""
+    return torch.linalg.vector_norm(x[:, None] - model.components, ord=model.p, dim=2)
+
+
+def _tight(model: CBC, distances: Tensor, y: Tensor) -> Tensor:
+    """Bisection of the worst margin for each reasoning vector, [n, columns]; inf where it never falls to 0."""
+    shift = model.log_kernel(distances).amax(dim=1, keepdim=True).clamp(min=-700)
+
+    def bound(radius: Tensor) -> Tensor:
+        return worst_margins(model, distances, y, radius, shift)
+
+    low = torch.zeros(len(y), len(reasoning_of(model).class_of), dtype=torch.float64)
+    right = bound(low) > 0
+    reach = float(distances.max()) + 1
+    # Beyond any distance every foreign component is met in full, and the own ones fade to nothing.
+    high = torch.full_like(low, reach)
+    while bool((grow := (bound(high) > 0) & (high < 1e6)).any()):
+        high = torch.where(grow, 2 * high, high)
+    never = bound(high) > 0
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        good = bound(middle) > 0
+        low, high = torch.where(good, middle, low), torch.where(good, high, middle)
+    low = torch.where(never, torch.inf, low)
+    return torch.where(right, low, 0.0)
+
+
+def _closed(model: CBC, distances: Tensor, y: Tensor) -> Tensor:
+    """The theorem's radius for each reasoning vector, [n, columns]."""
+    head = reasoning_of(model)
+    plus, minus = head.probabilities()
+    columns, held = plus - minus, minus.sum(0)
+    logs = model.log_kernel(distances)
+    shift = logs.amax(dim=1, keepdim=True).clamp(min=-700)
+    foreign = head.class_of != y[:, None]
+    own = best_column(head, logs.exp(), foreign)
+    edges = columns.T[own][:, None, :] - columns.T[None]
+    detected = (logs - shift).exp()[:, None]
+    # P, N and b have one factor in common, which cancels in the root.
+    p = (edges.clamp(min=0) * detected).sum(2)
+    n = ((-edges).clamp(min=0) * detected).sum(2)
+    b = (held[own][:, None] - held) * (-shift).exp()
+    root = (b.square() + 4 * n * p).sqrt()
+    # Two forms of one root of P / z - N z + b = 0; each is stable where the other cancels.
+    z = torch.where(b >= 0, (b + root) / (2 * n), 2 * p / (root - b))
+    scale = model.log_scale.exp().min()
+    grown = z.clamp(min=1).log() * scale
+    if model.kernel == "norm":
+        found = grown
+    else:
+        beta = distances.amax(dim=1, keepdim=True)
+        # -beta + sqrt(beta^2 + s ln z), without the cancellation.
+        found = torch.where(grown.isinf(), grown, grown / (beta + (beta.square() + grown).sqrt()))
+    right = p - n + b > 0
+    return torch.where(right, found, 0.0).masked_fill(~foreign, torch.inf)
+
+
+def certified_accuracy(radius: np.ndarray, at: list[float]) -> list[float]:
+    """Share of inputs whose certified radius is at least each of the given ones, and above 0."""
+    return [float(((radius >= r) & (radius > 0)).mean()) for r in at]
+
+
+def violations(model: nn.Module, x: Tensor, y: Tensor, radius: np.ndarray, steps: int, restarts: int, seed: int) -> int:
+    """Inputs that PGD in l2 moves across the decision inside their own certified ball; 0 if the certificate is right.
+
+    x: float[n, D] as the model takes it. Inputs that are certified nowhere, or everywhere, are left out.
+    """
+    exact = deepcopy(model).double().eval()
+    chosen = np.isfinite(radius) & (radius > 0)
+    points, labels = x[chosen].double(), y[chosen]
+    balls = torch.from_numpy(radius[chosen])[:, None]
+
+    # Inputs in units of their own ball, so that one attack with the radius 1 serves all.
+    class Scaled(nn.Module):
+        def forward(self, moved: Tensor) -> Tensor:
+            found: Tensor = exact(points + (moved - points) * balls)
+            return found
+
+    def gap(scores: Tensor, wanted: Tensor) -> Tensor:
+        own, other = true_and_best_other(scores, wanted)
+        return other - own
+
+    scaled = Scaled()
+    delta = pgd(scaled, points, labels, 1.0, norm="l2", steps=steps, restarts=restarts, box=None, loss=gap, seed=seed)
+    with torch.no_grad():
+        return int((gap(scaled(points + delta), labels) >= 0).sum())
