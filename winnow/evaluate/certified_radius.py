@@ -7,6 +7,7 @@ Villmann, "Fast Adversarial Robustness Certification of Nearest Prototype Classi
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from typing import Literal
 
@@ -59,7 +60,9 @@ def exact_distances(model: CBC, x: Tensor) -> Tensor:
 
 def _tight(model: CBC, distances: Tensor, y: Tensor) -> Tensor:
     """Bisection of the worst margin for each reasoning vector, [n, columns]; inf where it never falls to 0."""
-    shift = model.log_kernel(distances).amax(dim=1, keepdim=True).clamp(min=-700)
+    # Without absence only ratios of detections count, so far away they are taken relative to the largest.
+    logs = model.log_kernel(distances)
+    shift: Tensor | float = 0.0 if reasoning_of(model).negative else logs.amax(dim=1, keepdim=True)
 
     def bound(radius: Tensor) -> Tensor:
         return worst_margins(model, distances, y, radius, shift)
@@ -86,28 +89,25 @@ def _closed(model: CBC, distances: Tensor, y: Tensor) -> Tensor:
     plus, minus = head.probabilities()
     columns, held = plus - minus, minus.sum(0)
     logs = model.log_kernel(distances)
-    shift = logs.amax(dim=1, keepdim=True).clamp(min=-700)
     foreign = head.class_of != y[:, None]
     own = best_column(head, logs.exp(), foreign)
-    edges = columns.T[own][:, None, :] - columns.T[None]
-    detected = (logs - shift).exp()[:, None]
-    # P, N and b have one factor in common, which cancels in the root.
-    p = (edges.clamp(min=0) * detected).sum(2)
-    n = ((-edges).clamp(min=0) * detected).sum(2)
-    b = (held[own][:, None] - held) * (-shift).exp()
-    root = (b.square() + 4 * n * p).sqrt()
-    # Two forms of one root of P / z - N z + b = 0; each is stable where the other cancels.
-    z = torch.where(b >= 0, (b + root) / (2 * n), 2 * p / (root - b))
-    scale = model.log_scale.exp().min()
-    grown = z.clamp(min=1).log() * scale
+    edges = columns.T[own][:, None, :] - columns.T
+    # Logarithms of P and N, which both underflow far away although their ratio does not.
+    log_p, log_n = ((sign * edges).clamp(min=0).log().add(logs[:, None]).logsumexp(dim=2) for sign in (1, -1))
+    b = held[own][:, None] - held
+    root = (b.square() + 4 * (log_n + log_p).exp()).sqrt()
+    # Forms of one root of P / z - N z + b = 0; each is stable where the others cancel.
+    log_z = torch.where(b > 0, (b + root).log() - math.log(2) - log_n, math.log(2) + log_p - (root - b).log())
+    log_z = torch.where(b == 0, (log_p - log_n) / 2, log_z)
+    # z > 1 exactly where the prediction is right; two classes that argue alike give NaN, and no radius.
+    grown = log_z.nan_to_num(nan=0.0, posinf=torch.inf).clamp(min=0) * model.log_scale.exp().min()
     if model.kernel == "norm":
         found = grown
     else:
         beta = distances.amax(dim=1, keepdim=True)
         # -beta + sqrt(beta^2 + s ln z), without the cancellation.
         found = torch.where(grown.isinf(), grown, grown / (beta + (beta.square() + grown).sqrt()))
-    right = p - n + b > 0
-    return torch.where(right, found, 0.0).masked_fill(~foreign, torch.inf)
+    return found.masked_fill(~foreign, torch.inf)
 
 
 def certified_accuracy(radius: np.ndarray, at: list[float]) -> list[float]:

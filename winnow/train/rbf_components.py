@@ -22,6 +22,7 @@ from winnow.train.glvq import TINY, Glvq, class_means, per_class, squared_distan
 
 Kernel = Literal["gauss", "norm"]
 Batch = tuple[Tensor, Tensor]
+LARGEST = 700.0  # exponent that float64 can hold
 
 
 class Reasoning(nn.Module):
@@ -185,9 +186,10 @@ def worst_margins(
     edges = weights.T[own][:, None, :] - weights.T  # D, [n, columns, K]
     offset = minus.sum(0)[own][:, None] - minus.sum(0)  # b
     lost = (model.log_kernel(distances[:, None] + reach) - far).exp()
-    gained = (model.log_kernel((distances[:, None] - reach).clamp(min=0)) - far).exp()
+    gained = (model.log_kernel((distances[:, None] - reach).clamp(min=0)) - far).clamp(max=LARGEST).exp()
     bounds = (edges.clamp(min=0) * lost - (-edges).clamp(min=0) * gained).sum(dim=2)
-    return (bounds + offset * (-far[..., 0]).exp()).masked_fill(~foreign, math.inf)
+    scaled = torch.where(offset == 0, 0.0, offset * (-far[..., 0]).exp())
+    return (bounds + scaled).masked_fill(~foreign, math.inf)
 
 
 def best_column(head: Reasoning, detections: Tensor, foreign: Tensor) -> Tensor:

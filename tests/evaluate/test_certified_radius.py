@@ -1,0 +1,196 @@
+"""Certificates against the true decision boundary, the theorem's formulas, and attacks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+
+from winnow.errors import InputError
+from winnow.evaluate.certified_radius import certified_accuracy, certified_radius, violations
+from winnow.train.glvq import Glvq
+from winnow.train.rbf_components import CBC, OriginalReasoning, Reasoning
+
+
+def draws(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def cbc(seed=0, negative=True, vectors=1, kernel="gauss", p=2.0, per_component=False):
+    model = CBC(Reasoning(6, 3, negative, vectors, seed), 4, kernel, per_component, p).double()
+    with torch.no_grad():
+        model.components.copy_(2 * draws(6, 4, seed=seed + 5))
+        model.head.logits.copy_(3 * draws(*model.head.logits.shape, seed=seed + 6))
+        model.log_scale.copy_(math.log(5) + 0.3 * draws(*model.log_scale.shape, seed=seed + 7))
+    return model
+
+
+def inputs(seed=0, n=12):
+    return 2 * draws(n, 4, seed=seed + 20), torch.arange(n) % 3
+
+
+def two_components(kernel, weights, at=(0.0, 3.0), scale=2.0):
+    """One dimension, two components, an RBF classifier of two classes; weights[k][c]."""
+    model = CBC(Reasoning(2, 2, negative=False), 1, kernel).double()
+    with torch.no_grad():
+        model.components.copy_(torch.tensor(at)[:, None])
+        model.head.logits.copy_(torch.tensor(weights).double().log())
+        model.log_scale.fill_(math.log(scale))
+    return model
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.booleans(), st.sampled_from([1, 2]), st.sampled_from(["gauss", "norm"]), st.booleans())
+def test_tight_is_at_least_closed_and_both_are_zero_exactly_where_the_prediction_is_wrong(
+    seed, negative, vectors, kernel, per_component
+):
+    model, (x, y) = cbc(seed, negative, vectors, kernel, per_component=per_component), inputs(seed)
+    closed, tight = (certified_radius(model, x, y, method) for method in ("closed", "tight"))
+    assert (tight >= closed * (1 - 1e-9)).all()
+    scores = model(x)
+    own = scores.gather(1, y[:, None])[:, 0]
+    right = (scores.scatter(1, y[:, None], -1).amax(1) < own).numpy()
+    assert ((closed > 0) == right).all()
+    assert ((tight > 0) == right).all()
+
+
+@pytest.mark.parametrize("kernel", ["gauss", "norm"])
+@pytest.mark.parametrize("x", [-1.0, 0.2, 1.0])
+def test_on_a_line_the_boundary_lies_at_or_beyond_the_radius(kernel, x):
+    model = two_components(kernel, [[0.8, 0.3], [0.2, 0.7]])
+
+    def gap(at):
+        p = model(torch.tensor([[at]]).double())[0]
+        return float((p[0] - p[1]).detach())
+
+    boundary = brentq(gap, x, 5.0)
+    start, truth = torch.tensor([[x]]).double(), torch.tensor([0])
+    closed, tight = (certified_radius(model, start, truth, method)[0] for method in ("closed", "tight"))
+    assert 0 < closed <= tight * (1 + 1e-9) <= boundary - x + 1e-9
+    if kernel == "norm" and x >= 0:  # moving to the right leaves one component and meets the other: the worst case
+        assert closed == pytest.approx(boundary - x, rel=2e-6)
+    if x >= 0:
+        assert tight == pytest.approx(boundary - x, rel=2e-6)
+
+
+def test_an_rbf_classifier_has_the_closed_form_of_the_theorem():
+    model, (x, y) = cbc(negative=False, kernel="norm"), inputs()
+    d = model.detections(x).detach()
+    weights = model.head.logits.softmax(0).detach()
+    expected = []
+    for i, c in enumerate(y.tolist()):
+        radii = []
+        for other in {0, 1, 2} - {c}:
+            edge = weights[:, c] - weights[:, other]
+            p, n = float((edge.clamp(min=0) * d[i]).sum()), float(((-edge).clamp(min=0) * d[i]).sum())
+            radii.append(float(model.log_scale.exp().detach()) / 2 * math.log(p / n) if p > n else 0.0)
+        expected.append(min(radii))
+    assert sum(r > 0 for r in expected) > 2
+    assert certified_radius(model, x, y, "closed") == pytest.approx(expected, rel=2e-6)
+
+
+def test_the_closed_form_solves_its_equation_with_absence_too():
+    model, (x, y) = cbc(3), inputs(3, 30)
+    radius = certified_radius(model, x, y, "closed")
+    plus, minus = (part.detach() for part in model.head.probabilities())
+    s, distances = float(model.log_scale.exp().detach()), torch.cdist(x, model.components.detach())
+    checked = 0
+    for i, c in enumerate(y.tolist()):
+        if not 0 < radius[i] < math.inf:
+            continue
+        margins = []
+        for other in {0, 1, 2} - {c}:
+            edge = (plus - minus)[:, c] - (plus - minus)[:, other]
+            b = float(minus[:, c].sum() - minus[:, other].sum())
+            d = (-distances[i].square() / s).exp()
+            beta, e = float(distances[i].max()), float(radius[i])
+            z = math.exp((2 * e * beta + e * e) / s)
+            margins.append(float((edge.clamp(min=0) * d).sum()) / z - float(((-edge).clamp(min=0) * d).sum()) * z + b)
+        assert min(margins) == pytest.approx(0, abs=1e-4)
+        checked += 1
+    assert checked > 3
+
+
+def test_what_nothing_can_change_is_certified_everywhere():
+    model = CBC(Reasoning(1, 2), 1).double()
+    with torch.no_grad():  # class 0 argues by presence and absence alike: p = 1/2; class 1 by presence at 40 %
+        model.head.logits.copy_(torch.tensor([[0.5, 0.4], [0.5, 0.6]]).double().log())
+    # Near the component class 0 leads and far away class 1 does.
+    near = torch.tensor([[0.0]]).double()
+    assert 0 < certified_radius(model, near, torch.tensor([0]))[0] < math.inf
+    with torch.no_grad():
+        model.components.fill_(0.0)
+        model.head.logits.copy_(torch.tensor([[1.0, 1e-9], [1e-9, 1.0]]).double().log())
+    far = torch.tensor([[30.0]]).double()
+    assert certified_radius(model, far, torch.tensor([1]))[0] < 30
+    sure = CBC(Reasoning(2, 2, negative=False), 1).double()
+    with torch.no_grad():
+        sure.components.copy_(torch.tensor([[0.0], [0.0]]))
+        sure.head.logits.copy_(torch.tensor([[1.0, 0.5], [0.0, 0.5]]).double().clamp(min=1e-30).log())
+    x, y = torch.zeros(1, 1).double(), torch.tensor([0])
+    assert certified_radius(sure, x, y)[0] == 0  # both components coincide: p is equal
+
+
+def test_far_away_where_detections_underflow_the_nearer_component_still_decides():
+    model = two_components("gauss", [[0.8, 0.3], [0.2, 0.7]])
+    x, y = torch.tensor([[-200.0]]).double(), torch.tensor([0])
+    assert float(model(x).max().detach()) == 0.0
+    tight = certified_radius(model, x, y)[0]
+    assert 0 < tight < 201
+    assert np.isfinite(certified_radius(model, x, y, "closed")).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("negative", [True, False])
+def test_attacks_stay_inside_the_certificate_and_cross_it_when_it_is_too_long(seed, negative):
+    model, (x, y) = cbc(seed, negative), inputs(seed, 40)
+    radius = certified_radius(model, x, y)
+    assert violations(model, x, y, radius, steps=30, restarts=2, seed=0) == 0
+    assert violations(model, x, y, np.where(np.isfinite(radius), 5 * radius, radius), 30, 2, seed=0) > 0
+
+
+def test_the_hypothesis_margin_of_glvq_holds_and_is_exact_between_two_prototypes():
+    model = Glvq(2, 2, 1).double()
+    with torch.no_grad():
+        model.prototypes.copy_(torch.tensor([[0.0], [4.0]]))
+    x, y = torch.tensor([[1.0], [3.0], [1.0]]).double(), torch.tensor([0, 0, 1])
+    assert certified_radius(model, x, y) == pytest.approx([1.0, 0.0, 0.0], rel=2e-6)
+    many = Glvq(6, 3, 4).double()
+    with torch.no_grad():
+        many.prototypes.copy_(2 * draws(6, 4))
+    points, labels = inputs(0, 40)
+    radius = certified_radius(many, points, labels)
+    assert (radius > 0).sum() > 3
+    assert violations(many, points, labels, radius, 30, 2, seed=0) == 0
+    assert violations(many, points, labels, 4 * radius, 30, 2, seed=0) > 0
+
+
+def test_certified_accuracy_falls_with_the_radius_and_starts_at_the_accuracy():
+    radius = np.array([0.0, 0.5, 2.0, np.inf])
+    assert certified_accuracy(radius, [0.0, 0.5, 1.0, 1e9]) == [0.75, 0.75, 0.5, 0.25]
+
+
+def test_other_norms_are_certified_in_their_own_units():
+    model, (x, y) = cbc(1, p=math.inf), inputs(1)
+    radius = certified_radius(model, x, y)
+    chosen = np.isfinite(radius) & (radius > 0)
+    assert chosen.sum() > 1
+    for trial in range(50):
+        signs = draws(*x.shape, seed=trial).sign()
+        moved = x + torch.from_numpy(np.where(chosen, radius, 0))[:, None] * signs
+        assert (model(moved).argmax(1) == y).numpy()[chosen].all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, y: certified_radius(cbc(), x * math.nan, y), "a pixel is NaN or infinite"),
+        (lambda x, y: certified_radius(CBC(OriginalReasoning(6, 3), 4), x, y), "the original reasoning divides"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(call, message):
+    with pytest.raises(InputError, match=message):
+        call(*inputs())
