@@ -20,14 +20,14 @@ def simplex(inputs, outputs, params, log):
     workload = load_workload(inputs.train.parent)
     channels, height, width = workload.shape
     arguments = {"in_channels": channels, "height": height, "width": width, "classes": len(workload.classes)}
-    arguments |= vars(params.arguments)
+    arguments |= {"channels": params.channels, "hidden": params.hidden}
     names = ("optimizer", "epochs", "batch_size", "learning_rate", "weight_decay", "memory", "weight", "scale", "mask")
     recipe = Recipe(**{name: getattr(params, name) for name in names}, final_learning_rate=params.learning_rate / 100)
     order = class_order(len(workload.classes), params.seed)
     data = {s: (workload.arrays(s)[0], in_order(workload.arrays(s)[1], order)) for s in ("train", "valid")}
     arms = fit_scenarios(
         data["train"],
-        lambda seed: headless(build(params.model, seed=seed, **arguments)),
+        lambda seed: headless(build("small_cnn", seed=seed, **arguments)),
         recipe,
         classes=params.vertices,
         tasks=params.tasks,
@@ -50,7 +50,7 @@ def simplex(inputs, outputs, params, log):
                 metric_rows([("accuracy", hits[known].double().mean(), number + 1)], split="valid", **labels)
             )
             tensors |= {f"{arm}/{number}/{name}": t.contiguous() for name, t in model.state_dict().items()}
-    card = {"model": params.model, "arguments": arguments, "order": order.tolist(), "seen": sum(params.tasks)}
+    card = {"model": "small_cnn", "arguments": arguments, "order": order.tolist(), "seen": sum(params.tasks)}
     card["known"] = {arm: fitted.classes for arm, fitted in arms.items()}
     save_file(dict(sorted(tensors.items())), outputs.model)
     write_json(card, outputs.card)

@@ -16,10 +16,10 @@ class Simplex(System):
 
     method: Literal["simplex"]
     """How it is trained."""
-    model: Literal["mlp", "small_cnn"] = "small_cnn"
-    """Backbone: a model of the registry without its output layer."""
-    arguments: dict[str, int | list[int]] = {}
-    """Constructor arguments of the backbone, over its defaults."""
+    channels: int = Field(16, ge=1)
+    """Maps of the first convolution of the backbone, the small_cnn without its output layer."""
+    hidden: int = Field(64, ge=1)
+    """Units of its hidden layer."""
     vertices: int = Field(1024, ge=3)
     """Pre-allocated classes of the simplex (K), more than will ever be seen."""
     tasks: Counts = [3, 1, 1, 1, 1]
