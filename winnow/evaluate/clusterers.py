@@ -70,6 +70,7 @@ def shallow(x: Tensor, other: Tensor, plan: Plan) -> Iterator[Clustering]:
         ).fit(rows.numpy())
         for system, found in (("kmeans", best), ("lloyd", lloyd), ("minibatch_kmeans", small)):
             measured = {"objective": objective(rows, torch.from_numpy(found.cluster_centers_), variant)}
+            measured["rows"] = len(rows)
             yield Clustering(system, variant, found.labels_, found.predict(others.numpy()), measured)
         for system, passes, batch in (("tell_layer", plan.passes, plan.batch), ("tell_stream", 1, plan.stream_batch)):
             layer = ClusterLayer(rows.shape[1], k, normalise=variant == "sphere")

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds
 from winnow.pipeline.settings.simplex import Simplex
+from winnow.pipeline.settings.tell import TellSettings
 
 ImageModel = Literal["mlp", "small_cnn", "residual", "depthwise_cnn", "fastgrnn", "efficientnet_lite0"]
 TableModel = Literal["table_mlp", "table_linear"]
@@ -77,7 +78,10 @@ def method_of(section: Any) -> str:
     return str(section.get("method", "adamw") if isinstance(section, dict) else section.method)
 
 
-Trained = Annotated[Annotated[Train, Tag("adamw")] | Annotated[Simplex, Tag("simplex")], Discriminator(method_of)]
+Trained = Annotated[
+    Annotated[Train, Tag("adamw")] | Annotated[Simplex, Tag("simplex")] | Annotated[TellSettings, Tag("tell")],
+    Discriminator(method_of),
+]
 """A section of the train family: the settings of its method."""
 TrainedTable = Annotated[Annotated[TrainTable, Tag("adamw")], Discriminator(method_of)]
 """A section of the train family of a table."""
