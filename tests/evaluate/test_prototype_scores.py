@@ -1,0 +1,237 @@
+"""Scores are those of the definition counted by hand, of oracles, of the published loop, and of areas."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from winnow.errors import InputError
+from winnow.evaluate.prototype_nulls import centre_peaks, companions, null_scores, window_curve
+from winnow.evaluate.prototype_scores import consistency, hits_at, parts_hit, peaks, perturb, stability
+
+SIZE = (64, 48)
+
+
+def noise(seed=0):
+    return np.random.default_rng(seed)
+
+
+def spot_maps(cells, grid):
+    """Maps that are 1 at one cell each: cells int[n, J, 2]."""
+    n, j = cells.shape[:2]
+    maps = torch.zeros(n, j, *grid)
+    maps[torch.arange(n)[:, None], torch.arange(j)[None], cells[..., 0], cells[..., 1]] = 1
+    return maps
+
+
+def test_a_case_counted_by_hand():
+    """Two images, one prototype, two parts: it hits part 0 in both, part 1 is hidden in the second."""
+    hits = np.array([[[True, True]], [[True, False]]])
+    visible = np.array([[True, True], [True, False]])
+    of, labels = np.array([0]), np.array([0, 0])
+    found = consistency(hits, visible, of, labels)
+    assert found.value == 100 and found.per_prototype.tolist() == [1.0] and found.part.tolist() == [0]
+    perturbed = np.array([[[True, False]], [[True, False]]])
+    assert stability(hits, perturbed, of, labels).value == 50
+    assert consistency(perturbed, visible, of, labels, threshold=1.01).value == 0
+
+
+def published_loop(hits, visible, of, labels, threshold):
+    """The published procedure, prototype by prototype, over part vectors that are already known."""
+    verdicts = []
+    for j in range(len(of)):
+        rows = [i for i in range(len(labels)) if labels[i] == of[j]]
+        if not rows:
+            continue
+        hit, shown = np.zeros(hits.shape[2]), np.zeros(hits.shape[2])
+        for i in rows:
+            hit += hits[i, j]
+            shown += visible[i]
+        verdicts.append(any(h / max(1, s) >= threshold for h, s in zip(hit, shown, strict=True)))
+    return 100 * np.mean(verdicts)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.5, 0.7, 0.8, 0.9]))
+@settings(max_examples=40, deadline=None)
+def test_consistency_and_stability_are_loops_over_prototypes_and_images(seed, threshold):
+    random = noise(seed)
+    of, labels = np.array([0, 0, 1, 2, 2]), random.integers(0, 3, 12)
+    visible = random.random((12, 4)) < 0.7
+    hits = (random.random((12, 5, 4)) < 0.7) & visible[:, None]
+    other = (random.random((12, 5, 4)) < 0.9) & hits
+    assert consistency(hits, visible, of, labels, threshold).value == pytest.approx(
+        published_loop(hits, visible, of, labels, threshold)
+    )
+    for only_hits in (False, True):
+        shares = []
+        for j in range(5):
+            rows = [i for i in range(12) if labels[i] == of[j] and (hits[i, j].any() or not only_hits)]
+            if rows:
+                shares.append(np.mean([(hits[i, j] == other[i, j]).all() for i in rows]))
+        if shares:
+            found = stability(hits, other, of, labels, only_hits=only_hits)
+            assert found.value == pytest.approx(100 * np.mean(shares))
+            assert found.low - 1e-9 <= found.high
+    order, images = random.permutation(5), random.permutation(12)
+    shuffled = consistency(hits[images][:, order], visible[images], of[order], labels[images], threshold)
+    assert shuffled.value == pytest.approx(consistency(hits, visible, of, labels, threshold).value)
+
+
+def test_an_oracle_is_perfect_even_where_its_part_is_hidden():
+    random = noise(1)
+    n, of = 40, np.repeat(np.arange(4), 3)
+    labels, xy = np.arange(n) % 4, np.stack([random.integers(4, 44, (n, 5)), random.integers(4, 60, (n, 5))], 2)
+    visible = random.random((n, 5)) < 0.7
+    at = xy[:, random.integers(0, 5, 12)][..., ::-1]  # row, column of one part for each prototype
+    hits = hits_at(at, xy.astype(float), visible, 2)
+    assert consistency(hits, visible, of, labels).value == 100
+    assert stability(hits, hits, of, labels).value == 100
+    assert consistency(hits, visible, of, labels).low == 100
+
+
+def test_random_peaks_hit_a_part_as_often_as_its_window_is_large():
+    random = noise(2)
+    n, half = 4000, 5
+    xy = np.full((n, 1, 2), [24.0, 32.0])
+    at = np.stack([random.integers(0, 64, (n, 1)), random.integers(0, 48, (n, 1))], 2)
+    hits = hits_at(at, xy, np.ones((n, 1), bool), half)
+    expected = (2 * half + 1) ** 2 / (64 * 48)
+    assert abs(hits.mean() - expected) < 3 * (expected * (1 - expected) / n) ** 0.5
+
+
+@given(st.integers(0, 10**6), st.sampled_from([(4, 4), (7, 7), (16, 12)]))
+@settings(max_examples=20, deadline=None)
+def test_peaks_lie_where_another_bicubic_interpolation_has_them(seed, grid):
+    from PIL import Image
+
+    random = noise(seed)
+    y, x = np.mgrid[: grid[0], : grid[1]]
+    centre = random.random((2, 3, 2, 1, 1)) * [[[grid[0] - 1]], [[grid[1] - 1]]]
+    bumps = np.exp(-((y - centre[:, :, 0]) ** 2 + (x - centre[:, :, 1]) ** 2) / 2)
+    maps = torch.from_numpy((bumps + 0.05 * random.random(bumps.shape)).astype(np.float32))
+    found = peaks(maps, SIZE)
+    for i in range(2):
+        for j in range(3):
+            # Pillow's bicubic has coefficient -0.5, torch's and OpenCV's -0.75: a peak may move within its cell.
+            large = np.asarray(Image.fromarray(maps[i, j].numpy()).resize(SIZE[::-1], Image.Resampling.BICUBIC))
+            row, column = np.unravel_index(large.argmax(), large.shape)
+            assert abs(found[i, j, 0] - row) <= SIZE[0] / grid[0] and abs(found[i, j, 1] - column) <= SIZE[1] / grid[1]
+
+
+def test_x_runs_right_and_y_down():
+    cells = np.array([[[0, 7]]])
+    maps = spot_maps(cells, (8, 8))
+    at = peaks(maps, (64, 64))[0, 0]
+    assert at[0] < 8 and at[1] >= 56
+    xy = np.array([[[60.0, 3.0], [3.0, 60.0]]])
+    hits, _ = parts_hit(maps, xy, np.ones((1, 2), bool), 6, (64, 64))
+    assert hits[0, 0].tolist() == [True, False]
+
+
+def test_the_window_is_closed_and_clipped_by_the_image():
+    at, seen = np.array([[[10, 10]]]), np.ones((1, 1), bool)
+    for offset, inside in ((0, True), (3, True), (3.5, False), (4, False)):
+        for axis in (0, 1):
+            for sign in (-1, 1):
+                xy = np.array([[[10.0, 10.0]]])
+                xy[0, 0, axis] += sign * offset
+                assert hits_at(at, xy, seen, 3)[0, 0, 0] == inside
+    outside = np.array([[[-1.0, 5.0], [48.0, 5.0], [5.0, 64.0], [47.0, 63.0], [np.nan, 5.0]]])
+    _, visible = parts_hit(torch.rand(1, 1, 4, 4), outside, np.ones((1, 5), bool), 3, SIZE)
+    assert visible[0].tolist() == [False, False, False, True, False]
+
+
+def test_a_constant_map_hits_nothing():
+    maps = torch.zeros(1, 2, 4, 4)
+    maps[0, 1, 2, 2] = 1
+    assert peaks(maps, SIZE)[0, 0].tolist() == [-1, -1]
+    hits, _ = parts_hit(maps, np.array([[[0.0, 0.0]]]), np.ones((1, 1), bool), 60, SIZE)
+    assert hits[0, :, 0].tolist() == [False, True]
+
+
+def test_classes_without_images_are_left_out_and_bad_input_is_refused():
+    hits, visible = np.ones((2, 3, 1), bool), np.ones((2, 1), bool)
+    found = consistency(hits, visible, np.array([0, 1, 2]), np.array([0, 0]))
+    assert found.value == 100 and np.isnan(found.per_prototype).tolist() == [False, True, True]
+    with pytest.raises(InputError, match="none has an image"):
+        consistency(hits, visible, np.array([1, 1, 2]), np.array([0, 0]))
+    with pytest.raises(InputError, match="none has an image"):
+        stability(hits, hits, np.array([1, 1, 2]), np.array([0, 0]))
+    with pytest.raises(InputError, match="half: is -1"):
+        parts_hit(torch.rand(2, 3, 2, 2), np.zeros((2, 1, 2)), visible, -1, SIZE)
+    with pytest.raises(InputError, match="do not belong"):
+        parts_hit(torch.rand(2, 3, 2, 2), np.zeros((1, 1, 2)), visible, 1, SIZE)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        peaks(torch.full((1, 1, 2, 2), torch.nan), SIZE)
+
+
+def test_perturbations_are_one_set_of_bounded_changes():
+    x = torch.zeros(50, 3, 8, 8)
+    gauss = perturb(x, "gauss", seed=1)
+    assert torch.equal(gauss, perturb(x, "gauss", seed=1)) and not torch.equal(gauss, perturb(x, "gauss", seed=2))
+    assert float(gauss.abs().max()) == 0.25 and abs(float(gauss.mean())) < 0.01
+    clipped = stats.norm.expect(lambda z: np.clip(0.2 * z, -0.25, 0.25) ** 2)
+    assert float(gauss.var()) == pytest.approx(clipped, rel=0.03)
+    assert torch.equal(perturb(x, "gauss", std=0.0), x)
+    bright = perturb(x, "brightness")
+    assert torch.equal(bright, bright[:, :1, :1, :1].expand_as(x)) and len(bright[:, 0, 0, 0].unique()) > 10
+    ramp = torch.arange(64.0).view(1, 1, 8, 8).expand(40, 1, 8, 8)
+    moved = perturb(ramp, "shift") - ramp
+    middle = {float(value) for value in moved[:, 0, 3, 3]}
+    assert middle == {-8.0, 8.0, -1.0, 1.0}
+    with pytest.raises(InputError, match="use gauss"):
+        perturb(x, "blur")
+
+
+def test_nulls_tell_a_part_from_the_middle_of_the_image():
+    random = noise(3)
+    n, labels, of = 60, np.arange(60) % 3, np.repeat(np.arange(3), 2)
+    xy = np.stack([random.integers(0, 48, (n, 6)), random.integers(0, 64, (n, 6))], 2).astype(float)
+    visible = np.ones((n, 6), bool)
+    at = np.repeat(xy[:, :1, ::-1], 6, axis=1).astype(int)  # all on part 0
+    real = consistency(hits_at(at, xy, visible, 3), visible, of, labels).value
+    nulls = null_scores(at, xy, visible, of, labels, 3)
+    assert real == 100 and nulls["permuted"] < 20 and nulls["location"] < 20
+    centred = xy.copy()
+    centred[:, 0] = [24, 32]  # a part that is always in the middle: the place alone explains the score
+    middle = centre_peaks(torch.rand(n, 6, 4, 4), SIZE)
+    assert (middle == [32, 24]).all()
+    found = null_scores(middle, centred, visible, of, labels, 3)
+    assert found["location"] == 100 and found["permuted"] < 20
+    one = np.zeros_like(visible)
+    one[:, 0] = True  # with one visible part there is nothing to permute
+    assert null_scores(at, xy, one, of, labels, 3)["permuted"] == 100
+
+
+def test_the_curve_rises_with_the_window_to_everything():
+    random = noise(4)
+    n, labels, of = 30, np.arange(30) % 3, np.arange(3)
+    xy = np.stack([random.integers(0, 48, (n, 4)), random.integers(0, 64, (n, 4))], 2).astype(float)
+    at = np.stack([random.integers(0, 64, (n, 3)), random.integers(0, 48, (n, 3))], 2)
+    table = window_curve(at, xy, np.ones((n, 4), bool), of, labels, [0, 5, 20, 64])
+    assert table.column_names == ["half", "consistency", "permuted", "location"]
+    values = table["consistency"].to_pylist()
+    assert values == sorted(values) and values[-1] == 100
+    assert table["location"].to_pylist()[-1] == 100 and table["permuted"].to_pylist()[-1] == 100
+
+
+def test_companions_are_those_of_plain_cases():
+    n, of, labels = 20, np.array([0, 0, 1, 1]), np.arange(20) % 2
+    scores, maps = torch.rand(n, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(n, 4, 3, 3)
+    hits = np.zeros((n, 4, 3), bool)
+    hits[:, :, 1] = True  # all on one part
+    found = companions(scores, maps, hits, of, labels)
+    assert found == pytest.approx({"purity": 1.0, "entropy": 1.0, "on_parts": 1.0, "distinct_parts": 1.0})
+    hits[:] = False
+    hits[:, [0, 2], 0] = hits[:, [1, 3], 2] = True  # each class's two prototypes on two parts
+    peaked = maps.clone()
+    peaked[:, :, 0, 0] = 1000
+    found = companions(scores, peaked, hits, of, labels)
+    assert found == pytest.approx({"purity": 1.0, "entropy": 0.0, "on_parts": 1.0, "distinct_parts": 2.0}, abs=1e-9)
+    hits[::2] = False
+    top = scores.argsort(dim=0, descending=True)[:10].numpy()
+    expected = np.mean([hits[top[:, j], j].mean(0).max() for j in range(4)])
+    assert companions(scores, maps, hits, of, labels)["purity"] == pytest.approx(expected)
+    assert companions(scores, maps, hits, of, labels)["on_parts"] == 0.5
