@@ -166,6 +166,15 @@ def key_of(field: str, title: str, rows: Rows) -> Key:
     return Key(field, title, list(dict.fromkeys(row[field] for row in rows)))
 
 
+def picture(image: np.ndarray) -> str:
+    """An image uint8[h, w, 1 or 3] as a data URI, for mark_image: a chart stays one file."""
+    from base64 import b64encode
+
+    from winnow.workloads.image_tables import encode_png
+
+    return f"data:image/png;base64,{b64encode(encode_png(image)).decode()}"
+
+
 def data(rows: Rows) -> alt.InlineData:
     return alt.InlineData(values=rows)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch import Tensor
 
 from winnow.evaluate.prototype_scores import hits_at, peaks

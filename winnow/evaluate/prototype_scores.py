@@ -25,7 +25,7 @@ class Score(NamedTuple):
 
     value: float
     per_prototype: np.ndarray
-    """float64[J]: largest mean over parts (consistency), share of images (stability); NaN where none is of its class."""
+    """float64[J]: largest mean over parts, or share of images (stability); NaN where no image is of its class."""
     part: np.ndarray
     """int64[J]: the part of that largest mean, -1 where none is hit."""
     low: float
@@ -97,37 +97,42 @@ def consistency(
     prototypes. Raises InputError where no prototype is left.
     """
 
-    def frequencies(counts: np.ndarray) -> np.ndarray:
-        own = counts[:, None] * (labels[:, None] == prototype_class[None])  # [n, J]
-        hit = np.einsum("nj,njk->jk", own, hits)
-        shown = np.einsum("nj,nk->jk", own, visible)
-        mean: np.ndarray = hit / np.maximum(1, shown)
-        return mean
+    own = labels[:, None] == prototype_class[None]  # [n, J]
+    hit = (own[..., None] & hits).reshape(len(labels), -1).astype(float)
+    shown = (own[..., None] & visible[:, None]).reshape(len(labels), -1).astype(float)
 
-    means = frequencies(np.ones(len(labels)))
+    def frequencies(counts: np.ndarray) -> np.ndarray:
+        """[draws, J, K] for counts [draws, n]."""
+        mean: np.ndarray = (counts @ hit) / np.maximum(1, counts @ shown)
+        return mean.reshape(len(counts), *hits.shape[1:])
+
+    means = frequencies(np.ones((1, len(labels))))[0]
     judged = np.isin(prototype_class, labels)
     if not judged.any():
         raise InputError("prototypes: none has an image of its class; give images of the classes they stand for")
     best = means.max(1)
-    values = []
     generator = numpy_generator(seed, "consistency")
-    for _ in range(RESAMPLES):
-        resampled = frequencies(_image_counts(labels, generator)).max(1)[judged]
-        chosen = generator.integers(0, len(resampled), len(resampled))
-        values.append(100 * (resampled[chosen] >= threshold).mean())
-    low, high = np.quantile(values, [0.025, 0.975])
+    consistent = frequencies(_image_counts(labels, generator)).max(2)[:, judged] >= threshold
+    low, high = _interval(consistent, generator)
     part = np.where(best > 0, means.argmax(1), -1)
     value = 100 * float((best[judged] >= threshold).mean())
-    return Score(value, np.where(judged, best, np.nan), part, float(low), float(high))
+    return Score(value, np.where(judged, best, np.nan), part, low, high)
 
 
 def _image_counts(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """How often each image is drawn when the images of every class are drawn with replacement."""
-    counts = np.zeros(len(labels))
+    """How often each image is drawn when the images of every class are drawn with replacement: [draws, n]."""
+    counts = np.zeros((RESAMPLES, len(labels)))
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        counts += np.bincount(generator.choice(rows, len(rows)), minlength=len(labels))
+        counts[:, rows] = generator.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), RESAMPLES)
     return counts
+
+
+def _interval(values: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+    """95 % interval, in percent, of the mean over prototypes drawn with replacement; values [draws, J]."""
+    chosen = generator.integers(0, values.shape[1], values.shape)
+    low, high = np.quantile(100 * np.take_along_axis(values, chosen, 1).mean(1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def stability(
@@ -151,22 +156,20 @@ def stability(
     if not judged.any():
         raise InputError("prototypes: none has an image to judge it by; give images of the classes they stand for")
 
+    agreed = (own & same).astype(float)
+
     def shares(counts: np.ndarray) -> np.ndarray:
-        weights = counts[:, None] * own
-        mean: np.ndarray = (weights * same).sum(0) / np.maximum(1, weights.sum(0))
+        """[draws, J] for counts [draws, n]."""
+        mean: np.ndarray = (counts @ agreed) / np.maximum(1, counts @ own)
         return mean
 
     generator = numpy_generator(seed, "stability")
-    values = []
-    for _ in range(RESAMPLES):
-        resampled = shares(_image_counts(labels, generator))[judged]
-        values.append(100 * resampled[generator.integers(0, len(resampled), len(resampled))].mean())
-    low, high = np.quantile(values, [0.025, 0.975])
-    found = shares(np.ones(len(labels)))
+    low, high = _interval(shares(_image_counts(labels, generator))[:, judged], generator)
+    found = shares(np.ones((1, len(labels))))[0]
     frequent = np.einsum("nj,njk->jk", own, hits)
     part = np.where(frequent.max(1) > 0, frequent.argmax(1), -1)
     per_prototype = np.where(judged, found, np.nan)
-    return Score(100 * float(found[judged].mean()), per_prototype, part, float(low), float(high))
+    return Score(100 * float(found[judged].mean()), per_prototype, part, low, high)
 
 
 def perturb(x: Tensor, kind: str = "gauss", std: float = 0.2, clip: float = 0.25, seed: int = 0) -> Tensor:

@@ -12,7 +12,16 @@ from winnow.pipeline.acquire import find_source
 from winnow.pipeline.closure import code_digest
 from winnow.pipeline.hashing import file_sha256
 from winnow.pipeline.params import load_params
-from winnow.pipeline.settings import Images, Learnable, System, Table, dictionary_variants, pruned_variants, systems_of
+from winnow.pipeline.settings import (
+    Images,
+    Learnable,
+    System,
+    Table,
+    dictionary_variants,
+    matching,
+    pruned_variants,
+    systems_of,
+)
 
 FAMILIES = ("curate", "train", "compress", "dictionaries", "evaluate")
 CHAPTERS = {
@@ -148,11 +157,15 @@ class Workflow:
         family = "train" if model in self.variants[workload]["train"] else "compress"
         return f"results/{workload}/{family}/{model}/seed{seed}/model.safetensors"
 
-    def seeded(self, family: str, name: str) -> Callable[[Wildcards], list[str]]:
-        """For a rule's `input:`: the file `name` of every variant and seed of a family of the job's workload."""
+    def models(self, family: str, variant: str, name: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the file `name` of each model that a section's `models` names, at the job's seed."""
 
         def of(wildcards: Wildcards) -> list[str]:
-            return [f"{folder}/{name}" for folder in self.folders(wildcards.workload, family)]
+            workload = wildcards.workload
+            known = [*self.variants[workload]["train"], *self.variants[workload]["compress"]]
+            chosen = matching(self._settings_of(workload, family, variant)["models"], known)
+            paths = [self.model_path(workload, model, wildcards.seed) for model in chosen]
+            return [path.replace("model.safetensors", name) for path in paths]
 
         return of
 
@@ -189,6 +202,11 @@ class Workflow:
             return {"kind": "images", "path": entry.path, "size": size, "digest": folder_digest(entry.path)}
         pin = find_source(entry.source or "", self.root / "data/sources.yaml")
         return {"source": entry.source, "pin": pin.model_dump(mode="json", exclude_none=True)}
+
+    def published_weights(self, wildcards: Wildcards) -> list[str]:
+        """For a rule's `input:`: the published weights that the job's variant starts from, if any."""
+        source = self._settings_of(wildcards.workload, "train", wildcards.variant)["weights"]
+        return [f"data/weights/{source}.safetensors"] if source else []
 
     def weights(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: the pin of published weights."""

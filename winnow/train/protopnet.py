@@ -23,7 +23,7 @@ from winnow.models.protopnet import FROZEN, Output, ProtoPNet
 from winnow.randomness import numpy_generator
 
 TRUNK_RATE, ADD_ON_RATE, PROTOTYPE_RATE, AGGREGATION_RATE, WEIGHT_DECAY = 1e-4, 3e-3, 3e-3, 1e-6, 1e-3
-DECAY, DECAY_EPOCHS = 0.2, 3
+DECAY = 0.2
 EVALUATION_BATCH = 128
 
 
@@ -156,6 +156,7 @@ def fit_protopnet(
     weights: LossWeights | None = None,
     epochs: int = 12,
     warm_epochs: int = 5,
+    decay_epochs: int = 3,
     batch_size: int = 80,
     seed: int = 0,
     checkpoint: Path | None = None,
@@ -164,7 +165,7 @@ def fit_protopnet(
     """Train in place, first with the trunk held, then all that is not frozen; returns the history.
 
     fronts: of train and valid. Adam with the paper's learning rates (trunk 1e-4, layers and prototypes 3e-3,
-    aggregation 1e-6), times 0.2 every 3 epochs after the warm-up; weight decay 1e-3 except on prototypes and head.
+    aggregation 1e-6), times 0.2 every `decay_epochs` after the warm-up; weight decay 1e-3 except on prototypes and head.
     Prototypes of projection similarity are brought to unit length after every step.
     Raises InputError where epochs do not exceed the warm-up.
     """
@@ -193,7 +194,7 @@ def fit_protopnet(
         for index, block in enumerate(model.blocks):
             block.requires_grad_(trunk and index >= FROZEN)
         steps = -(-len(fronts["train"].labels) // batch_size)
-        decay = (lambda share: DECAY ** int(share * count / DECAY_EPOCHS + 1e-9)) if trunk else None
+        decay = (lambda share: DECAY ** int(share * count / decay_epochs + 1e-9)) if trunk else None
         rows = fit(
             model,
             _Features(fronts, weights, name),

@@ -7,8 +7,10 @@ for Linear Inverse Problems", SIAM Journal on Imaging Sciences, 2009.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -125,3 +127,41 @@ def prune(model: ProtoPNet, front: Fronts, k: int = 6, keep: int = 3) -> Tensor:
         raise InputError(f"prune: class {bare[0]} would keep no prototype; lower keep, which is {keep}")
     model.active.copy_(stays.to(model.active.dtype))
     return stays
+
+
+@torch.no_grad()
+def prototype_table(model: ProtoPNet, front: Fronts, workload: Any, quantile: float = 0.95) -> pa.Table:
+    """Where each prototype is found in the training split, and what it counts for its class.
+
+    Columns prototype, class, image_id, row (of the split), y and x (of the grid), box (left, top, right, bottom in
+    pixels, the last two outside: what exceeds the quantile of the map brought to the image's size), distance, weight,
+    active.
+    """
+    projection, _ = nearest_patches(model, front)
+    maps = model.from_front(front.middle[projection.image]).maps
+    height, width = workload.shape[1:]
+    large = functional.interpolate(maps, size=(height, width), mode="bicubic", align_corners=False)
+    own = large[torch.arange(len(large)), torch.arange(len(large))].numpy()
+    above = own >= np.quantile(own, quantile, axis=(1, 2), keepdims=True)
+    boxes = []
+    for mask in above:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    classes = model.class_of()
+    weights = model.evidence_weights()[classes, torch.arange(len(classes))]
+    return pa.table(
+        {
+            "prototype": pa.array(range(len(classes)), pa.int32()),
+            "class": pa.array(classes.numpy(), pa.int32()),
+            "image_id": pa.array(
+                workload.annotations("train")["image_id"].to_numpy()[projection.image.numpy()], pa.int64()
+            ),
+            "row": pa.array(projection.image.numpy(), pa.int64()),
+            "y": pa.array(projection.y.numpy(), pa.int32()),
+            "x": pa.array(projection.x.numpy(), pa.int32()),
+            "box": pa.array(boxes, pa.list_(pa.int32(), 4)),
+            "distance": pa.array(projection.distance.numpy(), pa.float32()),
+            "weight": pa.array(weights.numpy(), pa.float32()),
+            "active": pa.array(model.active.bool().numpy()),
+        }
+    )

@@ -54,7 +54,7 @@ class Images(Classification):
             self._pixels[split] = pixel_array(table, meta, str(path)), labels.astype(np.int64)
         return self._pixels[split]
 
-    def _standardisation(self) -> tuple[np.ndarray, np.ndarray]:
+    def standardisation(self) -> tuple[np.ndarray, np.ndarray]:
         """float64 mean and standard deviation of each channel over train, from exact integer sums."""
         values = self._read("train")[0].reshape(-1, self._meta.channels)
         histograms = [np.bincount(values[:, c], minlength=256) for c in range(self._meta.channels)]
@@ -77,7 +77,7 @@ class Images(Classification):
 
     def standardise(self, pixels: np.ndarray) -> Tensor:
         """Images uint8[n, height, width, channels] as a model of this workload takes them: float32[n, c, h, w]."""
-        mean, deviation = self._standardisation()
+        mean, deviation = self.standardisation()
         # One lookup per channel: no float copy of all images but the result.
         table = ((np.arange(256)[:, None] / 255 - mean) / deviation).astype(np.float32)
         return torch.from_numpy(np.stack([table[pixels[..., c], c] for c in range(self._meta.channels)], axis=1))

@@ -10,6 +10,7 @@ from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.compress import FineTune, PruningMethod
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
+from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.simplex import Compatibility
 
@@ -114,6 +115,8 @@ class EvaluateModels(Section):
     """Survival of features under compression."""
     pareto: DictionaryPareto | None = DictionaryPareto()
     """Comparison of dictionary architectures."""
+    prototype_scores: PrototypeScores | None = None
+    """Consistency and stability of prototypes."""
     compatibility: Compatibility | None = None
     """Compatibility of models that replace one another."""
 

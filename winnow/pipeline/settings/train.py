@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds
+from winnow.pipeline.settings.protopnet import Protopnet
 from winnow.pipeline.settings.simplex import Simplex
 from winnow.pipeline.settings.tell import TellSettings
 
@@ -79,7 +80,10 @@ def method_of(section: Any) -> str:
 
 
 Trained = Annotated[
-    Annotated[Train, Tag("adamw")] | Annotated[Simplex, Tag("simplex")] | Annotated[TellSettings, Tag("tell")],
+    Annotated[Train, Tag("adamw")]
+    | Annotated[Simplex, Tag("simplex")]
+    | Annotated[TellSettings, Tag("tell")]
+    | Annotated[Protopnet, Tag("protopnet")],
     Discriminator(method_of),
 ]
 """A section of the train family: the settings of its method."""

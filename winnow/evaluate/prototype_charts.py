@@ -1,0 +1,119 @@
+"""Charts of prototypes: the patches they come from, their scores, and the scores over window sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+
+from winnow.evaluate.chart_parts import (
+    HEIGHT,
+    ORANGE,
+    WIDE,
+    WIDTH,
+    Key,
+    data,
+    key_of,
+    lines,
+    mean_bands,
+    metric_values,
+    picture,
+    some,
+    styled,
+)
+
+CELL = 76  # pixels of an image in the gallery
+CURVES = {"consistency": "prototypes", "permuted": "parts shuffled", "location": "peaks of the class"}
+PERCENT = (0.0, 100.0)
+
+
+def prototype_gallery(prototypes: pa.Table, images: np.ndarray, classes: Sequence[str]) -> alt.LayerChart:
+    """The training image that each prototype is nearest to, with the box of its response; one class a row.
+
+    prototypes: columns class, row, box, active. images: uint8[n, h, w, c], the training split in stored order.
+    """
+    height, width = images.shape[1:3]
+    seen: dict[int, int] = {}
+    rows: list[dict[str, Any]] = []
+    for entry in some(prototypes.to_pylist(), "prototypes"):
+        column = seen.setdefault(entry["class"], 0)
+        seen[entry["class"]] += 1
+        left, top, right, bottom = entry["box"]
+        rows.append(
+            {
+                "uri": picture(images[entry["row"]]),
+                "x": column + 0.5,
+                "y": entry["class"] + 0.5,
+                "left": column + 0.03 + 0.94 * left / width,
+                "right": column + 0.03 + 0.94 * right / width,
+                "top": entry["class"] + 0.03 + 0.94 * top / height,
+                "bottom": entry["class"] + 0.03 + 0.94 * bottom / height,
+                "opacity": 1.0 if entry["active"] else 0.25,
+            }
+        )
+    columns = max(seen.values())
+    names = [str(name) for name in classes]
+    x = alt.X("x:Q", scale=alt.Scale(domain=[0, columns]), axis=None)
+    labels = alt.Axis(
+        values=[i + 0.5 for i in range(len(names))],
+        labelExpr=f"{names}[floor(datum.value)]",
+        grid=False,
+        ticks=False,
+        domain=False,
+    )
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[len(names), 0]), axis=labels, title="class")
+    base = alt.Chart(data(rows))
+    shown = base.mark_image(width=0.94 * CELL, height=0.94 * CELL).encode(
+        x=x, y=y, url="uri:N", opacity=alt.Opacity("opacity:Q", scale=None)
+    )
+    boxes = base.mark_rect(filled=False, stroke=ORANGE, strokeWidth=2.5).encode(
+        x=alt.X("left:Q", axis=None), x2="right:Q", y=alt.Y("top:Q", axis=labels, title="class"), y2="bottom:Q"
+    )
+    return styled((shown + boxes).properties(width=CELL * columns, height=CELL * len(names)))
+
+
+def window_curves(curves: pa.Table) -> alt.HConcatChart:
+    """Consistency and its nulls over half the window's side, a panel for each network, with intervals over seeds.
+
+    curves: columns variant, seed, half, consistency, permuted, location (percent).
+    """
+    rows = [
+        {"variant": row["variant"], "half": row["half"], "curve": title, "value": row[name]}
+        for row in some(curves.to_pylist(), "window sizes")
+        for name, title in CURVES.items()
+    ]
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    key = Key("curve", "", list(CURVES.values()))
+    panels: list[Any] = []
+    for variant in variants:
+        bands = mean_bands([row for row in rows if row["variant"] == variant], ["half", "curve"], PERCENT)
+        x = alt.X("half:Q", title="half window (pixels)")
+        title = None if panels else "consistency (%)"
+        y = alt.Y("mean:Q", title=title, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(labels=not panels))
+        panel = lines(bands, x, y, key)
+        panels.append(panel.properties(width=WIDE / len(variants), height=HEIGHT * 0.8, title=variant))
+    return styled(alt.hconcat(*panels, spacing=12), legend="bottom")
+
+
+def two_scores(metrics: pa.Table) -> alt.LayerChart:
+    """Consistency against stability of each network, with the interval of either over seeds.
+
+    metrics: rows of the metrics schema with metrics consistency and stability, a variant for each network.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for metric in ("consistency", "stability"):
+        for band in mean_bands(some(metric_values(metrics, metric), metric), ["variant"], PERCENT):
+            entry = found.setdefault(band["variant"], {"variant": band["variant"]})
+            entry |= {metric: band["mean"], f"{metric}_from": band["low"], f"{metric}_to": band["high"]}
+    rows = list(found.values())
+    key = key_of("variant", "network", rows)
+    base = alt.Chart(data(rows)).encode(color=key.colour())
+    x = alt.X("stability:Q", title="stability (%)", scale=alt.Scale(zero=False, padding=20))
+    y = alt.Y("consistency:Q", title="consistency (%)", scale=alt.Scale(domain=[0, 100]))
+    across = base.mark_rule(strokeWidth=2, clip=True).encode(x=alt.X("stability_from:Q"), x2="stability_to:Q", y=y)
+    along = base.mark_rule(strokeWidth=2, clip=True).encode(x=x, y=alt.Y("consistency_from:Q"), y2="consistency_to:Q")
+    points = base.mark_point(filled=True, size=140, opacity=1).encode(x=x, y=y, shape=key.shape())
+    return styled((across + along + points).properties(width=WIDTH, height=HEIGHT))

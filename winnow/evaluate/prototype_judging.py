@@ -1,0 +1,112 @@
+"""One network's prototypes judged on a split: scores, nulls, companions, the curve over windows.
+
+A network is anything that gives maps [n, J, h, w] and the class of each prototype; two controls need no training: the
+same network with prototypes drawn anew, and one that always fires in the middle of the image.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from winnow.evaluate.prototype_nulls import centre_peaks, companions, null_scores, window_curve
+from winnow.evaluate.prototype_scores import consistency, hits_at, peaks, stability
+from winnow.randomness import torch_generator
+from winnow.workloads.annotations import PartPoints
+
+BATCH = 128
+
+
+class PrototypeNetwork(Protocol):
+    """What is asked of a network with prototypes."""
+
+    def maps(self, x: Tensor) -> Tensor: ...
+
+    def class_of(self) -> Tensor: ...
+
+
+class Judgement(NamedTuple):
+    """metrics: by name, scores in percent. prototypes: a row each. curve: over half windows."""
+
+    metrics: dict[str, float]
+    prototypes: pa.Table
+    curve: pa.Table
+
+
+@torch.no_grad()
+def maps_of(model: Any, x: Tensor) -> Tensor:
+    """Maps of all prototypes on images, in batches: float32[n, J, h, w]."""
+    return torch.cat([model.maps(batch) for batch in x.split(BATCH)])
+
+
+def judge(
+    model: PrototypeNetwork,
+    x: Tensor,
+    noisy: Tensor,
+    labels: Tensor,
+    points: PartPoints,
+    *,
+    half: int,
+    halves: list[int],
+    threshold: float = 0.8,
+    centre: bool = False,
+    seed: int = 0,
+) -> Judgement:
+    """Consistency, stability and what stands beside them, of one network.
+
+    x, noisy: float32[n, c, H, W], as the network takes them. half, halves: pixels. centre: judge a network that always
+    fires in the middle instead. Metrics: consistency and stability with _low and _high, consistency_70 and _90 (other
+    thresholds), stability_hits (images with a hit only), null_permuted, null_location, purity, entropy, on_parts,
+    distinct_parts.
+    """
+    size, of, y = (x.shape[2], x.shape[3]), model.class_of().numpy(), labels.numpy()
+    maps, maps_noisy = maps_of(model, x), maps_of(model, noisy)
+    find = centre_peaks if centre else peaks
+    at, at_noisy = find(maps, size), find(maps_noisy, size)
+    with np.errstate(invalid="ignore"):
+        inside = (points.xy >= 0).all(2) & (points.xy <= np.array(size[::-1]) - 1).all(2)
+    visible = points.visible & inside
+    hits, hits_noisy = hits_at(at, points.xy, visible, half), hits_at(at_noisy, points.xy, visible, half)
+    steady = stability(hits, hits_noisy, of, y, seed)
+    found = {t: consistency(hits, visible, of, y, t, seed) for t in (threshold, 0.7, 0.9)}
+    main = found[threshold]
+    metrics = {
+        "consistency": main.value,
+        "consistency_low": main.low,
+        "consistency_high": main.high,
+        "consistency_70": found[0.7].value,
+        "consistency_90": found[0.9].value,
+        "stability": steady.value,
+        "stability_low": steady.low,
+        "stability_high": steady.high,
+        "stability_hits": stability(hits, hits_noisy, of, y, seed, only_hits=True).value if hits.any() else 0.0,
+    }
+    nulls = null_scores(at, points.xy, visible, of, y, half, threshold, seed)
+    metrics |= {f"null_{name}": value for name, value in nulls.items()}
+    metrics |= companions(maps.amax((2, 3)), maps, hits, of, y)
+    names = np.array([*points.names, None], object)
+    prototypes = pa.table(
+        {
+            "prototype": pa.array(range(len(of)), pa.int32()),
+            "class": pa.array(of, pa.int32()),
+            "consistent": pa.array(main.per_prototype >= threshold),
+            "best_part": pa.array(names[main.part], pa.string()),
+            "frequency": pa.array(main.per_prototype, pa.float64(), mask=np.isnan(main.per_prototype)),
+            "stability": pa.array(steady.per_prototype, pa.float64(), mask=np.isnan(steady.per_prototype)),
+        }
+    )
+    return Judgement(metrics, prototypes, window_curve(at, points.xy, visible, of, y, halves, threshold, seed))
+
+
+def with_random_prototypes(model: Any, seed: int) -> Any:
+    """A copy of a network whose prototypes are directions drawn at random: the floor of the scores."""
+    control: Any = copy.deepcopy(model)
+    drawn = torch.rand(control.prototypes.shape, generator=torch_generator(seed, "random prototypes"))
+    control.prototypes = nn.Parameter(functional.normalize(drawn))
+    return control
