@@ -165,7 +165,7 @@ def fit_protopnet(
     """Train in place, first with the trunk held, then all that is not frozen; returns the history.
 
     fronts: of train and valid. Adam with the paper's learning rates (trunk 1e-4, layers and prototypes 3e-3,
-    aggregation 1e-6), times 0.2 every `decay_epochs` after the warm-up; weight decay 1e-3 except on prototypes and head.
+    aggregation 1e-6), times 0.2 every `decay_epochs` after the warm-up; weight decay 1e-3, not on prototypes.
     Prototypes of projection similarity are brought to unit length after every step.
     Raises InputError where epochs do not exceed the warm-up.
     """
