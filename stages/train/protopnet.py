@@ -23,7 +23,7 @@ def protopnet(inputs, outputs, params, log):
     model = workload.build("protopnet", seed=params.seed, **settings)
     if params.weights:
         mean, deviation = (torch.from_numpy(part).float() for part in workload.standardisation())
-        take_trunk(model, published_state(load_file(inputs.weights)), mean, deviation)
+        take_trunk(model, published_state(load_file(inputs.weights[0])), mean, deviation)
     fronts = {split: compute_fronts(model.eval(), *workload.arrays(split)) for split in ("train", "valid")}
     names = ("cluster", "separation", "orthogonality", "alignment", "threshold")
     history = fit_protopnet(
