@@ -68,6 +68,14 @@ def test_top_of_batch_keeps_the_largest_positive_and_no_more(backend, matrix, da
 
 
 @every_backend
+def test_a_batch_of_which_all_may_be_kept_keeps_all_that_is_positive(backend):
+    pre = torch.tensor([[3.0, 1.0, -1.0], [0.0, 2.0, 2.0]])
+    for keep in (5, 6):
+        code = backend.top_of_batch(pre, keep)
+        assert spelt_out(code, 3) == {(0, 0): 3.0, (0, 1): 1.0, (1, 1): 2.0, (1, 2): 2.0}
+
+
+@every_backend
 @pytest.mark.parametrize(("m", "k"), [(64, 1), (64, 63), (1000, 16), (3000, 40)])
 @pytest.mark.parametrize("shape", ["normal", "heavy", "negative"])
 def test_top_of_rows_agrees_with_torch_topk_at_size(backend, m, k, shape):
