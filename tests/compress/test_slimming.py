@@ -65,7 +65,7 @@ def sizes(model):
 
 
 def widths(model):
-    return {n: len(m.weight) for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+    return {n: len(m.weight) for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d))}
 
 
 cases = given(st.sampled_from(sorted(SMALL)), st.integers(0, 10**6), st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]))
@@ -179,12 +179,169 @@ def test_a_perceptron_shrinks_as_worked_out_by_hand():
     assert flops(slimmed, {}, torch.zeros(1, 3, dtype=torch.float64))["dense"] == 2 * (3 + 1 + 2)
 
 
-def test_a_layer_without_a_bias_gets_one_for_the_constants():
+@pytest.mark.parametrize("unread", [(), (0,), (1,), (0, 1)])
+def test_a_layer_without_a_bias_gets_one_for_the_constants(unread):
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, bias=False)).double()
     model[0].weight.data[0] = 0
+    model[1].weight.data[list(unread), 0] = 0
     expected = model[1].weight[:, 0] * model[0].bias[0]
     slimmed = slim(model, None, torch.ones(2, 3))
-    assert torch.allclose(slimmed[1].bias, expected, rtol=1e-12) and slimmed[1].weight.shape == (2, 1)
+    assert slimmed[1].weight.shape == (2, 1)
+    if expected.any():
+        assert torch.allclose(slimmed[1].bias, expected, rtol=1e-12)
+    else:
+        assert slimmed[1].bias is None
+
+
+def sequence(*layers, scale=1.0):
+    """Layers with weights and biases other than 0, in double precision; outputs grow with the scale."""
+    model, noise = nn.Sequential(*layers).double().eval(), generator(len(layers))
+    for parameter in model.parameters():
+        parameter.data = torch.rand(parameter.shape, generator=noise, dtype=torch.float64) + 0.5
+        parameter.data *= torch.randn(parameter.shape, generator=noise, dtype=torch.float64).sign()
+        if parameter.ndim == 1:
+            parameter.data *= scale
+    model[0].weight.data *= scale
+    return model
+
+
+def slimmed_widths(model, *shape):
+    """Widths of the slim model, whose outputs on other inputs are those of the whole one."""
+    slimmed = slim(model, None, torch.randn(4, *shape, generator=generator(4), dtype=torch.float64))
+    x = 3 * torch.randn(9, *shape, generator=generator(9), dtype=torch.float64)
+    expected = model(x)
+    assert (slimmed(x) - expected).abs().max() <= 1e-9 * expected.abs().max()  # rounding of sums in another order
+    return widths(slimmed)
+
+
+@pytest.mark.parametrize(("convolution", "shape"), [(nn.Conv1d, (2, 9)), (nn.Conv2d, (2, 9, 8))])
+@pytest.mark.parametrize(("padding", "left"), [(0, 2), ("valid", 2), (1, 3), ("same", 3)])
+def test_a_constant_moves_into_a_convolution_that_does_not_pad(convolution, shape, padding, left):
+    model = sequence(convolution(2, 3, 3), nn.ReLU(), convolution(3, 2, 3, padding=padding))
+    model[0].weight.data[1], model[0].bias.data[1] = 0, 2
+    assert slimmed_widths(model, *shape) == {"0": left, "2": 2}
+    if left == 2:
+        bias = slim(model, None, torch.ones(1, *shape))[2].bias
+        assert torch.allclose(bias, model[2].bias + 2 * model[2].weight[:, 1].flatten(1).sum(1), rtol=1e-12)
+
+
+def test_a_border_of_zeros_from_a_layer_of_its_own_keeps_a_constant_too():
+    model = sequence(nn.Conv2d(1, 4, 3), nn.ZeroPad2d(1), nn.Conv2d(4, 2, 3))
+    model[0].weight.data[:2] = 0
+    model[0].bias.data[:2] = torch.tensor([0, 2])
+    model[2].weight.data[:, 2] = 0
+    assert slimmed_widths(model, 1, 7, 7) == {"0": 2, "2": 2}
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+def test_what_depends_on_its_place_alone_is_no_constant(scale):
+    layers = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 3)
+    model = sequence(*layers, scale=scale)
+    model[0].weight.data[0], model[0].bias.data[0] = 0, scale
+    model[1].weight.data[0, 0], model[1].weight.data[0, 1] = 1, 0  # 4, 6 or 9 times the scale, and a bias
+    model[2].weight.data[:, 1] = 0
+    assert slimmed_widths(model, 1, 7, 7) == {"0": 2, "1": 2, "2": 2}
+
+
+class Ranked(nn.Module):
+    """Code that treats units by their number."""
+
+    def forward(self, x):
+        return x * torch.arange(1, x.shape[1] + 1)
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+def test_where_code_numbers_the_units_they_stay_and_what_comes_after_goes(scale):
+    model = sequence(nn.Linear(3, 4), Ranked(), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2), scale=scale)
+    model[2].weight.data[:, 0] = 0
+    model[2].weight.data[1], model[2].bias.data[1] = 0, 0.3 * scale
+    model[4].weight.data[1], model[4].bias.data[1] = 0, 0  # an output of 0 is no measure for the others
+    assert slimmed_widths(model, 3) == {"0": 4, "2": 4, "4": 2}
+
+
+def test_a_model_that_puts_out_zeros_keeps_a_unit_in_each_layer():
+    model = sequence(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
+    model[2].weight.data.zero_()
+    assert slimmed_widths(model, 3) == {"0": 1, "2": 2}
+
+
+def test_layers_over_a_sequence_shrink_alike():
+    model = sequence(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    model[0].weight.data[1] = model[2].weight.data[:, 2] = 0
+    model[4].weight.data[:, 0] = 0
+    assert slimmed_widths(model, 5, 3) == {"0": 2, "2": 2, "4": 2}
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+def test_a_depthwise_convolution_follows_however_few_its_channels(channels):
+    layers = nn.Conv2d(1, channels, 3), nn.Conv2d(channels, channels, 3, groups=channels), nn.Conv2d(channels, 2, 1)
+    model = sequence(*layers)
+    model[2].weight.data[:, 1] = 0
+    assert slimmed_widths(model, 1, 7, 7) == {"0": channels - 1, "1": channels - 1, "2": 2}
+
+
+@pytest.mark.parametrize(("channels", "groups"), [((2, 4), 2), ((4, 4), 2)])
+def test_a_convolution_in_groups_that_mix_keeps_its_size(channels, groups):
+    first, second = channels
+    model = sequence(nn.Conv2d(1, first, 3), nn.Conv2d(first, second, 3, groups=groups), nn.Conv2d(second, 3, 1))
+    model[0].weight.data[1] = model[2].weight.data[:, 1] = 0
+    model = nn.Sequential(*model, nn.Conv2d(3, 2, 1)).double()
+    model[3].weight.data[:, 0] = 0
+    assert slimmed_widths(model, 1, 7, 7) == {"0": first, "1": second, "2": 2, "3": 2}
+
+
+def test_weights_of_one_count_as_any_other():
+    model = sequence(nn.Linear(2, 3), nn.Linear(3, 2), nn.Linear(2, 2))
+    for layer, weight in zip(
+        model, ([[-1, 0], [1, -1], [0, 0]], [[-1, 0, 5], [0, 1, -1]], [[-1, 1], [1, -1]]), strict=True
+    ):
+        layer.weight.data = torch.tensor(weight, dtype=torch.float64)
+    assert slimmed_widths(model, 2) == {"0": 2, "1": 2, "2": 2}
+
+
+class Wired(nn.Module):
+    """Two layers, joined by a function of the first one's input and output."""
+
+    def __init__(self, units, columns, wire):
+        super().__init__()
+        self.first, self.last, self.wire = nn.Linear(3, units), nn.Linear(columns, 2), wire
+
+    def forward(self, x):
+        return self.wire(x, self.first(x), self.last)
+
+
+@pytest.mark.parametrize(
+    ("units", "columns", "unread", "wire"),
+    [
+        (5, 5, [1, 4], lambda x, h, last: last(torch.cat([x + h[:, :3], h[:, 3:]], dim=1))),  # unit 1 joins an input
+        (5, 3, [1], lambda x, h, last: torch.cat([h[:, :2], last(h[:, 2:])], dim=1)),  # units 0 and 1 are put out
+        (4, 5, [1], lambda x, h, last: last(torch.cat([h, x.new_ones(len(x), 1)], dim=1))),  # no unit makes column 4
+    ],
+)
+def test_what_no_layer_alone_decides_stays_and_another_unit_beside_it_goes(units, columns, unread, wire):
+    model = Wired(units, columns, wire).double()
+    model.last.weight.data[:, unread] = 0
+    assert slimmed_widths(model, 3) == {"first": units - 1, "last": 2}
+
+
+class Twice(nn.Module):
+    """One layer that runs twice and so reads two others."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.shared, self.last = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last((self.shared(self.a(x)) + self.shared(self.b(x))).relu())
+
+
+@pytest.mark.parametrize(("constants", "left"), [((1.0, 1.0), 1), ((1.0, 1.5), 2), ((1.5, 1.0), 2), ((1.0, 1e-3), 2)])
+def test_a_constant_moves_into_a_layer_that_runs_twice_if_it_is_the_same_each_time(constants, left):
+    model = Twice().double()
+    for layer, constant in zip((model.a, model.b), constants, strict=True):
+        layer.weight.data[0], layer.bias.data[0] = 0, constant
+    model.shared.weight.data[:, 2] = 0
+    assert slimmed_widths(model, 3) == {"a": left, "b": left, "shared": 4, "last": 2}
 
 
 @pytest.mark.parametrize(("shift", "left"), [(-9.0, 2), (9.0, 3)])
