@@ -25,6 +25,7 @@ def prune(inputs, outputs, params, log):
         batch_size=params.batch_size,
         gradual_steps=params.gradual_steps,
         min_keep_share=params.min_keep_share,
+        group=params.group,
         checkpoint=params.resume_folder / "checkpoint.safetensors",
         progress=Progress(log, params.variant),
     )

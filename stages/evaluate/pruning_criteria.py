@@ -35,6 +35,7 @@ def pruning_criteria(inputs, outputs, params, log):
             batch_size=params.batch_size,
             gradual_steps=params.gradual_steps if method.endswith("_gradual") else 0,
             min_keep_share=params.min_keep_share if method.endswith("_mt") else 0.0,
+            group=params.group,
         )
         variant = f"{comparison}-{percent(sparsity)}"
         metrics = {

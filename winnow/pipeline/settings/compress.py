@@ -8,7 +8,21 @@ from pydantic import Field
 
 from winnow.pipeline.settings.base import Names, Section, Seeds, Sparsities
 
-PruningMethod = Literal["global_magnitude", "uniform", "erk", "lamp", "snip", "random"]
+PruningMethod = Literal[
+    "global_magnitude",
+    "uniform",
+    "erk",
+    "lamp",
+    "snip",
+    "grasp",
+    "synflow",
+    "relevance",
+    "random",
+    "bilevel",
+    "hydra",
+    "imp",
+]
+Group = Literal["weight", "filter", "channel"]
 
 
 class FineTune(Section):
@@ -27,6 +41,8 @@ class Prune(FineTune):
 
     method: PruningMethod = "global_magnitude"
     """How the weights that stay are chosen."""
+    group: Group = "weight"
+    """What is dropped together: single weights of all layers, or the same share of each layer's filters or channels."""
     gradual_steps: int = Field(0, ge=0)
     """Equal rises of the sparsity over the first half of fine-tuning; 0 prunes at once."""
     min_keep_share: float = Field(0.0, ge=0, lt=1)

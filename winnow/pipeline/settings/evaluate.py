@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
-from winnow.pipeline.settings.compress import FineTune, PruningMethod
+from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.protopnet import PrototypeScores
@@ -35,6 +35,8 @@ class PruningCriteria(FineTune):
         "random",
     ]
     """Criteria compared; the suffixes _gradual and _mt name global_magnitude's gradual and minimum-threshold forms."""
+    group: Group = "weight"
+    """What is dropped together; filters and channels need criteria that score them, and no minimum threshold."""
     gradual_steps: int = Field(8, ge=1)
     """Rises of the sparsity in the gradual form, over the first half of fine-tuning."""
     min_keep_share: float = Field(0.0005, gt=0, lt=1)
