@@ -8,6 +8,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
+from winnow.pipeline.settings.compress import FineTune, PruningMethod
+from winnow.pipeline.settings.concept_probes import ConceptProbes
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.protopnet import PrototypeScores
@@ -130,6 +132,8 @@ class EvaluateImages(EvaluateModels):
     """Models retrained on the pixels that attributions rank first and last."""
     gradient_leakage: GradientLeakage | None = None
     """Gradients on images of which one block tells the class."""
+    concept_probes: ConceptProbes | None = None
+    """Explanations by concepts of rendered probe sets."""
 
 
 class EvaluateTable(EvaluateModels):

@@ -1,0 +1,95 @@
+"""Charts of explanations by concepts: fidelity, cosines of directions, learnability, numbers of concepts."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+
+from winnow.evaluate.chart_parts import (
+    HEIGHT,
+    SHARE,
+    WIDTH,
+    Key,
+    Rows,
+    data,
+    key_of,
+    lines,
+    mean_bands,
+    metric_values,
+    some,
+    styled,
+)
+
+FIDELITIES = {
+    "fidelity_aa": "fitted and judged on a",
+    "fidelity_ab": "fitted on a, judged on b",
+    "fidelity_bb": "fitted and judged on b",
+    "fidelity_ba": "fitted on b, judged on a",
+    "majority_b": "most frequent class of b",
+}
+
+
+def fidelity(metrics: pa.Table) -> alt.LayerChart:
+    """Fidelity in and across probe sets over the strength of the shift, with 95 % intervals over seeds."""
+    rows: Rows = []
+    for metric, name in FIDELITIES.items():
+        found = [r for r in metric_values(metrics, metric) if r["variant"].startswith("shift")]
+        rows += [r | {"shift": float(r["variant"].removeprefix("shift")), "explanation": name} for r in found]
+    bands = mean_bands(some(rows, "fidelity"), ["explanation", "shift"], SHARE)
+    x = alt.X("shift:Q", title="strength of the shift of b")
+    y = alt.Y("mean:Q", title="fidelity (share)", scale=alt.Scale(domain=[0, 1]))
+    key = Key("explanation", "explanation", list(FIDELITIES.values()))
+    return styled(lines(bands, x, y, key).properties(width=WIDTH, height=HEIGHT))
+
+
+def cosines(table: pa.Table) -> alt.FacetChart:
+    """Each concept's cosine across the sets over that within a set, a panel for each strength; mean over seeds."""
+    found: dict[tuple[float, str], dict[str, list[float]]] = {}
+    for row in some(table.to_pylist(), "cosines"):
+        found.setdefault((row["shift"], row["name"]), {}).setdefault(row["kind"], []).append(row["cosine"])
+    rows: Rows = [
+        {"shift": shift, "concept": name, **{kind: float(np.mean(values)) for kind, values in kinds.items()}}
+        for (shift, name), kinds in found.items()
+    ]
+    lowest = min(0.0, min(float(row["across"]) for row in rows))
+    scale = alt.Scale(domain=[lowest, 1.0])
+    base = alt.Chart(data(rows))
+    points = base.mark_point(filled=True, size=60, opacity=0.7, color="#0072B2").encode(
+        x=alt.X("within:Q", title="cosine within a set", scale=scale),
+        y=alt.Y("across:Q", title="cosine across sets", scale=scale),
+    )
+    line = base.mark_line(color="black", strokeDash=[8, 5]).encode(x="within:Q", y="within:Q")
+    panel = alt.LayerChart(layer=[line, points], data=data(rows)).properties(width=220, height=220)
+    return styled(panel.facet(column=alt.Column("shift:Q", title="strength of the shift")))
+
+
+def learnability(table: pa.Table) -> alt.Chart:
+    """Normalised average precision of each concept and class as ticks, sorted by kind; mean over seeds."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in some(table.to_pylist(), "learnability"):
+        if row["nap"] is not None and np.isfinite(row["nap"]):
+            group = "class" if row["kind"] == "class" else f"concept: {_kind(row['name'])}"
+            found.setdefault((group, row["name"]), []).append(row["nap"])
+    rows = [{"kind": kind, "name": name, "nap": float(np.mean(v))} for (kind, name), v in sorted(found.items())]
+    key = key_of("kind", "", rows)
+    chart = alt.Chart(data(rows)).mark_tick(thickness=3, size=26)
+    x = alt.X("nap:Q", title="normalised average precision", scale=alt.Scale(domain=[0, 1]))
+    chart = chart.encode(x=x, y=alt.Y("kind:N", title=None), color=key.colour().legend(None))
+    return styled(chart.properties(width=WIDTH, height=HEIGHT))
+
+
+def _kind(name: str) -> str:
+    first = name.split()[0]
+    return first if first in ("part", "hue", "texture", "shape") else "hue of a part"
+
+
+def truncation(metrics: pa.Table) -> alt.LayerChart:
+    """Fidelity of explanations cut to fewer concepts, with 95 % intervals over seeds."""
+    rows = [r for r in metric_values(metrics, "fidelity") if r["variant"].startswith("concepts_")]
+    rows = [r | {"concepts": r["variant"].removeprefix("concepts_"), "explanation": "L1"} for r in rows]
+    bands = mean_bands(some(rows, "fidelity by number of concepts"), ["explanation", "concepts"], SHARE)
+    order = sorted({r["concepts"] for r in rows}, key=lambda name: (name == "all", int(name) if name != "all" else 0))
+    x = alt.X("concepts:O", title="concepts", sort=order, axis=alt.Axis(labelAngle=0))
+    y = alt.Y("mean:Q", title="fidelity (share)", scale=alt.Scale(domain=[0, 1]))
+    return styled(lines(bands, x, y, Key("explanation", "", ["L1"]), bars=True).properties(width=WIDTH, height=HEIGHT))

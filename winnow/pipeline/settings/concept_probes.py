@@ -1,0 +1,38 @@
+"""Settings of explanations by concepts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from winnow.pipeline.settings.base import System, _distinct
+
+Strengths = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1), AfterValidator(_distinct)]
+Sizes = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class ConceptProbes(System):
+    """Explanations of a model by the concepts of rendered probe sets, and how far they depend on the probe set."""
+
+    pictures = ("fidelity", "cosines", "learnability", "truncation")
+    model: str = "depthwise_cnn"
+    """Train or compress variant that is explained."""
+    layer: str = Field("blocks.2", min_length=1)
+    """Hook point, of maps, whose mean over places gives the features."""
+    train: int = Field(400, ge=20)
+    """Images of each probe set that explanations are fitted to."""
+    valid: int = Field(100, ge=10)
+    """Images of each probe set that the strength of regularisation is chosen on."""
+    test: int = Field(300, ge=10)
+    """Images of each probe set that fidelity and learnability are measured on."""
+    shifts: Strengths = [0.0, 0.5, 1.0]
+    """Strengths of the second probe set's shift; the last is the one that is described in full."""
+    draws: int = Field(10, ge=1)
+    """Random halves of each probe set, for the ceiling that sampling sets."""
+    base_rate: float = Field(0.02, gt=0, lt=0.5)
+    """A concept is used where it is present, and absent, in this share of both probe sets."""
+    random_concepts: int = Field(40, ge=10)
+    """Directions of shuffled concepts beside which TCAV scores are judged."""
+    sizes: Sizes = [4, 8, 16, 32]
+    """Numbers of concepts that explanations are cut to."""
