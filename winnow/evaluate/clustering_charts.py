@@ -60,7 +60,12 @@ def clusterer_scores(metrics: pa.Table) -> alt.HConcatChart:
             for row in some(rows, metric)
         ]
         base = alt.Chart(data(mean_bands(named, ["name", "place"], SHARE))).encode(
-            y=alt.Y("name:N", title=None, sort=list(NAMES.values()), axis=alt.Axis(labels=not panels, grid=True)),
+            y=alt.Y(
+                "name:N",
+                title=None,
+                sort=list(NAMES.values()),
+                axis=alt.Axis(labels=not panels, grid=True, labelLimit=300),
+            ),
             yOffset=alt.YOffset("place:N", sort=key.names),
             color=key.colour(),
         )
@@ -140,7 +145,7 @@ def clusters_by_class(labels: pa.Table) -> alt.LayerChart:
         x=alt.X("cluster:N", title="cluster", sort=[str(clusters[i]) for i in order], axis=alt.Axis(labelAngle=0)),
         y=alt.Y("class:N", title="class", sort=[str(name) for name in classes]),
     )
-    scale = alt.Scale(domain=[0, 1], range=["#FFFFFF", BLUE])
+    scale = alt.Scale(domain=[0, 1], range=["#FFFFFF", BLUE], interpolate="rgb")
     shade = base.mark_rect().encode(color=alt.Color("share:Q", title="share of the class", scale=scale))
     text = base.mark_text(fontSize=13).encode(
         text="count:Q", color=alt.condition("datum.share > 0.6", alt.value("white"), alt.value(BLACK))

@@ -29,7 +29,7 @@ def label_rows(model: Tell, x: Tensor, y: np.ndarray, classes: list[str]) -> pa.
 
 @torch.no_grad()
 def centre_rows(model: Tell, x: Tensor, shape: tuple[int, int, int]) -> pa.Table:
-    """cluster, kind ("centre" decoded, or the "nearest" x), height, width, channels, pixels uint8 as [h, w, c]."""
+    """cluster, kind ("centre" decoded, or the "nearest" x), height, width, channels, pixels [h, w, c] of 0 to 255."""
     centres = model.layer.centres()
     with evaluating(model):
         decoded = model.decoder(centres)

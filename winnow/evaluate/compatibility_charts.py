@@ -31,7 +31,7 @@ NAMES = {
     "bct": "trained, BCT",
     "distill": "trained, distillation",
 }
-SCENARIOS = {"sequence": "fine-tuned", "replaced": "replaced by models trained elsewhere"}
+SCENARIOS = {"sequence": "fine-tuned", "replaced": "replaced from elsewhere"}
 SCORES = {"average_compatibility": "average compatibility", "average_accuracy": "average accuracy"}
 
 
@@ -71,9 +71,9 @@ def matrices(cells: pa.Table, scenario: str = "sequence", split: str = "open") -
     }
     values = [cell["value"] for group in means.values() for cell in group]
     low, high = min(values), max(values)
-    scale = alt.Scale(domain=[low, high], range=["#FFFFFF", BLUE])
+    scale = alt.Scale(domain=[low, high], range=["#FFFFFF", BLUE], interpolate="rgb")
     panels: list[Any] = []
-    for system, group in means.items():
+    for system, group in sorted(means.items(), key=lambda pair: list(NAMES).index(pair[0])):
         labelled = [c | {"label": f"{c['value']:.2f}", "dark": c["value"] > (low + 2 * high) / 3} for c in group]
         base = alt.Chart(data(labelled)).encode(
             x=alt.X("k:O", title="gallery of model", axis=alt.Axis(labelAngle=0)),
@@ -95,7 +95,7 @@ def stationary_features(points: pa.Table) -> alt.HConcatChart:
     rows = some(points.to_pylist(), "features")
     models, classes = Key("model", "model", ["old", "new"]), key_of("class", "class", rows)
     panels: list[Any] = []
-    for (system,), mine in grouped(rows, ["system"]).items():
+    for (system,), mine in sorted(grouped(rows, ["system"]).items(), reverse=True):
         reach = 1.08 * max(abs(row[axis]) for row in mine for axis in ("x", "y"))
         scale = alt.Scale(domain=[-reach, reach], nice=False)
         chart = alt.Chart(data(mine)).mark_point(size=50, opacity=0.7, strokeWidth=1.8)
