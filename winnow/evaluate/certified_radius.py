@@ -12,13 +12,14 @@ from copy import deepcopy
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
 from winnow.errors import InputError
 from winnow.models.adversarial import pgd
 from winnow.train.glvq import Glvq, true_and_best_other
-from winnow.train.rbf_components import CBC, best_column, reasoning_of, worst_margins
+from winnow.train.rbf_components import CBC, OriginalReasoning, best_column, reasoning_of, worst_margins
 
 Method = Literal["closed", "tight"]
 SAFETY = 1e-6  # share by which a radius is shortened, far above what rounding in float64 can add to it
@@ -139,3 +140,64 @@ def violations(model: nn.Module, x: Tensor, y: Tensor, radius: np.ndarray, steps
     delta = pgd(scaled, points, labels, 1.0, norm="l2", steps=steps, restarts=restarts, box=None, loss=gap, seed=seed)
     with torch.no_grad():
         return int((gap(scaled(points + delta), labels) >= 0).sum())
+
+
+def certificates(
+    model: CBC | Glvq,
+    x: Tensor,
+    y: Tensor,
+    radii: list[float],
+    attacked: int,
+    steps: int,
+    restarts: int,
+    seed: int,
+) -> tuple[np.ndarray, list[tuple[str, float, int | None]]]:
+    """The tight radius of each x, and (metric, value, None) rows: certified accuracy of both certificates, violations.
+
+    certified_<radius> and closed_<radius> are shares; median_radius is over right predictions; violations counts
+    the first `attacked` inputs that PGD moves across the decision inside their ball.
+    """
+    tight, closed = certified_radius(model, x, y, "tight"), certified_radius(model, x, y, "closed")
+    rows: list[tuple[str, float, int | None]] = []
+    for name, radius in (("certified", tight), ("closed", closed)):
+        shares = certified_accuracy(radius, radii)
+        rows += [(f"{name}_{r:g}", share, None) for r, share in zip(radii, shares, strict=True)]
+    right = tight[tight > 0]
+    rows.append(("median_radius", float(np.median(right)) if len(right) else 0.0, None))
+    found = violations(model, x[:attacked], y[:attacked], tight[:attacked], steps, restarts, seed)
+    return tight, [*rows, ("violations", float(found), None)]
+
+
+@torch.no_grad()
+def thin_predictions(model: CBC, x: Tensor, sure: float = 0.9, thin: float = 0.1) -> float:
+    """Share of x whose class is given p > `sure` on less than `thin` of definite reasoning.
+
+    In the joint variant all reasoning is definite, so its share is 0.
+    """
+    p, guess = model(x).max(dim=1)
+    if isinstance(model.head, OriginalReasoning):
+        definite = model.head.definite()
+    else:
+        definite = torch.stack(model.head.probabilities()).sum(dim=(0, 1)).view(model.head.classes, -1).amin(dim=1)
+    return float(((p > sure) & (definite[guess] < thin)).double().mean())
+
+
+@torch.no_grad()
+def component_rows(model: CBC, classes: list[str], shape: tuple[int, int, int]) -> pa.Table:
+    """component, class, plus, minus, and the component as an image: height, width, channels, pixels [h, w, c].
+
+    One row for each component and class; the first reasoning vector of a class counts. Pixels are 0 to 255.
+    """
+    head = reasoning_of(model)
+    plus, minus = head.probabilities()
+    first = [int((head.class_of == label).nonzero()[0]) for label in range(len(classes))]
+    grey = (255 * model.components.view(-1, *shape)).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    channels, height, width = shape
+    rows = []
+    for k, image in enumerate(grey):
+        told = {"component": k, "height": height, "width": width, "channels": channels}
+        told["pixels"] = image.flatten().tolist()
+        for label, column in enumerate(first):
+            weights = {"plus": float(plus[k, column]), "minus": float(minus[k, column])}
+            rows.append(told | {"class": classes[label]} | weights)
+    return pa.Table.from_pylist(rows)

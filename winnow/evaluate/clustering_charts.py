@@ -84,7 +84,7 @@ def centre_pictures(rows: pa.Table) -> alt.Chart:
     """
     found = some(rows.to_pylist(), "centres")
     names = {"centre": "decoded centre", "nearest": "nearest image"}
-    tiles = [{"cluster": row["cluster"], "kind": names[row["kind"]], "url": _picture(row)} for row in found]
+    tiles = [{"cluster": row["cluster"], "kind": names[row["kind"]], "url": data_url(row)} for row in found]
     chart = alt.Chart(data(tiles)).mark_image(width=TILE - 6, height=TILE - 6)
     chart = chart.encode(
         x=alt.X("cluster:O", title="cluster", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
@@ -153,7 +153,7 @@ def clusters_by_class(labels: pa.Table) -> alt.LayerChart:
     return styled((shade + text).properties(width=480, height=420))
 
 
-def _picture(row: dict[str, Any]) -> str:
+def data_url(row: dict[str, Any]) -> str:
     """A PNG in a data URL, enlarged without smoothing."""
     from PIL import Image
 

@@ -8,11 +8,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
-from winnow.pipeline.settings.compress import FineTune, PruningMethod
 from winnow.pipeline.settings.concept_probes import ConceptProbes
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.protopnet import PrototypeScores
+from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.simplex import Compatibility
 
@@ -134,6 +134,10 @@ class EvaluateImages(EvaluateModels):
     """Gradients on images of which one block tells the class."""
     concept_probes: ConceptProbes | None = None
     """Explanations by concepts of rendered probe sets."""
+    compatibility: Compatibility | None = None
+    """Compatibility of models that replace one another."""
+    certified_radius: CertifiedRadius | None = None
+    """Certificates of models by components."""
 
 
 class EvaluateTable(EvaluateModels):

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds
 from winnow.pipeline.settings.protopnet import Protopnet
+from winnow.pipeline.settings.rbf_components import RbfComponents
 from winnow.pipeline.settings.simplex import Simplex
 from winnow.pipeline.settings.tell import TellSettings
 
@@ -83,7 +84,8 @@ Trained = Annotated[
     Annotated[Train, Tag("adamw")]
     | Annotated[Simplex, Tag("simplex")]
     | Annotated[TellSettings, Tag("tell")]
-    | Annotated[Protopnet, Tag("protopnet")],
+    | Annotated[Protopnet, Tag("protopnet")]
+    | Annotated[RbfComponents, Tag("rbf_components")],
     Discriminator(method_of),
 ]
 """A section of the train family: the settings of its method."""
