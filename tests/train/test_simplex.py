@@ -153,7 +153,7 @@ def test_the_vertices_are_the_same_bytes_after_training_and_after_a_file():
 @pytest.mark.parametrize("method", ["simplex_hoc", "simplex_ce", "er", "bct", "distill"])
 def test_every_method_learns_old_and_new_classes_and_repeats_itself(method):
     made = tasks([0, 1], [2], [3])
-    recipe = replace(RECIPE, epochs=20, memory=8)
+    recipe = replace(RECIPE, epochs=20, memory=8, weight=0.5)
     fitted = fit_sequence(made, start(method), method, recipe, seed=0)
     again = fit_sequence(made, start(method), method, recipe, seed=0)
     assert len(fitted.models) == 3
