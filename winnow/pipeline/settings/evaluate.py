@@ -13,6 +13,7 @@ from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
+from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.simplex import Compatibility
 
@@ -130,6 +131,10 @@ class EvaluateImages(EvaluateModels):
 
     diffroar: Diffroar | None = None
     """Models retrained on the pixels that attributions rank first and last."""
+    relevance: RelevancePruning | None = None
+    """Units pruned for few classes from few samples."""
+    bilevel: BilevelPruning | None = None
+    """Masks and weights learned on two levels, beside rivals."""
     gradient_leakage: GradientLeakage | None = None
     """Gradients on images of which one block tells the class."""
     concept_probes: ConceptProbes | None = None
