@@ -134,7 +134,9 @@ class EvaluateImages(EvaluateModels):
     relevance: RelevancePruning | None = None
     """Units pruned for few classes from few samples."""
     bilevel: BilevelPruning | None = None
-    """Masks and weights learned on two levels, beside rivals."""
+    """Single weights pruned on two levels, beside rivals."""
+    bilevel_groups: BilevelPruning | None = None
+    """Filters and channels pruned on two levels, beside rivals."""
     gradient_leakage: GradientLeakage | None = None
     """Gradients on images of which one block tells the class."""
     concept_probes: ConceptProbes | None = None

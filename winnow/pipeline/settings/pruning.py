@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import System, _distinct
+from winnow.pipeline.settings.compress import Group
 
 Criterion = Literal["relevance", "taylor", "gradient", "weight", "random"]
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -48,27 +49,32 @@ class RelevancePruning(System):
 
 
 class BilevelPruning(System):
-    """Bi-level pruning beside its rivals: weights of one model, filters and channels of another."""
+    """Bi-level pruning beside its rivals, on one model, over shares kept."""
 
     pictures = ("accuracy", "cost", "overlap")
     model: str = "mlp"
-    """Train variant whose weights are pruned."""
-    grouped_model: str = "small_cnn"
-    """Train variant whose filters and channels are pruned."""
+    """Train variant that is pruned."""
+    groups: Annotated[list[Group], Field(min_length=1), AfterValidator(_distinct)] = ["weight"]
+    """What is dropped together, each in a comparison of its own."""
     keep: Kept = [0.05, 0.02, 0.01]
-    """Shares of the weights that stay."""
-    grouped_keep: Kept = [0.5, 0.3, 0.2]
-    """Shares of each layer's filters or channels that stay."""
-    rounds_at: list[float] = [0.02, 0.01]
+    """Shares of all weights, or of each layer's filters or channels, that stay."""
+    rounds_at: list[float] = [0.01]
     """Of `keep`, those at which lottery tickets are drawn: their cost grows with sparsity."""
     epochs: int = Field(8, ge=1)
-    """Passes over the training split of a one-shot method; each level of bi-level pruning, each half of Hydra and each
-    round of a lottery ticket gets as many."""
+    """Passes over the training split of each level of bi-level pruning, each half of Hydra, each round of a lottery
+    ticket; methods that choose once get as many, and twice as many in another arm."""
     learning_rate: float = Field(0.1, gt=0)
     """Peak learning rate of the weights, for every method."""
     mask_learning_rate: float = Field(0.1, gt=0)
     """Learning rate of mask scores."""
-    inv_gamma: list[Annotated[float, Field(ge=0)]] = Field([1.0, 1e-4, 0.0], min_length=1)
-    """Weights of the implicit part of the mask's gradient; the first is the method, the others ablate it."""
+    ablated: list[Annotated[float, Field(ge=0)]] = [1e-4, 0.0]
+    """Weights of the implicit part of the mask's gradient, beside the method's 1."""
     batch_size: int = Field(128, ge=1)
     """Images a step."""
+
+    @model_validator(mode="after")
+    def _rounds_at_shares_kept(self) -> BilevelPruning:
+        for share in self.rounds_at:
+            if share not in self.keep:
+                raise ValueError(f"rounds_at names {share:g}, which is none of {', '.join(map(str, self.keep))}")
+        return self
