@@ -63,9 +63,10 @@ def following_norms(graph: fx.GraphModule) -> dict[str, str]:
     """Linear or convolution layer -> the batch norm that reads it, and alone does so."""
     found = {}
     for node in graph.graph.nodes:
-        source: Any = node.args[0] if node.args else None
-        if _module_at(graph, node, NORMS) and _module_at(graph, source, LAYERS) and len(source.users) == 1:
-            found[str(source.target)] = str(node.target)
+        if _module_at(graph, node, NORMS):
+            (source,) = node.all_input_nodes
+            if _module_at(graph, source, LAYERS) and len(source.users) == 1:
+                found[str(source.target)] = str(node.target)
     return found
 
 
@@ -81,8 +82,9 @@ def fold_batch_norm(model: nn.Module) -> fx.GraphModule:
     graph = graph_of(copy.deepcopy(model).eval())
     norms = following_norms(graph)
     for node in list(graph.graph.nodes):
-        if node.op == "call_module" and node.target in norms.values():
-            node.replace_all_uses_with(node.args[0])
+        if node.target in norms.values():
+            (source,) = node.all_input_nodes
+            node.replace_all_uses_with(source)
             graph.graph.erase_node(node)
     for layer, norm in norms.items():
         _fold(graph.get_submodule(layer), graph.get_submodule(norm))
@@ -97,9 +99,8 @@ def _weight(graph: fx.GraphModule, node: fx.Node) -> Tensor:
     return weight
 
 
-def _module_at(graph: fx.GraphModule, node: Any, kinds: tuple[type, ...]) -> bool:
-    called = isinstance(node, fx.Node) and node.op == "call_module"
-    return called and isinstance(graph.get_submodule(str(node.target)), kinds)
+def _module_at(graph: fx.GraphModule, node: fx.Node, kinds: tuple[type, ...]) -> bool:
+    return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), kinds)
 
 
 def _fold(layer: Any, norm: Any) -> None:
