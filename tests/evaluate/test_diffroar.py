@@ -12,6 +12,7 @@ from winnow.evaluate.diffroar import (
     diffroar,
     leakage,
     magnitudes,
+    means,
     order,
     predicted,
     schemes,
@@ -116,6 +117,7 @@ def test_where_one_block_alone_is_informative_it_is_its_accuracy_less_chance():
     found = differences(table)
     assert found["diffroar"].to_pylist() == pytest.approx([0.5, 0.5], abs=1e-9)
     assert found["model_seed"].to_pylist() == [4, 4] and found["retrain_seed"].to_pylist() == [10, 11]
+    assert means(table) == {0.5: {"diffroar": 0.5, "top_accuracy": 1.0, "bottom_accuracy": 0.5}}
 
 
 def test_masks_follow_the_predicted_class_unless_the_label_is_asked_for_and_fill_is_the_mean_of_train():

@@ -150,6 +150,18 @@ def differences(table: pa.Table) -> pa.Table:
     return top.select(keys).append_column("diffroar", pc.subtract(top["accuracy"], bottom["accuracy"]))
 
 
+def means(table: pa.Table) -> dict[float, dict[str, float]]:
+    """Share of pixels kept -> diffroar, top_accuracy and bottom_accuracy, means over the seeds of a `diffroar` table."""
+    differences(table)  # which refuses a table with a side missing
+    found: dict[float, dict[str, float]] = {}
+    for row in table.group_by(["fraction", "keep"]).aggregate([("accuracy", "mean")]).to_pylist():
+        found.setdefault(row["fraction"], {})[f"{row['keep']}_accuracy"] = row["accuracy_mean"]
+    return {
+        fraction: {"diffroar": sides["top_accuracy"] - sides["bottom_accuracy"], **sides}
+        for fraction, sides in sorted(found.items())
+    }
+
+
 def leakage(attribution: Tensor, images: Tensor, inside: np.ndarray, top: float = 0.05, seed: int = 0) -> pa.Table:
     """How much of each image's attribution lies in its signal block; one row an image.
 
