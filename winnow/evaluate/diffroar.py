@@ -151,7 +151,7 @@ def differences(table: pa.Table) -> pa.Table:
 
 
 def means(table: pa.Table) -> dict[float, dict[str, float]]:
-    """Share of pixels kept -> diffroar, top_accuracy and bottom_accuracy, means over the seeds of a `diffroar` table."""
+    """Share of pixels kept -> diffroar, top_accuracy and bottom_accuracy: means over the seeds of `diffroar`."""
     differences(table)  # which refuses a table with a side missing
     found: dict[float, dict[str, float]] = {}
     for row in table.group_by(["fraction", "keep"]).aggregate([("accuracy", "mean")]).to_pylist():

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.evaluate.chart_parts import (
+    BLACK,
     HEIGHT,
     WIDE,
     WIDTH,
@@ -53,9 +54,8 @@ def diffroar_by_share(metrics: pa.Table) -> alt.LayerChart:
     x = alt.X("kept:Q", title="pixels kept (%)", axis=alt.Axis(values=kept), scale=alt.Scale(type="log", nice=False))
     y = alt.Y("mean:Q", title="accuracy on the first less on the last pixels")
     chart = lines(mean_bands(rows, ["line", "kept"], BOUNDS), x, y, key_of("line", "model explained", rows))
-    return styled(
-        alt.layer(*chart.layer, *level(0, "no better than the last", WIDTH)).properties(width=WIDTH, height=HEIGHT)
-    )
+    layers: list[Any] = [chart, *level(0, "no better than the last", WIDTH)]
+    return styled(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
 
 
 def diffroar_of_schemes(metrics: pa.Table) -> alt.LayerChart:
@@ -97,9 +97,9 @@ def leakage_bars(metrics: pa.Table) -> alt.LayerChart:
     x = alt.X("mean:Q", title=title, scale=alt.Scale(domain=[0, 1]))
     points = base.mark_point(filled=True, size=90, opacity=1).encode(x=x, shape=key.shape())
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
-    chance = (
-        alt.Chart(data([{"x": 0.5}])).mark_rule(strokeDash=[8, 5], strokeWidth=2).encode(x=alt.X("x:Q", title=title))
-    )
+    by_chance = [{"images": name, "x": 1 / 3 if name == VARIANTS["three_blocks"] else 0.5} for name in names]
+    chance = alt.Chart(data(by_chance)).mark_tick(thickness=3, size=60, color=BLACK)
+    chance = chance.encode(x=alt.X("x:Q", title=title), y=alt.Y("images:N", title=None, sort=names))
     return styled((chance + bars + points).properties(width=WIDTH, height=HEIGHT))
 
 
@@ -108,10 +108,9 @@ def map_strip(maps: Mapping[str, np.ndarray]) -> alt.LayerChart:
 
     maps: "<variant>/image" and "<variant>/<arm>" -> float[n, height, width], magnitudes; the darkest is the largest.
     """
-    wanted = [("random/image", "image")]
-    wanted += [
-        (name, _named(name.partition("/")[2])) for name in maps if name.startswith("random/") and "image" not in name
-    ]
+    arms = sorted(name for name in maps if name.startswith("random/") and not name.endswith("/image"))
+    arms.sort(key=lambda name: name != "random/standard")
+    wanted = [("random/image", "image"), *((name, _named(name.partition("/")[2])) for name in arms)]
     wanted += [("top/image", "image, signal on top"), ("top/standard", "standard, signal on top")]
     rows: list[dict[str, Any]] = []
     for name, title in (pair for pair in wanted if pair[0] in maps):
