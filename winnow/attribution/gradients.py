@@ -111,8 +111,14 @@ def layer_path_integral(
     """
     with evaluating(model):
         activation, rest = rest_of(model, x, layer)
-        start = _like(baseline, activation)
-        return _path_integral(rest, start, activation, target, _positions(steps))
+        return path_integral(rest, activation, target, baseline, steps)
+
+
+def path_integral(
+    run: Callable[[Tensor], Tensor], end: Tensor, target: Tensor, baseline: Tensor | float = 0.0, steps: int = 10
+) -> Tensor:
+    """The same for many baselines of one layer: run and end are the rest of the model and the activation, `rest_of`."""
+    return _path_integral(run, _like(baseline, end), end, target, _positions(steps))
 
 
 def upsampled(maps: Tensor, height: int, width: int) -> Tensor:
