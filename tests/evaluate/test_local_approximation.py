@@ -8,19 +8,19 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from torch import nn
 
-from winnow.attribution.perturbation import every_mask, from_numpy, kernel_shap
+from winnow.attribution.perturbation import every_mask, from_numpy, kernel_shap, shapley_kernel
 from winnow.errors import InputError
 from winnow.evaluate.local_approximation import ADDITIVE, METHODS, MULTIPLICATIVE, NATIVE, Explainer, design
 from winnow.evaluate.neighbourhoods import (
     Noise,
     by_size,
     gaussian,
-    inner_masks,
     masks,
     near,
     one_at_a_time,
     replacement,
     shrinking,
+    sized_masks,
 )
 from winnow.randomness import torch_generator
 
@@ -191,8 +191,12 @@ def test_draws_are_what_their_names_say():
     x, generator = points(200, 4), torch_generator(0)
     share = masks(0.3).draw(x, 50, generator)
     assert float(share.mean()) == pytest.approx(0.3, abs=0.01) and set(share.unique().tolist()) == {0.0, 1.0}
-    inner = inner_masks().draw(x[:, :2], 50, generator)
-    assert (inner.sum(-1) == 1).all() and float(inner[..., 0].mean()) == pytest.approx(0.5, abs=0.03)
+    sized = sized_masks().draw(x, 50, generator)
+    sizes = sized.sum(-1).flatten()
+    assert set(sizes.tolist()) == {1.0, 2.0, 3.0} and float((sizes == 1).double().mean()) == pytest.approx(
+        1 / 3, abs=0.025
+    )
+    assert torch.allclose(sized.mean((0, 1)), torch.full((4,), 0.5).double(), atol=0.025)
     assert torch.equal(one_at_a_time().draw(x, 7, generator)[5], torch.eye(4, dtype=torch.float64))
     covariance = torch.tensor([[1.0, 0.8], [0.8, 2.0]], dtype=torch.float64)
     noise = gaussian(0.5, covariance).draw(x[:, :2], 200, generator).reshape(-1, 2)
@@ -212,8 +216,10 @@ def test_kernels_are_the_formulas():
     inputs = x[:, None] * z
     expected = np.exp(-((x[:, None] - inputs) ** 2).sum(-1).numpy() / (0.75 * 3**0.5) ** 2)
     assert near(x, z, inputs).numpy() == pytest.approx(expected)
-    # (d - 1) / (C(d, m) m (d - m)) is 2 / (3 * 1 * 2) for one and for two of three.
-    assert by_size(x, z, inputs).numpy() == pytest.approx(np.full((2, 6), 1 / 3))
+    # Shapley's kernel times the number of masks of each size and the number of sizes.
+    sizes = z.sum(-1)
+    drawn = 1 / ((3 - 1) * torch.tensor([1.0, 3, 3, 1], dtype=torch.float64)[sizes.long()])
+    assert torch.allclose(by_size(x, z, inputs), shapley_kernel(sizes, 3) / drawn)
 
 
 def test_designs_that_can_recover_a_function_are_made():

@@ -37,11 +37,11 @@ from winnow.evaluate.neighbourhoods import (
     Noise,
     by_size,
     gaussian,
-    inner_masks,
     masks,
     near,
     one_at_a_time,
     shrinking,
+    sized_masks,
 )
 from winnow.randomness import torch_generator
 
@@ -180,7 +180,7 @@ def input_gradients(f: Function, inputs: Tensor, target: Tensor | None) -> Tenso
 
 METHODS: dict[str, Explainer] = {
     "lime": Explainer(masks(), kernel=near),
-    "kernel_shap": Explainer(inner_masks(), kernel=by_size, bias=False, anchored=True),
+    "kernel_shap": Explainer(sized_masks(), kernel=by_size, bias=False, anchored=True),
     "occlusion": Explainer(one_at_a_time(), bias=False),
     "c_lime": Explainer(gaussian()),
     "smoothgrad": Explainer(gaussian(), "gradient"),

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from winnow.attribution.perturbation import WIDTH, exponential_kernel, random_masks, shapley_kernel
+from winnow.attribution.perturbation import WIDTH, exponential_kernel, random_masks
 from winnow.errors import InputError
 
 SCALE = 0.1
@@ -53,21 +53,21 @@ def masks(share: float = 0.5) -> Noise:
     return Noise("masks", "multiplicative", lambda x, m, g: random_masks((len(x), m, x.shape[1]), g, share))
 
 
-def inner_masks() -> Noise:
-    """Masks that keep some feature and drop some, all of equal chance: those where Shapley's kernel is finite."""
+def sized_masks() -> Noise:
+    """Masks that keep some features and drop some: first how many, all numbers alike, then which.
+
+    Masks that are all equally likely would nearly all keep half of many features, where Shapley's kernel is lowest.
+    """
 
     def draw(x: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-        d = x.shape[1]
+        n, d = x.shape
         if d < 2:
             raise InputError(f"features: there is {d}; masks that keep some and drop some need 2 at least")
-        z = random_masks((len(x), samples, d), generator)
-        while True:
-            ends = (z.sum(-1) == 0) | (z.sum(-1) == d)
-            if not ends.any():
-                return z
-            z[ends] = random_masks((int(ends.sum()), d), generator)
+        sizes = torch.randint(1, d, (n, samples, 1), generator=generator)
+        ranks = torch.rand(n, samples, d, generator=generator, dtype=torch.float64).argsort(-1).argsort(-1)
+        return (ranks < sizes).double()
 
-    return Noise("inner_masks", "multiplicative", draw)
+    return Noise("sized_masks", "multiplicative", draw)
 
 
 def one_at_a_time() -> Noise:
@@ -117,5 +117,6 @@ def near(x: Tensor, z: Tensor, inputs: Tensor) -> Tensor:
 
 
 def by_size(x: Tensor, z: Tensor, inputs: Tensor) -> Tensor:
-    """Shapley's kernel."""
-    return shapley_kernel(z.sum(-1), x.shape[1])
+    """Shapley's kernel over the chance that `sized_masks` draws a mask with, 1 / ((d - 1) C(d, m))."""
+    d, m = x.shape[1], z.sum(-1)
+    return (d - 1) ** 2 / (m * (d - m))

@@ -15,6 +15,7 @@ from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
+from winnow.pipeline.settings.explanations import LocalApproximation
 from winnow.pipeline.settings.simplex import Compatibility
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -156,6 +157,8 @@ class EvaluateTable(EvaluateModels):
     """Comparison of dictionary architectures."""
     robust_recourse: RobustRecourse | None = None
     """Recourses of rejected rows under deletion of training rows."""
+    local_approximation: LocalApproximation | None = None
+    """Explanations as local fits."""
 
 
 class EvaluatePlanted(Section):

@@ -1,0 +1,97 @@
+"""Charts of explanations as local fits."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+
+from winnow.evaluate.chart_parts import WIDE, Rows, data, grouped, key_of, lines, mean_bands, some, styled
+
+NAMES = {
+    "lime": "LIME",
+    "kernel_shap": "KernelSHAP",
+    "occlusion": "occlusion",
+    "c_lime": "C-LIME",
+    "smoothgrad": "SmoothGrad",
+    "gradient": "gradient",
+    "integrated_gradients": "integrated gradients",
+    "gradient_input": "gradient x input",
+}
+CELL = 58
+KINDS = {"binary": "removed", "continuous": "given noise"}
+
+
+def distances(table: pa.Table) -> alt.TopLevelMixin:
+    """Heat maps of the distances between the framework's methods and the methods by themselves."""
+    rows = some(_means(table, ["kind", "framework", "native"]), "distances")
+    panels = []
+    for kind, title in (("l1", "L1 distance"), ("cosine", "cosine distance")):
+        cells = [row for row in rows if row["kind"] == kind]
+        for column in grouped(cells, ["native"]).values():
+            largest = max(row["mean"] for row in column) or 1.0
+            for row in column:
+                row["shade"] = row["mean"] / largest
+        panels.append(_heat(cells, "framework", "native", "framework", "by itself", title))
+    return styled(alt.HConcatChart(hconcat=panels))
+
+
+def losses(table: pa.Table) -> alt.TopLevelMixin:
+    """Heat map of the loss of every explanation in every neighbourhood, over the lowest there."""
+    rows = some(_means(table, ["method", "neighbourhood"]), "losses")
+    for column in grouped(rows, ["neighbourhood"]).values():
+        least = min(row["mean"] for row in column if row["mean"] > 0) if any(row["mean"] > 0 for row in column) else 1.0
+        for row in column:
+            row["mean"] = max(row["mean"], 1e-12) / max(least, 1e-12)
+            row["shade"] = float(np.log1p(min(row["mean"], 1e3)))
+    return styled(_heat(rows, "method", "neighbourhood", "explanation", "neighbourhood", "loss over the lowest"))
+
+
+def limits(table: pa.Table) -> alt.TopLevelMixin:
+    """Distance from the limit, over the parameter that goes to it."""
+    panels = []
+    for method, title, axis in (
+        ("smoothgrad", "SmoothGrad to gradient", "standard deviation of the noise (log scale)"),
+        ("integrated_gradients", "integrated gradients to gradient x input", "start of the path"),
+    ):
+        rows = [row for row in table.to_pylist() if row["method"] == method]
+        bands = mean_bands(some(rows, f"way of {method} to its limit"), ["parameter", "method"], (0, np.inf))
+        named = [row | {"method": NAMES[method]} for row in bands]
+        scale = alt.Scale(type="log", reverse=True) if method == "smoothgrad" else alt.Scale()
+        x = alt.X("parameter:Q", title=axis, scale=scale)
+        chart = lines(named, x, alt.Y("mean:Q", title="L1 distance"), key_of("method", "method", named))
+        panels.append(chart.properties(width=WIDE / 2, height=300, title=title))
+    return styled(alt.HConcatChart(hconcat=panels), legend="bottom")
+
+
+def perturbation(table: pa.Table) -> alt.TopLevelMixin:
+    """Change of the output over the number of least features that are perturbed."""
+    rows = [row for row in table.to_pylist() if row["end"] == "bottom"]
+    bands = mean_bands(some(rows, "perturbation tests"), ["kind", "k", "method"], (0, np.inf))
+    named = [row | {"method": NAMES[row["method"]]} for row in bands]
+    key = key_of("method", "method", named)
+    panels = []
+    for kind, what in KINDS.items():
+        part = [row for row in named if row["kind"] == kind]
+        x = alt.X("k:Q", title=f"features of least weight {what}")
+        chart = lines(part, x, alt.Y("mean:Q", title="change of the output"), key, markers=False)
+        panels.append(chart.properties(width=WIDE / 2, height=320))
+    return styled(alt.HConcatChart(hconcat=panels), legend="bottom")
+
+
+def _means(table: pa.Table, keys: list[str]) -> Rows:
+    return mean_bands(table.to_pylist(), keys)
+
+
+def _heat(rows: Rows, row: str, column: str, row_title: str, column_title: str, title: str) -> alt.LayerChart:
+    order = list(NAMES.values())
+    cells = [r | {row: NAMES[r[row]], column: NAMES[r[column]], "text": f"{r['mean']:.2g}"} for r in rows]
+    base = alt.Chart(data(cells)).encode(
+        x=alt.X(f"{column}:N", title=column_title, sort=order, axis=alt.Axis(labelAngle=-45)),
+        y=alt.Y(f"{row}:N", title=row_title, sort=order),
+    )
+    shade = alt.Color("shade:Q", legend=None, scale=alt.Scale(scheme="blues"))
+    middle = (max(r["shade"] for r in cells) + min(r["shade"] for r in cells)) / 2
+    ink = alt.condition(f"datum.shade > {middle}", alt.value("white"), alt.value("black"))
+    layers = [base.mark_rect().encode(color=shade), base.mark_text(fontSize=13).encode(text="text:N", color=ink)]
+    return alt.LayerChart(layer=layers).properties(width=8 * CELL, height=8 * CELL * 0.62, title=title)
