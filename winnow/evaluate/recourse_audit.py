@@ -38,6 +38,7 @@ class Refit:
     def __init__(self, x: np.ndarray, y: np.ndarray, ridge: float, start: np.ndarray | None = None) -> None:
         self.x, self.y, self.ridge, self.start = x, y, ridge, start
         self.design = with_intercept(x)
+        self._blind: dict[tuple[int, int], np.ndarray] = {}
 
     def penalty(self, deleted: np.ndarray) -> np.ndarray:
         """float64[fits, d + 1]."""
@@ -51,6 +52,12 @@ class Refit:
 
     def __call__(self, deleted: np.ndarray) -> np.ndarray:
         return fit_without(self.design, self.y, ~deleted, self.penalty(deleted), start=self.start)
+
+    def blind(self, k: int, seed: int) -> np.ndarray:
+        """Parameters float64[sets, d + 1] without the rows of `random_deletions`, which do not depend on any point."""
+        if (k, seed) not in self._blind:
+            self._blind[k, seed] = self(random_deletions(len(self.y), k, seed))
+        return self._blind[k, seed]
 
 
 def greedy_deletions(points: np.ndarray, refit: Refit, k: int, parts: int = GREEDY_PARTS) -> np.ndarray:
@@ -104,7 +111,7 @@ def audit(
         return valid, least
     known = points[found]
     if adversary == "random":
-        after = outputs(known[:, None], refit(random_deletions(len(refit.y), k, seed))[None])
+        after = outputs(known[:, None], refit.blind(k, seed)[None])
     else:
         chosen = deletions(influence, known, k) if adversary == "influence" else greedy_deletions(known, refit, k)
         after = outputs(known, refit(chosen))[:, None]

@@ -7,6 +7,7 @@ are float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, sqrt
 
@@ -24,10 +25,30 @@ from winnow.randomness import torch_generator
 
 DAMPING = 0.01
 """Added to the Gauss-Newton Hessian of a network, as the authors do."""
-MAX_PARAMETERS = 6000
-LBFGS_STEPS = 2000
+MAX_PARAMETERS = 2500
+FIT_STEPS, REFIT_STEPS = 2000, 300
 STRETCH = 8.0
 """How many times as far a surrogate's recourse may have to go until the network accepts it."""
+
+
+def _minimise(objective: Callable[[], Tensor], variables: Tensor, steps: int) -> None:
+    """L-BFGS with a line search, in place."""
+    optimizer = torch.optim.LBFGS(
+        [variables],
+        max_iter=steps,
+        history_size=20,
+        tolerance_grad=1e-7,
+        tolerance_change=1e-13,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = objective()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
 
 
 @dataclass(frozen=True)
@@ -50,11 +71,14 @@ class SoftplusNetwork:
         return sum(int(np.prod(shape)) for shape in self.shapes)
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Output of one row x [d] or of rows [n, d] under the parameters theta [p]: [] or [n]."""
-        parts = theta.split([int(np.prod(shape)) for shape in self.shapes])
-        w1, b1, w2, b2, w3, b3 = (part.view(shape) for part, shape in zip(parts, self.shapes, strict=True))
-        hidden = self._activation(x @ w1.T + b1)
-        return (self._activation(hidden @ w2.T + b2) @ w3.T + b3).squeeze(-1)
+        """Outputs [..., n] of rows x [..., n, d] under parameters theta [..., p]; leading axes broadcast."""
+        parts = theta.split([int(np.prod(shape)) for shape in self.shapes], dim=-1)
+        w1, b1, w2, b2, w3, b3 = (
+            part.unflatten(-1, shape if len(shape) == 2 else (1, *shape))
+            for part, shape in zip(parts, self.shapes, strict=True)
+        )
+        hidden = self._activation(x @ w1.mT + b1)
+        return (self._activation(hidden @ w2.mT + b2) @ w3.mT + b3).squeeze(-1)
 
     def _activation(self, z: Tensor) -> Tensor:
         return (torch.nn.functional.softplus(self.beta * z, threshold=50) - log(2)) / self.beta
@@ -73,29 +97,21 @@ class SoftplusNetwork:
             parts.append((draw / sqrt(shape[-1]) if len(shape) == 2 else 0 * draw).flatten())
         return torch.cat(parts)
 
-    def fit(self, x: Tensor, y: Tensor, ridge: float, start: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Parameters [p] where L-BFGS ends, from `start`: log loss over the kept rows, over all n, plus the penalty."""
+    def fit(self, x: Tensor, y: Tensor, ridge: float, start: Tensor) -> Tensor:
+        """Parameters [p] where L-BFGS ends, from `start`: mean log loss of the rows plus the penalty."""
         theta = start.clone().requires_grad_()
-        penalty = self.penalty(ridge)
-        rows = torch.ones(len(y), dtype=torch.bool) if kept is None else kept
-        inputs, signs = x[rows], 1 - 2 * y[rows]
-        optimizer = torch.optim.LBFGS(
-            [theta], max_iter=LBFGS_STEPS, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-        )
+        signs, penalty = 1 - 2 * y, self.penalty(ridge)
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            losses = torch.nn.functional.softplus(signs * self(theta, inputs))
-            loss = losses.sum() / len(y) + (penalty * theta**2).sum() / 2
-            loss.backward()
-            return loss
+        def objective() -> Tensor:
+            losses = torch.nn.functional.softplus(signs * self(theta, x))
+            return losses.mean() + (penalty * theta**2).sum() / 2
 
-        optimizer.step(closure)
+        _minimise(objective, theta, FIT_STEPS)
         return theta.detach()
 
     def gradients(self, theta: Tensor, x: Tensor) -> Tensor:
         """Gradients of the output by the parameters: [n, p]."""
-        return vmap(grad(lambda t, row: self(t, row)), in_dims=(None, 0))(theta, x)
+        return vmap(grad(lambda t, row: self(t, row[None])[0]), in_dims=(None, 0))(theta, x)
 
 
 class FittedNetwork:
@@ -117,10 +133,8 @@ class FittedNetwork:
         )
 
     def outputs(self, points: Tensor, thetas: Tensor) -> Tensor:
-        """Outputs [q, m] of points [q, d] under parameters of their own [q, m, p]; or [q, s, m] of points [q, s, d]."""
-        each = vmap(vmap(self.network, in_dims=(0, None)), in_dims=(0, 0))
-        found: Tensor = each(thetas, points)
-        return found if points.ndim == 2 else found.movedim(1, 2)
+        """Outputs [q, m] of points [q, d], each under parameters of its own [q, m, p]."""
+        return self.network(thetas, points[:, None, None]).squeeze(-1)
 
     def least(self, thetas: Tensor) -> Margins:
         """The least output of each query's own parameters [q, m, p]."""
@@ -132,9 +146,25 @@ class FittedNetwork:
         thetas = [self.influence.without(self.influence.worst(phi, k)) for phi in phis]
         return torch.from_numpy(np.stack(thetas))
 
-    def refit(self, deleted: np.ndarray) -> Tensor:
-        """Parameters [p] truly fitted without the rows that bool[n] marks, from where the whole fit ended."""
-        return self.network.fit(self.x, self.y, self.ridge, self.theta, torch.from_numpy(~deleted))
+    def refits(self, deleted: np.ndarray) -> Tensor:
+        """Parameters [q, p] truly fitted without the rows that each of bool[q, n] marks, from the first-order guess on.
+
+        All fits side by side by L-BFGS, in coordinates in which the Hessian of the whole fit is the identity.
+        """
+        kept = torch.from_numpy(~deleted).double() / len(self.y)
+        signs, penalty = 1 - 2 * self.y, self.network.penalty(self.ridge)
+        root = torch.from_numpy(np.linalg.cholesky(np.linalg.inv(self.influence.hessian)))
+        guess = torch.from_numpy(np.stack([self.influence.without(np.flatnonzero(rows)) for rows in deleted]))
+        moved = torch.zeros_like(guess).requires_grad_()
+
+        def objective() -> Tensor:
+            theta = guess + moved @ root.T
+            losses = torch.nn.functional.softplus(signs * self.network(theta, self.x))
+            total: Tensor = (kept * losses).sum() + (penalty * theta**2).sum() / 2
+            return total
+
+        _minimise(objective, moved, REFIT_STEPS)
+        return (guess + moved @ root.T).detach()
 
     def deletions(self, points: np.ndarray, k: int) -> np.ndarray:
         """bool[q, n]: the rows that are worst at each point, to first order."""
@@ -230,7 +260,6 @@ def network_validity(model: FittedNetwork, points: np.ndarray, k: int) -> np.nda
     least = np.full(len(points), np.nan)
     if found.any():
         known = points[found]
-        thetas = [model.refit(deleted) for deleted in model.deletions(known, k)]
-        rows = zip(thetas, torch.from_numpy(known), strict=True)
-        least[found] = [float(model.network(theta, point)) for theta, point in rows]
+        thetas = model.refits(model.deletions(known, k))
+        least[found] = model.outputs(torch.from_numpy(known), thetas[:, None])[:, 0].numpy()
     return least

@@ -18,6 +18,9 @@ from winnow.randomness import torch_generator
 Margins = Callable[[Tensor], Tensor]
 """Points [q, ..., d], one row a query -> outputs [q, ...] of the least favourable model that each query has to
 satisfy."""
+ABOVE = 1e-2
+NOISE = 0.1
+"""Variance of what a decoder puts out around a standardised row."""
 
 
 def wachter(
@@ -32,9 +35,10 @@ def wachter(
 ) -> Tensor:
     """The nearest valid points that a penalised descent passes: [q, d], NaN where it passes none.
 
-    x: [q, d]. Each phase descends with Adam from x on relu(margin - f(x'))^2 + penalty |x' - x|, its learning rate
-    falling along a cosine. While all phases of a query were valid its penalty doubles, while none was it halves;
-    between a valid and an invalid one it is their geometric mean.
+    x: [q, d]. Each phase descends with Adam from x on relu(aim - f(x'))^2 + penalty |x' - x|, its learning rate
+    falling along a cosine; the aim lies .01 above the margin, since the square never quite reaches its aim. While all
+    phases of a query ended valid its penalty doubles, while none did it halves; between a valid and an invalid one it
+    is their geometric mean.
     """
     count = len(x)
     low, high = torch.zeros(count, dtype=x.dtype), torch.full((count,), torch.inf, dtype=x.dtype)
@@ -44,9 +48,8 @@ def wachter(
         point = x.clone().requires_grad_()
         optimizer = torch.optim.Adam([point], lr=learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        passed = torch.zeros(count, dtype=torch.bool)
         for _ in range(steps):
-            short = (margin - least_output(point)).relu()
+            short = (margin + ABOVE - least_output(point)).relu()
             distance = ((point - x) ** 2).sum(dim=1).add(1e-24).sqrt()
             optimizer.zero_grad(set_to_none=True)
             (short**2 + weight * distance).sum().backward()
@@ -57,7 +60,7 @@ def wachter(
                 valid = least_output(point) >= margin
                 nearer = valid & (cost < best_cost)
                 best[nearer], best_cost[nearer] = point.detach()[nearer], cost[nearer]
-                passed |= valid
+                passed = valid
         low, high = torch.where(passed, weight, low), torch.where(passed, high, weight)
         between = torch.where(low > 0, (low * high).sqrt(), weight / 2)
         weight = torch.where(high.isinf(), 2 * weight, between)
@@ -81,7 +84,7 @@ class VariationalAutoencoder(nn.Module):
 def fit_autoencoder(
     x: Tensor, seed: int, *, latent: int = 8, hidden: int = 32, steps: int = 1500, learning_rate: float = 5e-3
 ) -> VariationalAutoencoder:
-    """A variational autoencoder of the rows x [n, d], by full-batch Adam on the evidence lower bound, unit noise."""
+    """A variational autoencoder of the rows x [n, d], by full-batch Adam on the evidence lower bound."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "recourse autoencoder").initial_seed())
         model = VariationalAutoencoder(x.shape[1], min(latent, x.shape[1]), hidden).to(x.dtype)
@@ -92,7 +95,7 @@ def fit_autoencoder(
         noise = torch.randn(mean.shape, generator=generator, dtype=x.dtype)
         decoded = model.decoder(mean + (log_variance / 2).exp() * noise)
         divergence = (mean**2 + log_variance.exp() - log_variance - 1).sum(dim=1) / 2
-        loss = (((decoded - x) ** 2).sum(dim=1) / 2 + divergence).mean()
+        loss = (((decoded - x) ** 2).sum(dim=1) / (2 * NOISE) + divergence).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -45,5 +45,5 @@ class RobustRecourse(System):
     """Also a network of softplus units, by its linearisation and by local surrogates."""
     network_budgets: Budgets = [0.01, 0.05]
     """Shares of the training rows erased from the network's."""
-    network_queries: int = Field(20, ge=1)
+    network_queries: int = Field(10, ge=1)
     """Rejected test rows that ask the network for a recourse, at most."""
