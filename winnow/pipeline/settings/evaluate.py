@@ -123,8 +123,6 @@ class EvaluateModels(Section):
     """Comparison of dictionary architectures."""
     prototype_scores: PrototypeScores | None = None
     """Consistency and stability of prototypes."""
-    compatibility: Compatibility | None = None
-    """Compatibility of models that replace one another."""
 
 
 class EvaluateImages(EvaluateModels):
