@@ -14,8 +14,8 @@ from winnow.evaluate.chart_parts import (
     SHARE,
     VERMILION,
     WIDTH,
+    Key,
     data,
-    key_of,
     lines,
     mean_bands,
     metric_values,
@@ -47,7 +47,8 @@ def certified_curves(metrics: pa.Table) -> alt.LayerChart:
     series = mean_bands(some(rows, "certified accuracy"), ["arm", "radius"], SHARE)
     x = alt.X("radius:Q", title="radius (l2; a pixel runs from 0 to 1)")
     y = alt.Y("mean:Q", title="certified accuracy (share)", scale=alt.Scale(domain=[0, 1]))
-    return styled(lines(series, x, y, key_of("arm", "model", rows)).properties(width=WIDTH, height=HEIGHT))
+    key = Key("arm", "model", [name for name in ARMS.values() if any(row["arm"] == name for row in rows)])
+    return styled(lines(series, x, y, key).properties(width=WIDTH, height=HEIGHT))
 
 
 def component_weights(rows: pa.Table) -> alt.HConcatChart:
@@ -70,8 +71,8 @@ def component_weights(rows: pa.Table) -> alt.HConcatChart:
             y=alt.Y("class:N", title=None if panels else "class", axis=alt.Axis(ticks=False, domain=False)),
         )
         image = base.mark_image(width=TILE - 22, height=TILE - 22, dy=-8).encode(url="url:N")
-        text = base.mark_text(fontSize=12, dy=TILE / 2 - 8).encode(text="weight:N")
-        height = (TILE + 4) * len({tile["class"] for tile in tiles})
+        text = base.mark_text(fontSize=12, dy=TILE / 2 - 2).encode(text="weight:N")
+        height = (TILE + 8) * len({tile["class"] for tile in tiles})
         panels.append((image + text).properties(width=STRONGEST * (TILE + 6), height=height))
     return styled(alt.hconcat(*panels, spacing=30))
 
