@@ -123,6 +123,8 @@ def violations(model: nn.Module, x: Tensor, y: Tensor, radius: np.ndarray, steps
     """
     exact = deepcopy(model).double().eval()
     chosen = np.isfinite(radius) & (radius > 0)
+    if not chosen.any():
+        return 0
     points, labels = x[chosen].double(), y[chosen]
     balls = torch.from_numpy(radius[chosen])[:, None]
 

@@ -74,8 +74,9 @@ class OriginalReasoning(nn.Module):
 
     def definite(self) -> Tensor:
         """Share of a class's reasoning that is definite, [classes], in (0, 1)."""
-        shares = self.logits.softmax(dim=0)
-        return self.importance.softmax(dim=0) @ (1 - shares[2])
+        plus, minus, _ = self.logits.softmax(dim=0)
+        # Not 1 - r0, which rounding takes away where nearly all is indefinite: p would exceed 1.
+        return self.importance.softmax(dim=0) @ (plus + minus)
 
     def forward(self, detections: Tensor) -> Tensor:
         """p[n, classes], in [0, 1]."""

@@ -1,0 +1,130 @@
+"""What certificates report, and what the charts of components show of it."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from winnow.errors import InputError
+from winnow.evaluate import component_charts
+from winnow.evaluate.certified_radius import certificates, certified_radius, component_rows, thin_predictions
+from winnow.evaluate.chart_parts import save_chart
+from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
+from winnow.train.rbf_components import CBC, OriginalReasoning, Reasoning
+
+
+def cbc(head=None):
+    model = CBC(head or Reasoning(4, 2, seed=1), 4)
+    with torch.no_grad():
+        model.components.copy_(torch.rand(4, 4, generator=torch.Generator().manual_seed(0)))
+        model.head.logits.mul_(8)
+    return model
+
+
+def inputs():
+    x = torch.rand(30, 4, generator=torch.Generator().manual_seed(1))
+    return x, cbc()(x).argmax(1)
+
+
+def test_certificates_report_both_bounds_the_median_and_no_violation():
+    model, (x, y) = cbc(), inputs()
+    radius, rows = certificates(model, x, y, [0.01, 0.1], 20, 20, 2, 0)
+    assert np.array_equal(radius, certified_radius(model, x, y, "tight"))
+    values = {metric: value for metric, value, _ in rows}
+    closed = certified_radius(model, x, y, "closed")
+    assert values["certified_0.1"] == (radius >= 0.1).mean()
+    assert values["closed_0.01"] == (closed >= 0.01).mean()
+    assert values["median_radius"] == np.median(radius[radius > 0])
+    assert values["violations"] == 0
+    wrong, told = certificates(model, x, 1 - y, [0.1], 20, 5, 1, 0)
+    assert (wrong == 0).all() and {m: v for m, v, _ in told}["median_radius"] == 0
+
+
+def test_sure_predictions_on_little_reasoning_are_counted_for_the_original_only():
+    x, _ = inputs()
+    assert thin_predictions(cbc(), x) == 0.0
+    original = cbc(OriginalReasoning(4, 2, seed=1))
+    with torch.no_grad():
+        original.head.logits[2] = 20.0  # all but nothing is definite
+        original.head.logits[1] = -20.0
+        original.components.copy_(x[:4])
+        original.log_scale.fill_(9.0)  # everything is detected
+    assert thin_predictions(original, x) == 1.0
+    assert thin_predictions(original, x, sure=1.1) == 0.0
+    with torch.no_grad():
+        original.head.logits[2] = -20.0
+    assert thin_predictions(original, x) == 0.0
+
+
+def test_components_are_told_with_their_weights_and_as_images():
+    model = cbc()
+    rows = component_rows(model, ["a", "b"], (1, 2, 2)).to_pylist()
+    plus, minus = model.head.probabilities()
+    assert [(row["component"], row["class"]) for row in rows] == [(k, c) for k in range(4) for c in "ab"]
+    for row in rows:
+        column = "ab".index(row["class"])
+        assert row["plus"] == float(plus[row["component"], column].detach())
+        assert row["minus"] == float(minus[row["component"], column].detach())
+        expected = (255 * model.components[row["component"]]).round().tolist()
+        assert (row["pixels"], row["height"], row["width"], row["channels"]) == (expected, 2, 2, 1)
+
+
+def curve_rows():
+    tables = []
+    for system, variant, values in (
+        ("glvq", "tuned", [0.9, 0.5]),
+        ("cbc", "tuned", [0.8, 0.4]),
+        ("cbc", "margin", [1, 1]),
+    ):
+        for seed in (0, 1):
+            told = {"system": system, "variant": variant, "seed": seed, "workload": "digits", "split": "test"}
+            tables.append(metric_rows({"accuracy": values[0], "certified_0.5": values[1]}, **told))
+    return pa.concat_tables(tables)
+
+
+def test_curves_start_at_the_accuracy_and_keep_the_order_of_the_arms(tmp_path):
+    chart = component_charts.certified_curves(curve_rows())
+    spec = chart.to_dict()
+    rows = next(iter(spec["datasets"].values()))
+    found = {(row["arm"], row["radius"]): row["mean"] for row in rows}
+    assert found == {("components", 0.0): 0.8, ("components", 0.5): 0.4, ("GLVQ", 0.0): 0.9, ("GLVQ", 0.5): 0.5}
+    assert '"domain": ["components", "GLVQ"]' in chart.to_json(indent=None)
+    save_chart(chart, tmp_path / "certified.svg")
+
+
+def test_the_strongest_components_of_each_sign_come_first(tmp_path):
+    told = {"height": 1, "width": 1, "channels": 1}
+    rows = [
+        told | {"component": k, "class": "a", "plus": k / 10, "minus": 0.5 - k / 10, "pixels": [k]} for k in range(5)
+    ]
+    chart = component_charts.component_weights(pa.Table.from_pylist(rows))
+    shown = [[t["weight"] for t in rows] for rows in chart.to_dict()["datasets"].values()]
+    assert sorted(shown) == [["0.40", "0.30", "0.20"], ["0.50", "0.40", "0.30"]]
+    save_chart(chart, tmp_path / "components.svg")
+
+
+def test_evidence_adds_up_to_the_probability():
+    terms = [
+        {"image_id": i, "class": "a", "predicted": "b", "component": k, "sign": s, "share": 0.01 * (k + 1)}
+        for i in (3, 4)
+        for k in range(8)
+        for s in "+-"
+    ]
+    chart = component_charts.evidence(pa.Table.from_pylist(terms)).to_dict()
+    bars = next(iter(chart["datasets"].values()))
+    assert sum(bar["share"] for bar in bars) == pytest.approx(0.72)
+    assert chart["title"] == "class a, predicted b with p = 0.720"
+    assert bars[0]["term"] == "component 7 present" and bars[-1]["term"] == "6 others"
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        lambda: component_charts.certified_curves(METRICS_SCHEMA.empty_table()),
+        lambda: component_charts.component_weights(pa.Table.from_pylist([])),
+        lambda: component_charts.evidence(pa.Table.from_pylist([])),
+    ],
+)
+def test_a_chart_without_rows_says_so(chart):
+    with pytest.raises(InputError, match="the table has no"):
+        chart()
