@@ -179,13 +179,15 @@ class Workflow:
         ]
 
     def _optional(self, workload: str, variant: str) -> bool:
-        section = self.systems(workload).get(variant)
-        return section is not None and section.optional
+        family, _, name = variant.partition("/")
+        trained = getattr(self.workloads[workload], "train", {}) if family == "train" else {}
+        section = self.systems(workload).get(variant) or trained.get(name)
+        return getattr(section, "optional", False)
 
     def _models(self, workload: str) -> list[str]:
-        """The result folders of every model that can be pruned, measured and compared, dense ones first."""
+        """The result folders of every model that is measured and compared with others, dense ones first."""
         own = tuple(f"results/{workload}/{system}/" for system in self.systems(workload))
-        folders = [f for family in ("train", "compress") for f in self.folders(workload, family)]
+        folders = [f for family in ("train", "compress") for f in self.folders(workload, family, default=True)]
         return [folder for folder in folders if not folder.startswith(own)]
 
     def source(self, wildcards: Wildcards) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class Train(Section):
     """Share of the steps over which the learning rate rises."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of each label spread over all classes."""
+    optional: bool = False
+    """Left out of the default target and of what measures all models; made where another section names it."""
     seeds: Seeds | None = None
     """Seeds of this variant; null takes the workload's."""
 
