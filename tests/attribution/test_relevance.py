@@ -56,7 +56,7 @@ def test_two_layers_as_worked_out_by_hand():
     # z+ of the output: 1 * 2 + 3 * 1 = 5 for class 0; hidden units get 2/5 and 3/5.
     # Unit 0 reads 1 * 1 (the -1 does not count), unit 1 reads 1 * 1 + 2 * 1 = 3.
     model = nn.Sequential(linear([[2, -0.5], [1, 1]]), nn.ReLU(), linear([[2, 1], [-1, 3]]))
-    found = relevance(model, torch.tensor([[1.0, 2.0]]).double(), torch.tensor([0]))
+    found = relevance(model, torch.tensor([[1.0, 2.0]]).double(), torch.tensor([0]), weights=True)
     assert found.outputs["0"].tolist() == [pytest.approx([2 / 5, 3 / 5], abs=1e-8)]
     assert found.input.tolist() == [pytest.approx([2 / 5 + 3 / 5 / 3, 3 / 5 * 2 / 3], abs=1e-8)]
     assert found.weights["2"].tolist() == [pytest.approx([2 / 5, 3 / 5], abs=1e-8), [0, 0]]
@@ -136,9 +136,11 @@ def test_a_convolution_is_the_linear_layer_of_its_matrix(settings_of_layer, rule
         layer, x = layer.double(), noise(2, *shape)
         units = layer(x).flatten(1).shape[1]
         top, target = linear(noise(3, units, seed=2).tolist()), torch.tensor([2, 0])
-        found = relevance(nn.Sequential(layer, nn.ReLU(), nn.Flatten(), top), x, target, rule=rule, bounds=bounds)
+        found = relevance(
+            nn.Sequential(layer, nn.ReLU(), nn.Flatten(), top), x, target, rule=rule, bounds=bounds, weights=True
+        )
         dense = nn.Sequential(as_matrix(layer, shape), nn.ReLU(), top)
-        expected = relevance(dense, x.flatten(1), target, rule=rule, bounds=bounds)
+        expected = relevance(dense, x.flatten(1), target, rule=rule, bounds=bounds, weights=True)
         assert torch.allclose(found.input.flatten(1), expected.input, rtol=1e-7, atol=1e-9)
         assert torch.allclose(found.outputs["0"].flatten(1), expected.outputs["0"], rtol=1e-7, atol=1e-9)
         # Each weight of the kernel stands at several places of the matrix.
@@ -177,7 +179,7 @@ def test_inputs_get_what_captum_gives_them(rule, peer):
 @pytest.mark.parametrize("bounds", [None, (-9.0, 8.0)])
 def test_z_plus_passes_on_all_that_reaches_a_layer(name, bounds):
     x, target = noise(5, 2, 9, 8), torch.tensor([0, 1, 2, 1, 0])
-    found = relevance(trained(name, biased=False), x, target, bounds=bounds, epsilon=1e-12)
+    found = relevance(trained(name, biased=False), x, target, bounds=bounds, epsilon=1e-12, weights=True)
     assert found.input.sum() == pytest.approx(5, rel=1e-4) and (found.input >= -1e-9).all()
     assert all((units >= 0).all() for units in found.outputs.values())
     assert all((weights >= -1e-9).all() for weights in found.weights.values())
@@ -196,7 +198,7 @@ def test_batch_norm_is_part_of_the_layer_before_it(name):
     assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
     assert fold_batch_norm(folded) is folded
     target = torch.tensor([2, 1, 0, 0])
-    ours, theirs = relevance(model, x, target), relevance(folded, x, target)
+    ours, theirs = relevance(model, x, target, weights=True), relevance(folded, x, target, weights=True)
     assert torch.equal(ours.input, theirs.input) and ours.outputs.keys() == theirs.outputs.keys()
     assert all(torch.equal(ours.weights[n], w) for n, w in theirs.weights.items())
 
@@ -271,7 +273,7 @@ class Shared(nn.Module):
 
 
 def test_only_what_leads_to_the_output_gets_relevance_and_a_name():
-    found = relevance(Shared(), noise(4, 3, seed=8), torch.tensor([0, 1, 2, 0]))
+    found = relevance(Shared(), noise(4, 3, seed=8), torch.tensor([0, 1, 2, 0]), weights=True)
     assert set(found.outputs) == {"first", "second", "top"}
     assert list(found.weights) == ["first", "second", "top"]
 
@@ -302,6 +304,13 @@ def test_units_that_change_places_take_their_relevance_along(name):
     after = relevance(model, x, target)
     assert torch.allclose(after.outputs[layers[0]], before.outputs[layers[0]][:, order], atol=1e-10)
     assert torch.allclose(after.input, before.input, atol=1e-10)
+
+
+def test_weights_are_left_out_unless_asked_for():
+    model, x, target = trained("residual"), noise(3, 2, 9, 8), torch.tensor([1, 0, 2])
+    plain, whole = relevance(model, x, target), relevance(model, x, target, weights=True)
+    assert plain.weights == {} and len(whole.weights) == 10
+    assert torch.allclose(plain.input, whole.input, rtol=1e-12) and plain.outputs.keys() == whole.outputs.keys()
 
 
 def test_relevance_starts_at_the_class_with_one_or_its_probability():

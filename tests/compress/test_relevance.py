@@ -140,7 +140,7 @@ def test_magnitudes_are_added_up_and_each_layer_has_norm_one():
 def test_relevance_is_added_up_over_samples_and_positions_and_not_normalised(name, rule):
     model, (x, y) = trained(name), samples()
     found = criterion_scores(model, x, y, "relevance", rule=rule)
-    arrived = relevance(model, x, y, rule=rule)
+    arrived = relevance(model, x, y, rule=rule, weights=True)
     assert list(found) == unit_layers(model) == list(unit_outputs(name))
     for layer, score in found.items():
         by_hand = [sum(float(arrived.outputs[layer][n, u].sum()) for n in range(6)) for u in range(len(score))]

@@ -65,7 +65,7 @@ def criterion_scores(
     _check_choice("criterion", kind, get_args(Criterion))
     _check_choice("units", units, get_args(Unit))
     if kind == "relevance":
-        found = relevance(model, x, y, rule=rule)
+        found = relevance(model, x, y, rule=rule, weights=units == "weight")
         if units == "weight":
             return {f"{name}.weight": found.weights[name] for name in layers_in_order(model)}
         return {name: _over_positions(found.outputs[name]).sum(0) for name in unit_layers(model)}
