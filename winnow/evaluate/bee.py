@@ -168,12 +168,14 @@ class Thompson:
     dimensions: int = CONTEXT
     head_rate: float = 0.01
     warmup: int = 20
+    name: str = ""
+    """Bandits of one seed and different names draw apart."""
     skipped: int = 0
     """Scores that were not defined, which teach nothing."""
     seen: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._generator = numpy_generator(self.seed, "thompson")
+        self._generator = numpy_generator(self.seed, "thompson", self.name)
         bound = (self.features + 1) ** -0.5  # torch's for a new linear layer
         self.head = self._generator.uniform(-bound, bound, (self.dimensions, self.features + 1))
         self.mean = np.zeros((self.arms, self.dimensions))

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
 from winnow.pipeline.settings.concept_probes import ConceptProbes
+from winnow.pipeline.settings.bee import Bee
+from winnow.pipeline.settings.compress import FineTune, PruningMethod
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.explanations import LocalApproximation
@@ -144,6 +146,8 @@ class EvaluateImages(EvaluateModels):
     """Compatibility of models that replace one another."""
     certified_radius: CertifiedRadius | None = None
     """Certificates of models by components."""
+    bee: Bee | None = None
+    """Path integrals from baselines that a bandit chooses."""
 
 
 class EvaluateTable(EvaluateModels):
