@@ -18,6 +18,7 @@ from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
+from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
 from winnow.pipeline.settings.simplex import Compatibility
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -148,6 +149,8 @@ class EvaluateImages(EvaluateModels):
     """Certificates of models by components."""
     bee: Bee | None = None
     """Path integrals from baselines that a bandit chooses."""
+    lime_images: LimeImages | None = None
+    """LIME on images."""
 
 
 class EvaluateTable(EvaluateModels):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from winnow.pipeline.settings.base import System
+from winnow.pipeline.settings.base import Names, System
 
 
 class LocalApproximation(System):
@@ -21,3 +23,31 @@ class LocalApproximation(System):
     """Standard deviation of the noise that perturbation tests add, in standard deviations of a feature."""
     repeats: int = Field(100, ge=1)
     """Draws of that noise."""
+
+
+class LimeImages(System):
+    """LIME on images whose concepts are known: where it points, what it covers, how stable it is."""
+
+    pictures = ("localisation", "coverage")
+    model: str = "small_cnn"
+    """Train or compress variant that is explained."""
+    concepts: Names = ["object", "shadow"]
+    """Annotated concepts that explanations should point at; the second is a shadow."""
+    segmenters: list[Literal["slic", "quickshift", "grid", "random"]] = Field(
+        ["slic", "quickshift", "grid", "random"], min_length=1
+    )
+    """Kinds of regions; grid and random know nothing of the image."""
+    segments: int = Field(45, ge=2)
+    """Regions of an image, about."""
+    images: int = Field(100, ge=2)
+    """Test images that are explained: right ones that show something."""
+    samples: int = Field(300, ge=50)
+    """Masks of each image."""
+    top: int = Field(5, ge=1)
+    """Regions of highest weight that are judged."""
+    stable: int = Field(10, ge=0)
+    """Images whose explanations are drawn again."""
+    words: int = Field(20, ge=2)
+    """Clusters of regions that the submodular pick counts over."""
+    budget: int = Field(5, ge=1)
+    """Images that it picks."""

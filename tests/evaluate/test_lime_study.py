@@ -1,0 +1,104 @@
+"""The study of LIME on images, on a model that looks at one spot."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import nn
+
+from winnow.errors import InputError
+from winnow.evaluate import lime_charts, lime_study
+from winnow.evaluate.chart_parts import save_chart
+from winnow.evaluate.segments import grid
+from winnow.pipeline.tables import metric_rows
+from winnow.randomness import numpy_generator
+
+
+class Spot(nn.Module):
+    """The first class is as likely as the upper left quarter is striped: a mean that fills a region hides stripes."""
+
+    def forward(self, x):
+        striped = 8 * x[:, :, :12, :12].diff(dim=3).square().mean((1, 2, 3)) - 3
+        return torch.stack([striped, torch.zeros_like(striped)], 1)
+
+
+def images(n=5):
+    rng = numpy_generator(0, "spots")
+    made = rng.random((n, 24, 24)).astype(np.float32) * 0.2
+    made[:, 2:10, 2:10:2] += 1.5
+    return made
+
+
+def truth(n=5):
+    found = np.zeros((n, 2, 24, 24), bool)
+    found[:, 0, 2:10, 2:10] = True
+    found[:, 1, 2:10, 10:12] = True
+    return found
+
+
+def test_a_model_is_called_with_grey_and_with_colour():
+    predict = lime_study.predictor(Spot())
+    grey = predict(images())
+    assert grey.shape == (5, 2) and grey.sum(1) == pytest.approx(np.ones(5))
+    assert predict(np.stack([images()] * 3, -1)) == pytest.approx(grey, abs=1e-6)
+
+
+@pytest.mark.parametrize("segmenter", ["slic", "grid", "random"])
+def test_what_the_model_looks_at_is_pointed_at(segmenter):
+    predict = lime_study.predictor(Spot())
+    found = lime_study.explain_images(predict, images(), segmenter, 16, 200, 0)
+    rows = lime_study.measure(predict, images(), truth(), found, 3, 200, 2, 0)
+    assert [row["image"] for row in rows] == [i for i, one in enumerate(found) if one] and len(rows) >= 3
+    for row in rows:
+        assert row["precision"] > 1.5 * row["random_precision"] and row["drop"] > row["random_drop"] + 0.1, row
+        assert abs(row["regions"] - 16) <= 0.12 * 16 + 2 * (segmenter == "random")
+        assert (row["stability"] is None) == (row["image"] >= 2) and row["shadow_share"] < row["share"]
+
+
+def test_images_that_cannot_be_cut_so_are_left_out(monkeypatch):
+    predict = lime_study.predictor(Spot())
+
+    def only_bright(name, image, segments, seed):
+        if image.max() < 1:
+            raise InputError("none comes near")
+        return grid(image, segments)
+
+    monkeypatch.setattr(lime_study, "regions_of", only_bright)
+    made = images()
+    made[1] /= 4
+    found = lime_study.explain_images(predict, made, "slic", 16, 100, 0)
+    assert [one is None for one in found] == [False, True, False, False, False]
+    assert 1 not in [row["image"] for row in lime_study.measure(predict, made, truth(), found, 3, 100, 0, 0)]
+    with pytest.raises(InputError, match="slic: no image can be cut into about 16 regions"):
+        lime_study.explain_images(predict, made / 4, "slic", 16, 100, 0)
+
+
+def test_picks_cover_more_than_random_ones_and_name_images():
+    predict = lime_study.predictor(Spot())
+    found = lime_study.explain_images(predict, images(), "grid", 16, 100, 0)
+    found[2] = None
+    result = lime_study.picks(images(), found, 3, 6, 0)
+    assert (
+        len(result["chosen"]) == 3
+        and 2 not in result["chosen"]
+        and result == lime_study.picks(images(), found, 3, 6, 0)
+    )
+    assert result["coverage"] == sorted(result["coverage"]) and result["random"] == sorted(result["random"])
+    assert all(a >= b - 1e-9 for a, b in zip(result["coverage"], result["random"], strict=True))
+    assert 1 - 1 / np.e <= result["of_best"] <= 1 + 1e-9 and result["high"] <= result["coverage"][-1] + 1e-9
+
+
+def test_charts_show_all_regions_and_both_picks(tmp_path):
+    tables = []
+    for seed in (0, 1):
+        labels = {"workload": "w", "seed": seed, "split": "test"}
+        for system in ("slic", "grid"):
+            values = dict.fromkeys(lime_charts.SHOWN, 0.5 + 0.1 * seed)
+            tables.append(metric_rows(values, system=system, variant="top5", **labels))
+        for system in ("submodular_pick", "random_pick"):
+            steps = [("coverage", 1.0, 1), ("coverage", 2.0, 2), ("coverage", 2.0, None)]
+            tables.append(metric_rows(steps, system=system, variant="slic", **labels))
+    metrics = pa.concat_tables(tables)
+    for name, texts in (("localisation", ("slic", "grid", "precision")), ("coverage", ("submodular pick", "random"))):
+        save_chart(getattr(lime_charts, name)(metrics), tmp_path / f"{name}.svg")
+        assert all(text in (tmp_path / f"{name}.svg").read_text() for text in texts)
