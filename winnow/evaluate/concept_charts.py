@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.evaluate.chart_parts import (
+    BLACK,
+    BLUE,
     HEIGHT,
     SHARE,
     WIDTH,
@@ -43,7 +45,7 @@ def fidelity(metrics: pa.Table) -> alt.LayerChart:
     return styled(lines(bands, x, y, key).properties(width=WIDTH, height=HEIGHT))
 
 
-def cosines(table: pa.Table) -> alt.FacetChart:
+def cosines(table: pa.Table) -> alt.HConcatChart:
     """Each concept's cosine across the sets over that within a set, a panel for each strength; mean over seeds."""
     found: dict[tuple[float, str], dict[str, list[float]]] = {}
     for row in some(table.to_pylist(), "cosines"):
@@ -52,16 +54,18 @@ def cosines(table: pa.Table) -> alt.FacetChart:
         {"shift": shift, "concept": name, **{kind: float(np.mean(values)) for kind, values in kinds.items()}}
         for (shift, name), kinds in found.items()
     ]
-    lowest = min(0.0, min(float(row["across"]) for row in rows))
-    scale = alt.Scale(domain=[lowest, 1.0])
-    base = alt.Chart(data(rows))
-    points = base.mark_point(filled=True, size=60, opacity=0.7, color="#0072B2").encode(
-        x=alt.X("within:Q", title="cosine within a set", scale=scale),
-        y=alt.Y("across:Q", title="cosine across sets", scale=scale),
-    )
-    line = base.mark_line(color="black", strokeDash=[8, 5]).encode(x="within:Q", y="within:Q")
-    panel = alt.LayerChart(layer=[line, points], data=data(rows)).properties(width=220, height=220)
-    return styled(panel.facet(column=alt.Column("shift:Q", title="strength of the shift")))
+    lowest = min(min(float(row["within"]), float(row["across"])) for row in rows)
+    scale = alt.Scale(domain=[min(lowest, 0.0), 1.0])
+    panels: list[alt.LayerChart] = []
+    for shift in sorted({row["shift"] for row in rows}):
+        base = alt.Chart(data([row for row in rows if row["shift"] == shift]))
+        x = alt.X("within:Q", title="cosine within a set", scale=scale)
+        y = alt.Y("across:Q", title=None if panels else "cosine across sets", scale=scale)
+        points = base.mark_point(filled=True, size=60, opacity=0.7, color=BLUE).encode(x=x, y=y)
+        equal = alt.Chart(data([{"within": end, "across": end} for end in (min(lowest, 0.0), 1.0)]))
+        line = equal.mark_line(color=BLACK, strokeDash=[8, 5]).encode(x=x, y=y)
+        panels.append((line + points).properties(width=240, height=240, title=f"shift {shift:g}"))
+    return styled(alt.hconcat(*panels))
 
 
 def learnability(table: pa.Table) -> alt.Chart:

@@ -36,3 +36,16 @@ class ConceptProbes(System):
     """Directions of shuffled concepts beside which TCAV scores are judged."""
     sizes: Sizes = [4, 8, 16, 32]
     """Numbers of concepts that explanations are cut to."""
+
+
+class ConceptStudy(System):
+    """A page of tasks for people: what they see, and what they expect of the model from an explanation."""
+
+    model: str = "depthwise_cnn"
+    """The model explained; its explanations by concepts must have been made."""
+    sizes: Sizes = [8, 16, 32]
+    """Numbers of concepts shown, beside all of them."""
+    shown: int = Field(12, ge=1)
+    """Pictures that each person sees."""
+    people: int = Field(125, ge=1)
+    """People planned for."""

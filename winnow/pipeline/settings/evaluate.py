@@ -11,6 +11,7 @@ from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
 from winnow.pipeline.settings.concept_probes import ConceptProbes
 from winnow.pipeline.settings.bee import Bee
 from winnow.pipeline.settings.compress import FineTune, PruningMethod
+from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.explanations import LocalApproximation
@@ -143,6 +144,8 @@ class EvaluateImages(EvaluateModels):
     """Gradients on images of which one block tells the class."""
     concept_probes: ConceptProbes | None = None
     """Explanations by concepts of rendered probe sets."""
+    concept_study: ConceptStudy | None = None
+    """A page of tasks that asks people about such explanations."""
     compatibility: Compatibility | None = None
     """Compatibility of models that replace one another."""
     certified_radius: CertifiedRadius | None = None
