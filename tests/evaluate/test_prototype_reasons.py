@@ -11,6 +11,7 @@ from winnow.evaluate.prototype_reasons import (
     Local,
     agreement,
     describe,
+    faithfulness,
     global_importance,
     local_importance,
     misleading,
@@ -26,7 +27,8 @@ EDITS = ("hue", "saturation", "contrast", "brightness", "shape")
 class Colours:
     """Prototypes that are colours: similarity is 1 minus the distance to the mean colour of each 4 x 4 cell."""
 
-    prototype_classes = (0, 1, 1)
+    def class_of(self):
+        return torch.tensor([0, 1, 1])
 
     def __init__(self, scale=1.0, grey=False):
         self.colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
@@ -210,3 +212,16 @@ def test_maps_of_another_shape_are_refused(images):
 
     with pytest.raises(InputError, match=r"maps have shape \(7, 2, 4, 4\)"):
         local_importance(Flat(), images, ["hue"])
+
+
+def test_images_edited_beforehand_give_the_same(images):
+    ready = {kind: edit(images, kind) for kind in ("hue", "brightness")}
+    found = local_importance(Colours(), images, EDITS, edited=ready)
+    assert np.array_equal(found.drop, local_importance(Colours(), images, EDITS).drop)
+
+
+def test_faithfulness_is_the_rank_correlation_with_what_the_model_loses():
+    importance = np.array([[0.1, 0.5, 0.2], [0.3, 0.7, np.nan]])
+    assert faithfulness(importance, [0.0, 0.3, 0.0]) == pytest.approx(stats.spearmanr([0.2, 0.6, 0.2], [0, 3, 0])[0])
+    assert faithfulness(importance, [0.3, 0.1, 0.4]) == pytest.approx(stats.spearmanr([0.2, 0.6, 0.2], [3, 1, 4])[0])
+    assert np.isnan(faithfulness(importance, [0.1, 0.1, 0.1]))

@@ -28,9 +28,8 @@ COLOUR = ("hue", "saturation")
 class Prototypes(Protocol):
     """What is asked of a model with prototypes."""
 
-    @property
-    def prototype_classes(self) -> Sequence[int]:
-        """The class of each prototype, [J]."""
+    def class_of(self) -> Tensor:
+        """The class of each prototype: int64[J]."""
 
     def maps(self, x: Tensor) -> Tensor:
         """Similarities of all prototypes to all places of standardised images: [n, J, h, w]."""
@@ -55,22 +54,26 @@ def local_importance(
     *,
     prepare: Callable[[Tensor], Tensor] = lambda x: x,
     strengths: Mapping[str, float] | None = None,
+    edited: Mapping[str, Tensor] | None = None,
 ) -> Local:
     """What each edit takes from the similarity of each prototype to each image: phi_local = g - g of the edited image.
 
     images: float32[n, 3, h, w] in [0, 1]. prepare: what standardises them for the model, after editing. The place is
     that of the largest similarity in the original, the first of equals, and it is not searched again. strengths: over
-    the usual ones. Raises InputError as `edit`, and for maps that are not [n, J, h, w].
+    the usual ones. edited: images already edited, by name, where several models are asked. Raises InputError as `edit`,
+    and for maps that are not [n, J, h, w].
     """
-    chosen, found = dict(strengths or {}), []
-    for x in images.split(BATCH):
+    chosen, found, ready = dict(strengths or {}), [], dict(edited or {})
+    for first in range(0, len(images), BATCH):
+        x = images[first : first + BATCH]
         maps = model.maps(prepare(x))
-        if maps.ndim != 4 or maps.shape[:2] != (len(x), len(model.prototype_classes)):
+        if maps.ndim != 4 or maps.shape[:2] != (len(x), len(model.class_of())):
             raise InputError(f"maps have shape {tuple(maps.shape)}; they must be [images, prototypes, height, width]")
         similarity, place = maps.flatten(2).max(dim=2)
         drops = []
         for kind in edits:
-            again = model.maps(prepare(edit(x, kind, chosen.get(kind)))).flatten(2)
+            changed = ready[kind][first : first + BATCH] if kind in ready else edit(x, kind, chosen.get(kind))
+            again = model.maps(prepare(changed)).flatten(2)
             drop = similarity - again.gather(2, place[..., None])[..., 0]
             if kind in COLOUR:
                 drop[grey(x)] = torch.nan
@@ -231,3 +234,14 @@ def redundant(
             if alike > least:
                 found.append((i, j, alike))
     return found
+
+
+def faithfulness(importance: np.ndarray, drops: Sequence[float]) -> float:
+    """Spearman correlation over edits of the mean importance of prototypes with the drop in accuracy.
+
+    importance: float[J, m]. drops: of accuracy, in shares, one for each edit. NaN where one of them is constant.
+    """
+    mean = np.nanmean(importance, axis=0)
+    if np.ptp(mean) == 0 or np.ptp(drops) == 0:
+        return float("nan")
+    return float(stats.spearmanr(mean, drops).statistic)

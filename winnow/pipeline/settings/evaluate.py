@@ -17,6 +17,7 @@ from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.explanations import LocalApproximation
 from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning
+from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
@@ -144,6 +145,8 @@ class EvaluateImages(EvaluateModels):
     """Gradients on images of which one block tells the class."""
     concept_probes: ConceptProbes | None = None
     """Explanations by concepts of rendered probe sets."""
+    prototype_reasons: PrototypeReasons | None = None
+    """Why prototypes look like patches."""
     concept_study: ConceptStudy | None = None
     """A page of tasks that asks people about such explanations."""
     compatibility: Compatibility | None = None

@@ -1,0 +1,17 @@
+"""Draw the reasons of prototypes."""
+
+from winnow.pipeline import stage
+
+
+@stage
+def plot_prototype_reasons(inputs, outputs, params, log):
+    """Draw importances on train against test, and those of each prototype."""
+    import pyarrow as pa
+
+    from winnow.evaluate import reason_charts
+    from winnow.evaluate.chart_parts import save_chart
+    from winnow.pipeline.tables import read_parquet
+
+    importances = pa.concat_tables([read_parquet(path) for path in inputs.importances])
+    save_chart(reason_charts.agreement(importances), outputs.agreement)
+    save_chart(reason_charts.importances(importances), outputs.importances)
