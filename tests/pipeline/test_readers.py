@@ -6,13 +6,16 @@ import struct
 import zipfile
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import sklearn.datasets
 from sklearn.datasets import load_digits
 
 from winnow.errors import InputError
-from winnow.pipeline.acquire import default_cache, find_source
-from winnow.pipeline.readers import idx, mnist_csv, parse_idx, read_archive, read_source, side_scan, sonar_scenes
+from winnow.pipeline.acquire import TableFile, TablePin, default_cache, find_source
+from winnow.pipeline.readers import idx, mnist_csv, parse_idx, read_archive, read_source, side_scan, sonar_scenes, table
 from winnow.workloads.image_tables import image_meta, pixel_array
+from winnow.workloads.table_columns import table_meta
 
 CLASSES = ("a", "b", "c")
 
@@ -163,3 +166,83 @@ def test_the_pinned_archives_hold_what_they_are_known_to_hold(source_id, counts)
     labels = table["label"].to_numpy()
     for split, count in counts.items():
         assert np.bincount(labels[splits == split]).tolist() == [count] * 10
+
+
+def pinned(source_id):
+    """The raw table of a pinned source, where its archive is in the cache."""
+    if not (default_cache() / "archives" / find_source(source_id, "data/sources.yaml").sha256).is_dir():
+        pytest.skip("the archive is not in the cache")
+    return read_source(source_id, "data/sources.yaml")
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "wine", "iris"])
+def test_the_pinned_tables_are_those_that_scikit_learn_loads(name):
+    table, published = pinned(name), getattr(sklearn.datasets, f"load_{name}")()
+    meta = table_meta(table)
+    features = [field for field in table.schema.names if field not in ("row", "source", "target")]
+    assert np.array_equal(np.stack([table[f].to_numpy() for f in features], axis=1), published.data)
+    assert meta.classes == tuple(published.target_names)
+    assert table["target"].to_pylist() == [published.target_names[i] for i in published.target]
+    short = [str(f).removesuffix(" (cm)") for f in published.feature_names]
+    assert features == short
+
+
+def test_features_and_targets_of_two_files_lie_side_by_side():
+    table = pinned("diabetes")
+    published = sklearn.datasets.load_diabetes(scaled=False)
+    found = np.array([[float(v) for v in table[f].to_pylist()] for f in published.feature_names]).T
+    assert np.allclose(found, published.data) and np.array_equal(table["target"].to_numpy(), published.target)
+    assert table["sex"].type == pa.string() and table_meta(table).task == "regression"
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "counts"),
+    [
+        ("spambase", 57, {"ham": 2785, "spam": 1812}),
+        ("pima", 8, {"negative": 500, "positive": 268}),
+        ("sonar_returns", 60, {"mine": 111, "rock": 97}),
+        ("splice", 60, {"EI": 767, "IE": 768, "N": 1655}),
+        ("german", 20, {"good": 700, "bad": 300}),
+        ("adult", 13, {"<=50K": 37155, ">50K": 11687}),
+        ("compas", 8, {"no": 3963, "yes": 3251}),
+    ],
+)
+def test_the_pinned_tables_hold_what_they_are_known_to_hold(name, features, counts):
+    table = pinned(name)
+    aside = {"row", "source", "target", "split"}
+    assert len(set(table.schema.names) - aside) == features
+    found = table["target"].value_counts().to_pylist()
+    assert {entry["values"]: entry["counts"] for entry in found} == counts
+    if name == "adult":
+        assert table["split"].to_pylist() == ["train"] * 32561 + ["test"] * 16281
+
+
+def test_rows_of_text_become_a_table_by_what_their_pin_says():
+    pin = TablePin(target="y", classes={"1": "yes", "0": "no"}, columns={"x2": ["lo", "hi"]}, units={"x1": "m"})
+    made = table({"d/t.dat": b"1.5, lo, 1\n2, hi ,0\n?, lo, 1\n"}, "mine", pin)
+    assert made.schema.names == ["row", "source", "target", "x1", "x2"]
+    assert made["x1"].to_pylist() == [1.5, 2, None] and made["x2"].to_pylist() == ["lo", "hi", "lo"]
+    assert made["target"].to_pylist() == ["yes", "no", "yes"]
+    meta = table_meta(made)
+    assert (meta.classes, meta.units, meta.declared) == (("yes", "no"), {"x1": "m"}, {"x2": ["lo", "hi"]})
+
+
+def test_files_of_a_table_are_unpacked_skipped_split_and_joined():
+    members = {"d/a.csv.gz": gzip.compress(b"1 a\n2 b\n"), "d/b.csv": b"note\n3 a\n", "d/c.txt": b"x"}
+    files = (TableFile(name="a.csv.gz", split="train"), TableFile(name="b.csv", split="test", skip=1))
+    made = table(members, "mine", TablePin(separator=" ", names=("v", "class"), files=files))
+    assert made["v"].to_pylist() == [1, 2, 3] and made["split"].to_pylist() == ["train", "train", "test"]
+    beside = {"d/a.csv": b"1 5\n2 6\n", "d/b.csv": b"u\nw\n"}
+    two = (TableFile(name="a.csv"), TableFile(name="b.csv"))
+    made = table(beside, "mine", TablePin(separator=" ", names=("v", "w", "class"), files=two, side_by_side=True))
+    assert (made["w"].to_pylist(), made["target"].to_pylist()) == ([5, 6], ["u", "w"])
+    with pytest.raises(InputError, match="mine: `member` is a folder; name its `files`"):
+        table(members, "mine", TablePin())
+    with pytest.raises(InputError, match=r"mine: no file z\.csv in the archive"):
+        table(members, "mine", TablePin(files=(TableFile(name="z.csv"),)))
+
+
+def test_a_header_names_the_columns_of_a_pinned_table():
+    data = {"t.csv": b"a,b,b,class\n1,2,3,u\n4,5,6,w\n"}
+    made = table(data, "mine", TablePin(header=True, features=("b",)))
+    assert made.schema.names == ["row", "source", "target", "b"] and made["b"].to_pylist() == [2, 5]

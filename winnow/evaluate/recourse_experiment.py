@@ -291,13 +291,27 @@ class Comparison:
                 ]
 
     def _matching_roar(self, budget: float, reach: float) -> tuple[float, np.ndarray] | None:
-        k = rows_of(budget, len(self.data.x))
+        """The least delta that holds as often, to a sixteenth of the gap in the grid, and what its points cost."""
+        k, low = rows_of(budget, len(self.data.x)), 0.0
         for delta in self.settings.roar_deltas:
             points = self.results.points[f"roar_{delta:g}", 0]
-            valid, _ = audit(points, self.model, self.refit, k, "influence")
-            if valid.mean() >= min(reach, ENOUGH):
-                return delta, self._cost(points)
-        return None
+            if self._holds(points, k) >= min(reach, ENOUGH):
+                break
+            low = delta
+        else:
+            return None
+        for _ in range(4):
+            middle = (low + delta) / 2
+            found = [roar(x, self.model.theta, middle, **self._options()).point for x in self.queries]
+            between = np.stack([np.full(self.queries.shape[1], np.nan) if p is None else p for p in found])
+            if self._holds(between, k) >= min(reach, ENOUGH):
+                delta, points = middle, between
+            else:
+                low = middle
+        return delta, self._cost(points)
+
+    def _holds(self, points: np.ndarray, k: int) -> float:
+        return float(audit(points, self.model, self.refit, k, "influence")[0].mean())
 
 
 def point_rows(comparison: Comparison, queries: int = 3) -> list[dict[str, Any]]:
