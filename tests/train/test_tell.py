@@ -326,3 +326,12 @@ def test_idec_starts_at_k_means_and_lowers_its_loss():
     losses = [value for metric, value, _ in history if metric == "loss"]
     assert losses[-1] < losses[0]
     assert made.predict(x).shape == (96,)
+
+
+def test_adams_first_step_moves_centres_by_its_rate_in_the_units_of_centres():
+    made, x = model("none", normalise=False, weight=1.0), images()
+    before = made.layer.centres().detach().clone()
+    made.fit(x, 1, len(x), "adam", 0.01, seed=0)
+    moved = (made.layer.centres().detach() - before).abs()
+    # Adam's first step is its rate in every coordinate, whatever the gradient.
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.01), rtol=1e-2, atol=0)

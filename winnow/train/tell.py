@@ -7,7 +7,7 @@ JMLR 23 (2022).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -217,14 +217,13 @@ class Tell(nn.Module):
         """
         check_rows(x.flatten(1), len(self.layer.weight))
         task = _Clustering(self, x, clustering, look)
-        make = {"adadelta": torch.optim.Adadelta, "adam": torch.optim.Adam}[optimiser]
         hook = self.layer.weight.register_hook(self._rescaled)
         try:
             history = fit(
                 self,
                 task,
                 epochs=epochs,
-                optimizer=lambda parameters: make(parameters, lr=learning_rate),
+                optimizer=lambda parameters: self._optimizer(optimiser, learning_rate),
                 batch_size=batch,
                 seed=seed,
                 after_step=lambda step: self.layer.renormalise() if clustering else None,
@@ -233,6 +232,15 @@ class Tell(nn.Module):
         finally:
             hook.remove()
         return [(metric.removeprefix("valid_"), value, step) for metric, value, step in history]
+
+    def _optimizer(self, name: Literal["adadelta", "adam"], rate: float) -> torch.optim.Optimizer:
+        if name == "adadelta":
+            return torch.optim.Adadelta(self.parameters(), lr=rate)
+        others = [p for p in self.parameters() if p is not self.layer.weight]
+        # Adam's steps do not scale with the parameter, and these weights are centres times 2 alpha.
+        alpha = self.layer.alpha
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": [self.layer.weight], "lr": 2 * alpha * rate}]
+        return torch.optim.Adam(groups, lr=rate)
 
     def _rescaled(self, gradient: Tensor) -> Tensor:
         """The gradient of the centres' weights; where they are normalised, a direction of constant length each."""
