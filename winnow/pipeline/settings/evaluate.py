@@ -7,20 +7,17 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
-from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
-from winnow.pipeline.settings.concept_probes import ConceptProbes
 from winnow.pipeline.settings.bee import Bee
-from winnow.pipeline.settings.compress import FineTune, PruningMethod
+from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
-from winnow.pipeline.settings.explanations import LocalApproximation
+from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
 from winnow.pipeline.settings.protopnet import PrototypeScores
-from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning
 from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
+from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
-from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
 from winnow.pipeline.settings.simplex import Compatibility
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
