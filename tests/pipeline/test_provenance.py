@@ -118,3 +118,17 @@ def test_of_equal_bytes_made_twice_the_lock_says_which_run_counts_and_after_a_ru
     path.write_text(json.dumps({**snakemake_says(), "params": ["later, to the same bytes"]}))
     provenance.reconcile(after_run=True)
     assert provenance.read_lock()[0][OUTPUT]["params"] == ["later, to the same bytes"]
+
+
+def test_of_equal_bytes_made_from_other_inputs_the_run_that_was_counts(here):
+    provenance.remember(OUTPUT, record(here))
+    provenance.reconcile(after_run=True)
+    later = {**record(here)["inputs"], "another": "f" * 64}
+    provenance.remember(OUTPUT, {**record(here), "inputs": later})
+    checksums = {name: f"sha256:{digest}" for name, digest in later.items()}
+    said = {**snakemake_says(), "input": sorted(later), "input_checksums": checksums}
+    provenance.metadata_path(OUTPUT).write_text(json.dumps(said))
+    provenance.reconcile(after_run=True)
+    assert provenance.read_lock()[0][OUTPUT]["inputs"] == later
+    provenance.reconcile(after_run=False)
+    assert snakemake_says()["input_checksums"] == checksums  # and the next look does not undo it

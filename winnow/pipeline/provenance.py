@@ -92,8 +92,8 @@ def reconcile(after_run: bool) -> list[str]:
         candidates = [*([locked[output]] if output in locked else []), *_remembered(_record_path(output))]
         matching = [record for record in candidates if record["sha256"] == digest]
         if after_run:
-            params = _read_metadata(output).get("params")
-            matching.sort(key=lambda record: record["params"] != params)
+            told = _read_metadata(output)
+            matching.sort(key=lambda record: _differences(record, told))
         if matching:
             fresh[output] = matching[0]
             _write_metadata(output, matching[0])
@@ -104,6 +104,16 @@ def reconcile(after_run: bool) -> list[str]:
     if after_run:
         _write_lock(locked | fresh, platforms | {platform_digest(): platform_tuple()})
     return unknown
+
+
+def _differences(record: Record, told: Record) -> tuple[bool, bool]:
+    """In what a record differs from Snakemake's own: parameters, inputs."""
+    return record["params"] != told.get("params"), _checksums(record) != told.get("input_checksums")
+
+
+def _checksums(record: Record) -> dict[str, str]:
+    """The inputs of a record as Snakemake writes them."""
+    return {name: f"sha256:{digest}" for name, digest in record["inputs"].items()}
 
 
 def read_lock(path: Path = LOCK) -> tuple[dict[str, Record], dict[str, dict[str, str]]]:
@@ -150,7 +160,7 @@ def _remembered(path: Path) -> list[Record]:
 
 def _write_metadata(output: str, record: Record) -> None:
     """Write Snakemake's own metadata file for an output, unless it already says the same."""
-    checksums = {name: f"sha256:{digest}" for name, digest in record["inputs"].items()}
+    checksums = _checksums(record)
     wanted = {"params": record["params"], "input": sorted(checksums), "input_checksums": checksums}
     path, present = metadata_path(output), _read_metadata(output)
     if all(present.get(key) == value for key, value in wanted.items()):
