@@ -30,6 +30,7 @@ def scores_by_draws(metrics: pa.Table) -> alt.ConcatChart:
         if found:
             rows.append(row | {"metric": metric, "draws": int(draws), "method": row["system"]})
     last = max(row["draws"] for row in some(rows, "scores over draws"))
+    made = sorted({row["draws"] for row in rows})
     panels: list[Any] = []
     names = list(dict.fromkeys(row["metric"] for row in rows))
     for metric in names:
@@ -43,7 +44,7 @@ def scores_by_draws(metrics: pa.Table) -> alt.ConcatChart:
         kept += [r | {"draws": last} for r in kept if r["method"] == METHODS["best_explainer"]]
         key = Key("method", "method", list(METHODS.values()))
         base = alt.Chart(data(mean_bands(kept, ["method", "draws"]))).encode(
-            x=alt.X("draws:Q", title="draws", scale=alt.Scale(type="log", base=2)),
+            x=alt.X("draws:Q", title="draws", axis=alt.Axis(values=made), scale=alt.Scale(type="log")),
             y=alt.Y("mean:Q", title=metric, scale=alt.Scale(zero=False)),
             color=key.colour(),
         )
@@ -80,7 +81,7 @@ def arm_shares(arms: pa.Table) -> alt.Chart:
         x=alt.X("seen:Q", title="pre-training done (%)"),
         y=alt.Y("share:Q", title="share of draws"),
         color=Key("family", "family", list(FAMILIES)).colour(),
-        facet=alt.Facet("metric:N", columns=2, title=None),
+        facet=alt.Facet("metric:N", columns=2, title=None, header=alt.Header(labelFontSize=16)),
     )
     return styled(chart.properties(width=WIDE / 2 - 100, height=HEIGHT / 2), legend="bottom")
 
