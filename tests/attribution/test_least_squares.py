@@ -111,6 +111,40 @@ def test_rows_of_one_draw_count_once_and_rows_that_are_not_random_not_at_all():
     assert fixed.error.shape == (2, 5) and (fixed.error == 0).all()
 
 
+@pytest.mark.parametrize("ridge", [0.0, 2.0])
+@pytest.mark.parametrize("bias", [True, False])
+def test_any_number_of_leading_axes_gives_the_same_solutions(bias, ridge):
+    z, y, w = tensors(*problem(5, 6))
+    flat = weighted_least_squares(z, y, w, bias=bias, ridge=ridge)
+    alone = weighted_least_squares(z[4], y[4], w[4], bias=bias, ridge=ridge)
+    deep = weighted_least_squares(*(a.view(2, 1, 3, *a.shape[1:]) for a in (z, y, w)), bias=bias, ridge=ridge)
+    draws = torch.arange(40) % 20
+    grouped = weighted_least_squares(z, y, w, bias=bias, draws=draws).error
+    assert torch.allclose(weighted_least_squares(z[4], y[4], w[4], bias=bias, draws=draws).error, grouped[4])
+    for whole, one, many in zip(flat, alone, deep, strict=True):
+        assert torch.allclose(one, whole[4]) and torch.allclose(many.flatten(0, 2), whole)
+    none = torch.full((40,), -1)
+    assert weighted_least_squares(z[4], y[4], w[4], bias=bias, draws=none).error.tolist() == [0.0] * 5
+    constraint = (torch.ones(1, 5, dtype=torch.float64), torch.ones(6, 1, dtype=torch.float64))
+    bound = weighted_least_squares(z, y, w, bias=False, draws=none, constraint=constraint)
+    assert bound.error.shape == (6, 5)
+
+
+def test_a_constraint_leaves_the_errors_of_the_free_directions_alone():
+    z, y, w = tensors(*problem(6, 2))
+    # c_4 = 7 is the fit of the others to what is left; c_4 itself has no error.
+    last = torch.eye(5, dtype=torch.float64)[4:]
+    fit = weighted_least_squares(z, y, w, bias=False, constraint=(last, torch.full((2, 1), 7.0)))
+    rest = weighted_least_squares(z[..., :4], y - 7 * z[..., 4], w, bias=False)
+    assert torch.allclose(fit.error[:, :4], rest.error) and (fit.error[:, 4] < 1e-12).all()
+
+
+def test_rows_as_many_as_coefficients_have_no_error_that_could_be_told():
+    z, y, w = (a[:, :6] for a in tensors(*problem(7)))
+    assert weighted_least_squares(z[:, :5], y[:, :5], w[:, :5], bias=False).error.isnan().all()
+    assert weighted_least_squares(z, y, w, bias=False).error.isfinite().all()
+
+
 def test_effective_samples_are_counted_also_where_their_squares_underflow():
     assert float(effective_samples(torch.full((8,), 1e-200, dtype=torch.float64))) == pytest.approx(8)
     assert float(effective_samples(torch.tensor([1.0, 0, 0], dtype=torch.float64))) == 1
@@ -127,6 +161,10 @@ def test_effective_samples_are_counted_also_where_their_squares_underflow():
         (lambda z, y, w: (z * float("nan"), y, w), "NaN"),
         (lambda z, y, w: (z, y / 0, w), "NaN or infinite"),
         (lambda z, y, w: (z, y, -w), "weight negative"),
+        (lambda z, y, w: (z, y, torch.where(torch.arange(40) == 3, -0.5, w)), "weight negative"),
+        (lambda z, y, w: (z, torch.where(torch.arange(40) == 3, float("nan"), y), w), "NaN or infinite"),
+        (lambda z, y, w: (1e-3 * torch.cat([z[..., :4], z[..., :1]], -1), y, w), "do not span 5"),
+        (lambda z, y, w: (z, y, w * torch.tensor([[1.0], [1.0], [0.0]])), "0 effective samples of 40"),
     ],
 )
 def test_what_cannot_be_solved_is_named(change, message):

@@ -73,13 +73,13 @@ def weighted_least_squares(
         rows = _with_penalty(rows, ridge**0.5 * basis)
     q, r = torch.linalg.qr(rows)
     _require_rank(r, w)
-    right = root * (y - (z @ start[..., None])[..., 0])[..., None]
+    right = root * (y - (z @ start[..., None]).squeeze(-1))[..., None]
     if ridge:
-        # The penalty is on the coefficients, which start where the constraint puts them.
-        right = _with_penalty(right, -(ridge**0.5) * start[..., None])
+        # `start` is orthogonal to the free directions, so the penalty pulls these to 0.
+        right = _with_penalty(right, right.new_zeros(z.shape[-1], 1))
     free = torch.linalg.solve_triangular(r, q.mT @ right, upper=True)
-    coefficients = start + (basis @ free)[..., 0]
-    residuals = y - (z @ coefficients[..., None])[..., 0]
+    coefficients = start + (basis @ free).squeeze(-1)
+    residuals = y - (z @ coefficients[..., None]).squeeze(-1)
     inverse = torch.linalg.solve_triangular(r, torch.eye(r.shape[-1], dtype=r.dtype).expand_as(r), upper=True)
     total = w.sum(-1)
     return Fit(
@@ -96,7 +96,7 @@ def _means(z: Tensor, y: Tensor, w: Tensor, bias: bool) -> tuple[Tensor, Tensor]
     if not bias:
         return torch.zeros_like(z[..., 0, :]), torch.zeros_like(y[..., 0])
     share = w / w.sum(-1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
-    return (share[..., None, :] @ z)[..., 0, :], (share * y).sum(-1)
+    return (share[..., None, :] @ z).squeeze(-2), (share * y).sum(-1)
 
 
 def _feasible(constraint: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +105,7 @@ def _feasible(constraint: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     count = len(c)
     q, r = torch.linalg.qr(c.mT, mode="complete")
     inner = torch.linalg.solve_triangular(r[:count].mT, e[..., None], upper=False)
-    return (q[:, :count] @ inner)[..., 0], q[:, count:]
+    return (q[:, :count] @ inner).squeeze(-1), q[:, count:]
 
 
 def _with_penalty(rows: Tensor, penalty: Tensor) -> Tensor:
