@@ -23,7 +23,7 @@ def prototype_reasons(inputs, outputs, params, log):
     def prepare(x):
         return ends[0] + x * (ends[1] - ends[0])
 
-    images = {s: torch.from_numpy(workload.pixels(s)).movedim(3, 1).float() / 255 for s in ("train", "test")}
+    images = {s: torch.tensor(workload.pixels(s)).movedim(3, 1).float() / 255 for s in ("train", "test")}
     edited = {s: {kind: edit(x, kind) for kind in edits} for s, x in images.items()}
     log.info("edited %d images", sum(map(len, images.values())))
     labels_of, tables, rows = workload.arrays("test")[1], [], []
