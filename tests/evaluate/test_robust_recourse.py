@@ -14,9 +14,9 @@ from winnow.evaluate.recourse_audit import (
     Refit,
     audit,
     drops,
-    greedy_adversary,
     greedy_deletions,
     random_deletions,
+    strongest_adversary,
 )
 from winnow.evaluate.robust_recourse import (
     adversary_of,
@@ -254,12 +254,13 @@ def test_the_greedy_adversary_finds_worse_deletions_than_the_first_order_on_aver
     assert (greedy_deletions(points, refit, 12, parts=1) == deletions(model, points, 12)).mean() > 0.99
 
 
-def test_a_recourse_cut_by_the_greedy_adversary_outlives_it():
+def test_a_recourse_cut_by_the_strongest_adversary_outlives_both():
     x, _, model, refit = fitted(80, 4)
     query = rejected(x, model)
-    found = cutting_planes(query, model.theta, greedy_adversary(refit, 8), margin=0.01)
+    found = cutting_planes(query, model.theta, strongest_adversary(model, refit, 8), margin=0.01)
     assert found.status == "found"
     assert audit(found.point[None], model, refit, 8, "greedy")[0] == [1.0]
+    assert audit(found.point[None], model, refit, 8, "influence")[0] == [1.0]
 
 
 def test_random_deletions_erase_as_many_as_said_and_differ():

@@ -80,12 +80,15 @@ def greedy_deletions(points: np.ndarray, refit: Refit, k: int, parts: int = GREE
     return deleted
 
 
-def greedy_adversary(refit: Refit, k: int) -> Adversary:
-    """The greedy deletion at a point, and the model truly fitted without it, for `cutting_planes`."""
+def strongest_adversary(influence: Influence, refit: Refit, k: int) -> Adversary:
+    """For `cutting_planes`: of the first-order and the greedy deletion at a point the one that, truly refitted, is
+    worse."""
 
     def answer(point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        deleted = greedy_deletions(point[None], refit, k)
-        return refit(deleted)[0], np.flatnonzero(deleted[0])
+        tried = np.concatenate([deletions(influence, point[None], k), greedy_deletions(point[None], refit, k)])
+        thetas = refit(tried)
+        worse = int(np.argmin(outputs(point, thetas)))
+        return thetas[worse], np.flatnonzero(tried[worse])
 
     return answer
 

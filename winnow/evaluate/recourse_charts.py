@@ -29,7 +29,7 @@ ARMS = {
     "published": "as published",
     "iterative": "first order, exact",
     "refit": "refit cuts",
-    "greedy": "refit cuts, greedy",
+    "strongest": "refit cuts, both adversaries",
     "roar_0.1": "ROAR",
     "cchvae": "C-CHVAE",
 }

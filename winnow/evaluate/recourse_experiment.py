@@ -12,7 +12,7 @@ import torch
 
 from winnow.attribution.influence import influence
 from winnow.errors import InputError
-from winnow.evaluate.recourse_audit import Refit, audit, drops, greedy_adversary
+from winnow.evaluate.recourse_audit import Refit, audit, drops, strongest_adversary
 from winnow.evaluate.recourse_networks import FittedNetwork, network_recourse, network_validity, surrogate_recourse
 from winnow.evaluate.recourse_search import Margins, cchvae, fit_autoencoder, linear_least, wachter
 from winnow.evaluate.robust_recourse import Cuts, cutting_planes, extra_cost_bound, length, roar, robust_recourse
@@ -201,8 +201,8 @@ class Comparison:
             own = options | ({"margin": s.refit_margin} if cuts in ("newton", "refit") else {})
             make = partial(robust_recourse, influence=self.model, k=k, cuts=cuts, refit=self.refit, **own)
             points[cuts] = self._each(make, cuts, budget)
-        own = options | {"margin": s.refit_margin, "adversary": greedy_adversary(self.refit, k)}
-        points["greedy"] = self._each(partial(cutting_planes, theta=self.model.theta, **own), "greedy", budget)
+        own = options | {"margin": s.refit_margin, "adversary": strongest_adversary(self.model, self.refit, k)}
+        points["strongest"] = self._each(partial(cutting_planes, theta=self.model.theta, **own), "strongest", budget)
         plain = self.results.points["plain", 0]
         ratio = length(points["refit"] - self.queries) / length(plain - self.queries)
         points["wider"] = self.queries + ratio[:, None] * (plain - self.queries)
