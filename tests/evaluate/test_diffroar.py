@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -36,6 +36,7 @@ def test_the_order_is_that_of_magnitudes_summed_over_channels():
     assert (magnitudes(NOISE).flatten(1).gather(1, found.long()).diff() <= 0).all()
 
 
+@example(0.025, 0)
 @given(st.floats(0.001, 0.999), st.integers(0, 9))
 def test_the_top_of_a_share_and_the_bottom_of_the_rest_part_the_pixels(fraction, seed):
     attribution = NOISE.round()  # many ties
@@ -43,7 +44,7 @@ def test_the_top_of_a_share_and_the_bottom_of_the_rest_part_the_pixels(fraction,
     top = unmask(X, ranks, fraction, "top", -1.0) != -1
     bottom = unmask(X, ranks, 1 - fraction, "bottom", -1.0) != -1
     assert (top ^ bottom).all()
-    assert (top.flatten(2).sum(2) == round(20 * fraction)).all()
+    assert ((top.flatten(2).sum(2) - 20 * fraction).abs() <= 0.5 + 1e-6).all()
     assert torch.equal(top[:, 0], top[:, 1])
     size = magnitudes(attribution)
     for i in range(7):

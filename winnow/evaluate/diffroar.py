@@ -90,7 +90,9 @@ def unmask(x: Tensor, order: Tensor, fraction: float, keep: Keep = "top", fill: 
     if keep not in KEEPS:
         raise InputError(f"keep is {keep!r}; use top or bottom")
     size = order.shape[1]
-    left = round(fraction * size) if keep == "top" else size - round((1 - fraction) * size)
+    share = fraction if keep == "top" else 1 - fraction
+    first = round(round(share * size, 9))  # 1 - .975 is not quite .025, and half a pixel is a tie
+    left = first if keep == "top" else size - first
     kept = order[:, :left] if keep == "top" else order[:, size - left :]
     mask = torch.zeros(order.shape, dtype=torch.bool).scatter_(1, kept.long(), True)
     return torch.where(mask.view(len(x), 1, *x.shape[2:]), x, torch.as_tensor(fill, dtype=x.dtype))

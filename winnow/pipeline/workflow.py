@@ -226,9 +226,15 @@ class Workflow:
         ]
 
     def named_targets(self) -> dict[str, list[str]]:
-        """Targets a person can name: each workload, each family, each family of a workload."""
-        both = {(n, f): self.family_targets(n, f) for n in self.workloads for f in FAMILIES}
+        """Targets a person can name: workloads, families, families of a workload; systems, optional ones too."""
+        both = {(n, f): self.family_targets(n, f, default=True) for n in self.workloads for f in FAMILIES}
         named = {f"{n}_{f}": files for (n, f), files in both.items() if files}
+        for name in self.workloads:
+            for system, section in self.systems(name).items():
+                family, _, variant = system.partition("/")
+                tables = [f"{f}/metrics.parquet" for f in self.folders(name, family) if f"/{system}/" in f]
+                pictures = [f"results/{name}/{system}/{picture}.svg" for picture in section.pictures]
+                named[f"{name}_{variant}"] = tables + pictures
         for name in self.workloads:
             named[name] = [file for f in FAMILIES for file in both[name, f]] + [f"summaries/{name}.json"]
         for name, entry in self.learnable.items():
