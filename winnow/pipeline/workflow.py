@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from winnow.errors import InputError
-from winnow.pipeline.acquire import find_source
+from winnow.pipeline.acquire import Source, find_source, load_sources
 from winnow.pipeline.closure import code_digest
 from winnow.pipeline.hashing import file_sha256
 from winnow.pipeline.params import load_params
@@ -202,7 +203,7 @@ class Workflow:
 
             size = getattr(entry, "size", None)
             return {"kind": "images", "path": entry.path, "size": size, "digest": folder_digest(entry.path)}
-        pin = find_source(entry.source or "", self.root / "data/sources.yaml")
+        pin = self._pin(entry.source or "")
         return {"source": entry.source, "pin": pin.model_dump(mode="json", exclude_none=True)}
 
     def published_weights(self, wildcards: Wildcards) -> list[str]:
@@ -210,9 +211,17 @@ class Workflow:
         source = self._settings_of(wildcards.workload, "train", wildcards.variant)["weights"]
         return [f"data/weights/{source}.safetensors"] if source else []
 
+    @cached_property
+    def _pins(self) -> dict[str, Source]:
+        return load_sources(self.root / "data/sources.yaml")
+
+    def _pin(self, source: str) -> Source:
+        """A pin, from the file as it was when it was first read."""
+        return self._pins[source] if source in self._pins else find_source(source, self.root / "data/sources.yaml")
+
     def weights(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: the pin of published weights."""
-        return {"pin": find_source(wildcards.source, self.root / "data/sources.yaml").model_dump(mode="json")}
+        return {"pin": self._pin(wildcards.source).model_dump(mode="json")}
 
     def targets(self, default: bool = False) -> list[str]:
         """All files the workflow can make; default=True leaves out workloads marked optional."""
@@ -311,7 +320,7 @@ class Workflow:
         entry = self.workloads[workload]
         if not isinstance(entry, Table) or entry.source is None:
             return getattr(entry, "task", None) == "regression"
-        pin = find_source(entry.source, self.root / "data/sources.yaml").table
+        pin = self._pin(entry.source).table
         return pin is not None and pin.task == "regression"
 
     def plot_tables(self, wildcards: Wildcards) -> list[str]:
