@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from winnow.curate._rows import Rows, check_rows, check_values
 from winnow.errors import InputError
 from winnow.workloads.image_tables import RAW_COLUMNS, SPLITS, ImageMeta, image_meta, pixel_array
 from winnow.workloads.near_duplicates import near_duplicate_clusters
-from winnow.workloads.splits import first_by_hash, hash_split
+from winnow.workloads.splits import first_by_hash
 
 REASONS = (
     "unreadable",
@@ -31,9 +32,6 @@ REASONS = (
     "beyond_limit",
 )
 """Why a row is dropped; the first that applies counts."""
-
-KEEP_FIRST = {"test": 0, "valid": 1, "train": 2}
-"""Of copies in several published splits the one outside train stays, so that no other result has seen it."""
 
 
 @dataclass(frozen=True)
@@ -71,94 +69,41 @@ def image_ids(pixels: np.ndarray, meta: ImageMeta) -> np.ndarray:
 def check_raw_images(raw: pa.Table, name: str) -> ImageMeta:
     """Metadata of a raw image table; a wrong column, type or value is an InputError naming it."""
     meta = image_meta(raw, name)
-    expected = {
-        "row": pa.int64(),
-        meta.column: meta.type,
-        "label": pa.int32(),
-        "source": pa.string(),
-    }
-    for column in ("split", "group"):
+    expected = {"row": pa.int64(), meta.column: meta.type, "label": pa.int32(), "source": pa.string()}
+    for column, kind in (("group", pa.string()), ("readable", pa.bool_())):
         if column in raw.schema.names:
-            expected[column] = pa.string()
-    if "readable" in raw.schema.names:
-        expected["readable"] = pa.bool_()
-    for column, kind in expected.items():
-        if column not in raw.schema.names:
-            raise InputError(f"{name}: no column {column!r}; it has {', '.join(raw.schema.names)}")
-        if raw.schema.field(column).type != kind:
-            raise InputError(f"{name}: column {column!r} is {raw.schema.field(column).type}; it must be {kind}")
-    if not raw.num_rows:
-        raise InputError(f"{name}: no rows; there is nothing to curate")
+            expected[column] = kind
+    check_rows(raw, expected, name)
     images = raw[meta.column]
     inside = meta.column == "pixels" and pc.any(pc.is_null(pc.list_flatten(images))).as_py()
     if images.null_count or inside:
         raise InputError(
             f"{name}: column {meta.column!r} has a missing value; mark the image by a column readable: false"
         )
-    _check_values(raw, "row", pc.is_valid(raw["row"]), "it must not be null", name)
-    if "readable" in expected:
-        _check_values(raw, "readable", pc.is_valid(raw["readable"]), "it must be true or false", name)
+    if "readable" in raw.schema.names:
+        check_values(raw, "readable", pc.is_valid(raw["readable"]), "it must be true or false", name)
     labels = pc.fill_null(raw["label"], 0)
     in_range = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, len(meta.classes)))
-    _check_values(raw, "label", in_range, f"it must be null or 0 to {len(meta.classes) - 1}", name)
-    if pc.count_distinct(raw["row"]).as_py() != raw.num_rows:
-        raise InputError(f"{name}: column 'row' repeats a number; it must be different in every row")
-    if "split" in expected:
-        known = pc.is_in(raw["split"], pa.array(SPLITS))
-        _check_values(raw, "split", known, f"it must be one of {', '.join(SPLITS)}", name)
+    check_values(raw, "label", in_range, f"it must be null or 0 to {len(meta.classes) - 1}", name)
     return meta
 
 
-def _check_values(raw: pa.Table, column: str, valid: pa.ChunkedArray, limit: str, name: str) -> None:
-    bad = np.flatnonzero(~valid.to_numpy())
-    if len(bad):
-        value = raw[column][int(bad[0])].as_py()
-        raise InputError(f"{name}: column {column!r}, row {bad[0]}: {value!r}; {limit}")
-
-
-class _Rows:
-    """The rows of a raw table and what became of each: a reason for those dropped, None for the others."""
+class _ImageRows(Rows):
+    """The rows of a raw table of images, their pixels, and the keys that decide their split."""
 
     def __init__(self, raw: pa.Table, meta: ImageMeta, name: str) -> None:
         self.column = meta.column
         self.pixels = pixel_array(raw, meta, name)
         marked = "readable" in raw.schema.names
         self.readable = raw["readable"].to_numpy() if marked else np.ones(raw.num_rows, bool)
-        self.labels = raw["label"].fill_null(-1).to_numpy()
-        self.published = np.array(raw["split"].to_pylist(), object) if "split" in raw.schema.names else None
-        self.ids = image_ids(self.pixels, meta)
+        super().__init__(raw, image_ids(self.pixels, meta), raw["label"].fill_null(-1).to_numpy())
         self.keys = self.ids.astype(str)  # an image without a group is one of its own
         if "group" in raw.schema.names:
             named = raw["group"].to_pylist()
             self.keys = np.array([g or key for g, key in zip(named, self.keys, strict=True)])
-        self.reason = np.full(raw.num_rows, None, object)
-        self.instead = np.full(raw.num_rows, -1, np.int64)
-        rank = np.zeros(raw.num_rows, np.int64)
-        if self.published is not None:
-            rank = np.array([KEEP_FIRST[split] for split in self.published])
-        # Position by (published split, key, row): of any group, the first in this order stays.
-        order = np.lexsort((raw["row"].to_numpy(), self.ids, rank))
-        self.precedence = np.argsort(order, kind="stable")
-
-    @property
-    def kept(self) -> np.ndarray:
-        return np.flatnonzero(self.reason == None)  # noqa: E711  elementwise
-
-    def drop(self, rows: np.ndarray, reason: str) -> None:
-        self.reason[rows] = reason
-
-    def drop_all_but_first(self, rows: np.ndarray, groups: np.ndarray, reason: str) -> None:
-        """Drop all rows of each group but the one that comes first; groups[i] is the group of rows[i]."""
-        order = np.argsort(self.precedence[rows], kind="stable")
-        _, first, inverse = np.unique(groups[order], return_index=True, return_inverse=True)
-        sorted_rows = rows[order]
-        stays = sorted_rows[first][inverse]
-        away = sorted_rows != stays
-        self.drop(sorted_rows[away], reason)
-        self.instead[sorted_rows[away]] = self.ids[stays[away]]
 
 
-def _drop_unusable(rows: _Rows) -> None:
+def _drop_unusable(rows: _ImageRows) -> None:
     constant = rows.pixels.max(axis=1) == rows.pixels.min(axis=1)
     # From the last reason to the first: the first that applies counts.
     rows.drop(np.flatnonzero(constant), "constant")
@@ -166,17 +111,7 @@ def _drop_unusable(rows: _Rows) -> None:
     rows.drop(np.flatnonzero(~rows.readable), "unreadable")
 
 
-def _drop_conflicting(rows: _Rows) -> int:
-    """Drop all copies of an image whose copies differ in label; how many images that are."""
-    kept = rows.kept
-    pairs = np.unique(np.stack([rows.ids[kept], rows.labels[kept]]), axis=1)
-    ids, labels_per_id = np.unique(pairs[0], return_counts=True)
-    conflicting = ids[labels_per_id > 1]
-    rows.drop(kept[np.isin(rows.ids[kept], conflicting)], "conflicting_label")
-    return len(conflicting)
-
-
-def _drop_near_duplicates(rows: _Rows, meta: ImageMeta, distance: float) -> dict[str, int]:
+def _drop_near_duplicates(rows: _ImageRows, meta: ImageMeta, distance: float) -> dict[str, int]:
     kept = rows.kept
     images = rows.pixels[kept].reshape(-1, meta.height, meta.width, meta.channels)
     clusters = near_duplicate_clusters(images, distance)
@@ -191,23 +126,13 @@ def _drop_near_duplicates(rows: _Rows, meta: ImageMeta, distance: float) -> dict
     }
 
 
-def _splits(rows: _Rows, salt: str, fractions: Mapping[str, float], name: str) -> np.ndarray:
-    """Split of every kept row: the published one or by hash; published train gives what is missing."""
-    kept = rows.kept
-    published = np.full(len(kept), "train", object) if rows.published is None else rows.published[kept]
-    if rows.published is not None and "train" not in rows.published:
-        raise InputError(f"{name}: its split column has no 'train'; name the split to train on so")
+def _require_whole_groups(rows: _ImageRows, name: str) -> None:
+    if rows.published is None:
+        return
     place: dict[str, str] = {}
-    for key, split in zip(rows.keys[kept].tolist(), published, strict=True):
+    for key, split in zip(rows.keys[rows.kept].tolist(), rows.published[rows.kept], strict=True):
         if place.setdefault(key, split) != split:
             raise InputError(f"{name}: group {key!r} lies in {place[key]} and in {split}; publish it in one split")
-    absent = [s for s in SPLITS if rows.published is None or s not in rows.published]
-    cut = {s: fractions[s] for s in SPLITS if s == "train" or s in absent}
-    total = sum(cut.values())
-    from_train = published == "train"
-    shares = {split: share / total for split, share in cut.items()}
-    published[from_train] = hash_split(rows.keys[kept][from_train], rows.labels[kept][from_train], salt, shares)
-    return published
 
 
 def _require_all(labels: np.ndarray, splits: np.ndarray, meta: ImageMeta, name: str) -> None:
@@ -223,32 +148,7 @@ def _require_all(labels: np.ndarray, splits: np.ndarray, meta: ImageMeta, name: 
             )
 
 
-def _counts(reason: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    of = reason[mask]
-    dropped = {name: int((of == name).sum()) for name in REASONS}
-    return {"rows_in": len(of), "kept": int((of == None).sum()), "dropped": dropped}  # noqa: E711  elementwise
-
-
-def _report(rows: _Rows, splits: np.ndarray, meta: ImageMeta) -> dict[str, Any]:
-    labels = rows.labels[rows.kept]
-    report = _counts(rows.reason, np.ones(len(rows.reason), bool))
-    report["classes"] = {c: _counts(rows.reason, rows.labels == i) for i, c in enumerate(meta.classes)}
-    report["unlabelled"] = _counts(rows.reason, rows.labels < 0)
-    report["splits"] = {
-        split: {
-            "kept": int((splits == split).sum()),
-            "classes": {c: int(((splits == split) & (labels == i)).sum()) for i, c in enumerate(meta.classes)},
-        }
-        for split in SPLITS
-    }
-    published = rows.published
-    report["published_splits"] = (
-        {} if published is None else {s: _counts(rows.reason, published == s) for s in SPLITS if s in published}
-    )
-    return report
-
-
-def _curated_table(raw: pa.Table, rows: _Rows, members: np.ndarray, metadata: Mapping[str, str]) -> pa.Table:
+def _curated_table(raw: pa.Table, rows: _ImageRows, members: np.ndarray, metadata: Mapping[str, str]) -> pa.Table:
     members = members[np.argsort(rows.ids[members], kind="stable")]
     columns = {
         "image_id": pa.array(rows.ids[members], pa.int64()),
@@ -262,7 +162,7 @@ def _curated_table(raw: pa.Table, rows: _Rows, members: np.ndarray, metadata: Ma
     return pa.table(columns).replace_schema_metadata(dict(metadata))
 
 
-def _dropped_table(rows: _Rows, raw: pa.Table) -> pa.Table:
+def _dropped_table(rows: _ImageRows, raw: pa.Table) -> pa.Table:
     away = np.flatnonzero(rows.reason != None)  # noqa: E711  elementwise
     away = away[np.argsort(raw["row"].to_numpy()[away], kind="stable")]
     chosen = raw.select(["row", "source", "label"]).take(pa.array(away)).replace_schema_metadata(None)
@@ -301,12 +201,15 @@ def curate_images(
     name = f"{workload}: raw images"
     meta = check_raw_images(raw, name)
     meta = ImageMeta(meta.height, meta.width, meta.channels, meta.classes, workload)
-    rows = _Rows(raw, meta, name)
+    rows = _ImageRows(raw, meta, name)
     _drop_unusable(rows)
-    conflicts = _drop_conflicting(rows)
+    copies, conflicts = rows.conflicting(rows.ids)
+    rows.drop(copies, "conflicting_label")
     rows.drop_all_but_first(rows.kept, rows.ids[rows.kept], "exact_duplicate")
     clusters = _drop_near_duplicates(rows, meta, near_duplicate_distance)
-    splits = _splits(rows, split_salt, dict(zip(SPLITS, fractions, strict=True)), name)
+    _require_whole_groups(rows, name)
+    shares = dict(zip(SPLITS, fractions, strict=True))
+    splits = rows.splits(rows.keys[rows.kept], rows.labels[rows.kept], split_salt, shares, name)
     _require_all(rows.labels[rows.kept], splits, meta, name)
     if limit is not None:
         kept = rows.kept
@@ -317,7 +220,7 @@ def curate_images(
         rows.drop(kept[~stays], "beyond_limit")
         splits = splits[stays]
     metadata = meta.encode()
-    report = _report(rows, splits, meta) | {"conflicting_images": conflicts, "near_duplicates": clusters}
+    report = rows.report(splits, meta.classes, REASONS) | {"conflicting_images": conflicts, "near_duplicates": clusters}
     classes = pa.table(
         {"label": pa.array(range(len(meta.classes)), pa.int32()), "name": pa.array(meta.classes, pa.string())}
     )
