@@ -108,7 +108,7 @@ class Trainer:
 
         The paper's decay of .999 would remember the start of a short run, so a tenth of the steps bounds it.
         """
-        if self.config.architecture != "batchtopk" or self._warmup() < 1 and self.done < self.config.steps - 1:
+        if self.config.architecture != "batchtopk" or self._warmup() < 1:
             return
         kept = result.code.values[result.code.values > 0]
         smallest = float(kept.min()) if len(kept) else 0.0

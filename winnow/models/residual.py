@@ -17,8 +17,12 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(fan_out)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or fan_in != fan_out:
+            # A pool of one pixel strides: on a CPU, torch 2.13 crashes in the backward pass of a strided 1x1
+            # convolution with channels last, from 96 x 96 on.
             self.shortcut = nn.Sequential(
-                nn.Conv2d(fan_in, fan_out, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(fan_out)
+                nn.AvgPool2d(kernel_size=1, stride=stride),
+                nn.Conv2d(fan_in, fan_out, kernel_size=1, bias=False),
+                nn.BatchNorm2d(fan_out),
             )
         self.relu2 = nn.ReLU()
 
