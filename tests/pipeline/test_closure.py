@@ -55,6 +55,30 @@ def digest(root: Path) -> str:
     return closure.code_digest(root / "stages/fam/one.py", root)
 
 
+def test_what_is_remembered_of_files_changes_no_digest(root):
+    """With and without memory, with another's memory, with a damaged one, and after an edit and back."""
+    memory = root / ".snakemake/winnow/code.json"
+    without = digest(root)
+    assert not memory.exists()  # nothing is written where Snakemake has never run
+    memory.parent.parent.mkdir()
+
+    def anew() -> str:
+        closure._memory.cache_clear()
+        return digest(root)
+
+    assert anew() == without and memory.exists()
+    written = memory.read_text()
+    assert anew() == without and memory.read_text() == written  # learnt once
+    leaf = root / "pkg/deep/leaf.py"
+    text = leaf.read_text()
+    leaf.write_text(text.replace("x + 1", "x + 5"))
+    assert anew() != without
+    leaf.write_text(text)
+    assert anew() == without
+    memory.write_text("{")
+    assert anew() == without
+
+
 def edited(root: Path, name: str, old: str, new: str) -> bool:
     before = digest(root)
     path = root / name

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import ast
 import io
+import json
+import os
 import re
+import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from winnow.errors import InputError
 
@@ -31,21 +35,59 @@ def code_digest(script: Path, root: Path) -> str:
     that is only passed through on the way to a module counts with its module-level imports, as Python would run it.
     Raises InputError for a script that is absent or does not parse.
     """
+    memory = _memory(root)
     digest = blake2b(digest_size=16)
-    for name, path in sorted(_closure(script, root).items()):
-        digest.update(f"{name}\0{_tree_digest(path)}\0".encode())
+    for name, path in sorted(_closure(script, root, memory).items()):
+        digest.update(f"{name}\0{_tree_digest(path, memory)}\0".encode())
     digest.update(_rule_text(script).encode())
+    memory.save()
     return digest.hexdigest()
 
 
-def _closure(script: Path, root: Path) -> dict[str, Path]:
+class Memory:
+    """What was found out about files, by their content: parsing hundreds of them anew takes seconds each time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.changed = path, False
+        # What this file finds out differs with its own code and with Python's grammar.
+        self.maker = Path(__file__).read_bytes() + sys.version.encode()
+        try:
+            self.known: dict[str, Any] = dict(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            self.known = {}
+
+    def recall(self, path: Path, what: str, find: Callable[[], Any]) -> Any:
+        """What is known under this name about a file's content, found out if need be."""
+        if not path.is_file():
+            raise InputError(f"{path}: no such script; correct the rule that names it")
+        key = blake2b(b"\0".join([self.maker, what.encode(), path.read_bytes()]), digest_size=16).hexdigest()
+        if key not in self.known:
+            self.known[key], self.changed = find(), True
+        return self.known[key]
+
+    def save(self) -> None:
+        """Write what was learnt, whole or not at all, where Snakemake keeps its own state."""
+        if self.changed and self.path.parents[1].is_dir():
+            self.path.parent.mkdir(exist_ok=True)
+            temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+            temporary.write_text(json.dumps(self.known))
+            temporary.replace(self.path)
+            self.changed = False
+
+
+@cache
+def _memory(root: Path) -> Memory:
+    return Memory(root / ".snakemake/winnow/code.json")
+
+
+def _closure(script: Path, root: Path, memory: Memory) -> dict[str, Path]:
     """Module name -> file, for the script itself ("") and all it imports from the repository."""
     found: dict[str, Path] = {"": script}
     explicit: set[str] = set()
     queue = [(script, "", True)]
     while queue:
         path, module, whole = queue.pop()
-        for name in _imports(path, module, whole):
+        for name in _imports(path, module, whole, memory):
             for target, named in _modules(name, root):
                 if target in BOOKKEEPING or (target in explicit) or (target in found and not named):
                     continue
@@ -79,9 +121,14 @@ def _module_file(name: str, root: Path) -> Path | None:
 
 
 @cache
-def _imports(path: Path, module: str, whole: bool) -> tuple[str, ...]:
+def _imports(path: Path, module: str, whole: bool, memory: Memory) -> tuple[str, ...]:
     """Dotted names a file imports: all of them, or (whole=False) those that run when it is itself imported."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found: list[str] = memory.recall(path, f"imports {package} {whole}", lambda: _names(path, package, whole))
+    return tuple(found)
+
+
+def _names(path: Path, package: str, whole: bool) -> list[str]:
     nodes = ast.walk(_tree(path)) if whole else _module_level(_tree(path))
     names: set[str] = set()
     for node in nodes:
@@ -91,7 +138,7 @@ def _imports(path: Path, module: str, whole: bool) -> tuple[str, ...]:
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
             names.update(f"{base}.{alias.name}" for alias in node.names)
-    return tuple(sorted(names))
+    return sorted(names)
 
 
 def _module_level(tree: ast.AST) -> Iterator[ast.AST]:
@@ -105,8 +152,6 @@ def _module_level(tree: ast.AST) -> Iterator[ast.AST]:
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    if not path.is_file():
-        raise InputError(f"{path}: no such script; correct the rule that names it")
     try:
         return ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
@@ -121,7 +166,11 @@ class _WithoutText(ast.NodeTransformer):
 
 
 @cache
-def _tree_digest(path: Path) -> str:
+def _tree_digest(path: Path, memory: Memory) -> str:
+    return str(memory.recall(path, "digest", lambda: _digest_of_tree(path)))
+
+
+def _digest_of_tree(path: Path) -> str:
     tree = _WithoutText().visit(ast.parse(ast.unparse(_tree(path))))  # a copy: the cached tree keeps its docstrings
     return blake2b(ast.dump(tree, annotate_fields=False).encode(), digest_size=16).hexdigest()
 
