@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
+from tests.evaluate.drawing import drawn, found
 from winnow.errors import InputError
 from winnow.evaluate import dictionary_charts, model_charts
 from winnow.evaluate.chart_parts import PALETTE, VERMILION, save_chart
@@ -165,25 +166,6 @@ CHARTS = {
     "claims": lambda: claims_forest(claim_rows()),
     "costs": lambda: model_charts.cost_bars(cost_rows()),
 }
-
-
-def found(node, key):
-    """All values of a key anywhere in a specification."""
-    if isinstance(node, dict):
-        return [v for k, v in node.items() if k == key] + [v for child in node.values() for v in found(child, key)]
-    return [v for child in node for v in found(child, key)] if isinstance(node, list) else []
-
-
-def drawn(chart):
-    """Every row of every data set of a chart, once."""
-    specification = chart.to_dict()
-    datasets = [d["values"] for d in found(specification, "data") if "values" in d]
-    datasets += list(specification.get("datasets", {}).values())
-    unique = []
-    for row in (row for values in datasets for row in values):
-        if row not in unique:
-            unique.append(row)
-    return unique
 
 
 def titles(chart):

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from torch import nn
 from winnow.errors import InputError
 from winnow.models import IMAGE_MODELS, build, load_card, load_masks, load_model, save_model
 
+ROOT = Path(__file__).parents[2]
 IMAGE = {"in_channels": 1, "height": 9, "width": 8, "classes": 3}
 
 
@@ -275,3 +279,15 @@ def test_a_file_is_plain_safetensors_that_others_can_read(tmp_path):
     save_model(model, path, "blobs")
     with safe_open(path, framework="np") as file:
         np.testing.assert_array_equal(file.get_tensor("output.bias"), model.output.bias.detach().numpy())
+
+
+@pytest.mark.parametrize("name", sorted(IMAGE_MODELS))
+def test_models_of_large_images_survive_a_step(name):
+    """In a process of its own: some kernels of torch end the process instead of raising."""
+    code = (
+        "import sys, torch; from winnow.models import build;"
+        "model = build(sys.argv[1], in_channels=3, height=128, width=128, classes=8);"
+        "model(torch.zeros(16, 3, 128, 128)).sum().backward()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

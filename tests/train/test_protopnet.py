@@ -7,45 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 
+from tests.train.prototype_networks import CLASS_OF, fronts, network, randn
 from winnow.errors import InputError
-from winnow.models import build
 from winnow.train.protopnet import (
     LossWeights,
     align_shallow,
     cluster,
-    compute_fronts,
     fit_protopnet,
     orthogonality,
-    outputs_of,
     sdfa,
     separation,
 )
-from winnow.train.prototype_push import last_layer, nearest_patches, prune, push
-
-IMAGE = {"in_channels": 3, "height": 32, "width": 32, "classes": 3}
-CLASS_OF = torch.tensor([0, 0, 1, 1, 2, 2])
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def network(similarity="projection", head="aggregate", seed=0):
-    return build("protopnet", seed=seed, similarity=similarity, head=head, channels=8, per_class=2, **IMAGE)
-
-
-def coloured(n=24, seed=0):
-    """Images of three colours under noise, and which colour."""
-    labels = torch.arange(n) % 3
-    x = 0.3 * randn(n, 3, 32, 32, seed=seed)
-    x[torch.arange(n), labels] += 1.5
-    return x, labels
-
-
-def fronts(model, n=24):
-    return {s: compute_fronts(model.eval(), *coloured(n, seed)) for seed, s in enumerate(("train", "valid"))}
 
 
 @given(st.integers(0, 10**6))
@@ -194,101 +167,3 @@ def test_a_warm_up_that_fills_the_training_is_refused(epochs, warm):
     model = network()
     with pytest.raises(InputError, match="warm_epochs: is"):
         fit_protopnet(model, fronts(model, 6), epochs=epochs, warm_epochs=warm)
-
-
-@pytest.mark.parametrize("similarity", ["l2log", "projection"])
-def test_pushed_prototypes_are_training_patches_of_their_class(similarity):
-    model = network(similarity).eval()
-    front = fronts(model)["train"]
-    with torch.no_grad():
-        features = model.add_on(model.blocks_after(front.middle))
-    if similarity == "projection":
-        features = torch.nn.functional.normalize(features, dim=1)
-    before = model.prototypes.detach().clone()
-    projection = push(model, front)
-    height, width = features.shape[2:]
-    for j, label in enumerate(model.class_of()):
-        image, y, x = (int(part[j]) for part in projection[:3])
-        assert front.labels[image] == label
-        torch.testing.assert_close(model.prototypes[j].detach(), features[image, :, y, x], atol=1e-6, rtol=0)
-        every = {
-            (i, a, b): float((features[i, :, a, b] - before[j]).square().sum())
-            for i in range(len(features))
-            if front.labels[i] == label
-            for a in range(height)
-            for b in range(width)
-        }
-        assert every[image, y, x] == pytest.approx(min(every.values()), abs=1e-5)
-        kept = -(features[image, :, y, x] @ before[j]) if similarity == "projection" else every[image, y, x]
-        assert float(projection.distance[j]) == pytest.approx(float(kept), abs=1e-4)
-    once = model.prototypes.detach().clone()
-    again = push(model, front)
-    assert torch.equal(model.prototypes.detach(), once)
-    assert torch.allclose(again.distance, torch.full((6,), -1.0 if similarity == "projection" else 0.0), atol=1e-5)
-
-
-def test_a_class_without_images_cannot_be_pushed():
-    model = network()
-    x, labels = coloured(6)
-    with pytest.raises(InputError, match="class 2 has no training image"):
-        nearest_patches(model, compute_fronts(model, x[labels < 2], labels[labels < 2]))
-
-
-@pytest.mark.parametrize("l1", [1e-4, 1e-2])
-def test_the_last_layer_reaches_the_minimum_that_another_solver_finds(l1):
-    model = network(head="linear")
-    scores, labels = randn(40, 6, seed=2).double(), torch.arange(40) % 3
-    other = (CLASS_OF[None] != torch.arange(3)[:, None]).double().flatten().numpy()
-
-    def objective(halves):
-        plus, minus = halves[:18], halves[18:]  # |w| = plus + minus where both are at least 0
-        w = torch.tensor(plus - minus, requires_grad=True)
-        loss = torch.nn.functional.cross_entropy(scores @ w.view(3, 6).T, labels)
-        (gradient,) = torch.autograd.grad(loss, w)
-        slope = l1 * np.concatenate([other, other])
-        return float(loss.detach()) + slope @ halves, np.concatenate([gradient.numpy(), -gradient.numpy()]) + slope
-
-    best = minimize(objective, np.ones(36), jac=True, bounds=[(0, None)] * 36, options={"maxiter": 5000, "ftol": 1e-15})
-    history = last_layer(model, scores.float(), labels, l1=l1, iterations=3000)
-    assert history[-1] == pytest.approx(best.fun, abs=1e-6)
-    assert all(a >= b for a, b in zip(history, history[1:], strict=False))
-    model = network(head="linear")
-    short = last_layer(model, scores.float(), labels, l1=l1)
-    assert len(short) == 21 and short[-1] < short[0]
-    logits = scores.float() @ model.head.T
-    shown = torch.nn.functional.cross_entropy(logits, labels) + l1 * (
-        model.head.flatten().abs() @ torch.tensor(other).float()
-    )
-    assert float(shown.detach()) == pytest.approx(short[-1], abs=1e-5)
-
-
-def test_an_aggregating_head_has_no_last_layer_to_fit():
-    with pytest.raises(InputError, match="use head linear"):
-        last_layer(network(), randn(4, 6), torch.arange(4) % 3)
-
-
-def test_prototypes_near_to_other_classes_are_switched_off():
-    model = network().eval()
-    front = fronts(model)["train"]
-    distances = outputs_of(model, front).distances
-    counts = []
-    for j in range(6):
-        nearest = sorted(range(24), key=lambda i: (float(distances[i, j]), i))[:6]
-        counts.append(sum(int(front.labels[i] == CLASS_OF[j]) for i in nearest))
-    keep = sorted(counts)[3]  # at least one goes, or all stay
-    for threshold in (1, keep):
-        fresh = network().eval()
-        expected = [count >= threshold for count in counts]
-        if all(any(expected[2 * c : 2 * c + 2]) for c in range(3)):
-            assert prune(fresh, front, 6, threshold).tolist() == expected
-            assert fresh.active.bool().tolist() == expected
-        else:
-            with pytest.raises(InputError, match="would keep no prototype"):
-                prune(fresh, front, 6, threshold)
-
-
-@pytest.mark.parametrize(("k", "keep"), [(0, 0), (3, 4), (25, 3), (6, 0)])
-def test_impossible_counts_are_refused(k, keep):
-    model = network()
-    with pytest.raises(InputError, match="prune: k is"):
-        prune(model, fronts(model)["train"], k, keep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,10 +22,10 @@ from winnow.evaluate.chart_parts import (
     lines,
     mean_bands,
     metric_values,
+    picture,
     some,
     styled,
 )
-from winnow.workloads.image_tables import encode_png
 
 BOUNDS = (-1.0, 1.0)
 TILE = 84  # side of a map in the strip, in points
@@ -116,8 +115,7 @@ def map_strip(maps: Mapping[str, np.ndarray]) -> alt.LayerChart:
     for name, title in (pair for pair in wanted if pair[0] in maps):
         for column, values in enumerate(maps[name]):
             grey = 255 - (255 * values / max(values.max(), 1e-12)).round().astype(np.uint8)
-            png = b64encode(encode_png(np.ascontiguousarray(grey[..., None]))).decode()
-            rows.append({"row": title, "column": str(column), "url": f"data:image/png;base64,{png}"})
+            rows.append({"row": title, "column": str(column), "url": picture(np.ascontiguousarray(grey[..., None]))})
     titles = list(dict.fromkeys(row["row"] for row in some(rows, "maps")))
     high = 2 * TILE
     chart = alt.Chart(data(rows)).mark_image(width=TILE, height=high - 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 
 import altair as alt
@@ -10,8 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.evaluate.chart_parts import SHARE, WIDE, Rows, data, finite, key_of, lines, mean_bands, some, styled
-from winnow.workloads.image_tables import encode_png
+from winnow.evaluate.chart_parts import (
+    SHARE,
+    WIDE,
+    Rows,
+    data,
+    finite,
+    key_of,
+    lines,
+    mean_bands,
+    picture,
+    some,
+    styled,
+)
 
 TILE = 84  # side of a map in the strip, in points
 
@@ -61,7 +71,7 @@ def map_strip(maps: Mapping[str, np.ndarray]) -> alt.Chart:
     """Test images above the relevance of their pixels, before and after pruning; darker is more."""
     titles = {"images": "image", "dense": "relevance, dense", "pruned": "relevance, pruned"}
     tiles: Rows = [
-        {"row": title, "column": column, "url": _picture(image)}
+        {"row": title, "column": column, "url": _grey_picture(image)}
         for name, title in titles.items()
         for column, image in enumerate(maps[name])
     ]
@@ -75,8 +85,8 @@ def map_strip(maps: Mapping[str, np.ndarray]) -> alt.Chart:
     )
 
 
-def _picture(image: np.ndarray) -> str:
+def _grey_picture(image: np.ndarray) -> str:
     """A map as a grey picture, white at its lowest value."""
     spread = float(np.ptp(image)) or 1.0
     grey = (255 * (1 - (image - image.min()) / spread)).round().astype(np.uint8)
-    return "data:image/png;base64," + b64encode(encode_png(grey[:, :, None])).decode()
+    return picture(grey[:, :, None])

@@ -1,0 +1,99 @@
+"""Judgements are those of networks whose prototypes are known: one that sees a part, one that sees the middle."""
+
+import numpy as np
+import pytest
+import torch
+
+from winnow.evaluate.prototype_judging import judge, maps_of, with_random_prototypes
+from winnow.evaluate.prototype_scores import consistency, parts_hit, perturb
+from winnow.models import build
+from winnow.workloads.annotations import PartPoints
+
+SIDE, GRID, N = 32, 8, 24
+
+
+class Spots(torch.nn.Module):
+    """Prototypes that respond to where an image is brightest in one channel: channel j is prototype j's."""
+
+    def maps(self, x):
+        return torch.nn.functional.max_pool2d(x, SIDE // GRID)
+
+    def class_of(self):
+        return torch.tensor([0, 0, 1])
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Images with a bright pixel of each of three parts, in a channel of its own; labels in turn."""
+    random = np.random.default_rng(0)
+    xy = random.integers(2, SIDE - 2, (N, 3, 2)).astype(np.float32)
+    x = torch.zeros(N, 3, SIDE, SIDE)
+    for i in range(N):
+        for part in range(3):
+            x[i, part, int(xy[i, part, 1]), int(xy[i, part, 0])] = 10.0
+    return x, torch.arange(N) % 2, PartPoints(("head", "tail", "wing"), xy, np.ones((N, 3), bool))
+
+
+OPTIONS = {"half": 4, "halves": [1, 4, 32]}
+
+
+def test_a_network_that_sees_parts_is_perfect_and_its_nulls_are_not(scenes):
+    x, labels, points = scenes
+    found = judge(Spots(), x, perturb(x), labels, points, **OPTIONS)
+    assert found.metrics["consistency"] == 100 and found.metrics["consistency_90"] == 100
+    assert found.metrics["stability"] > 90 and found.metrics["stability_hits"] == found.metrics["stability"]
+    assert found.metrics["on_parts"] == 1 and found.metrics["purity"] == 1
+    assert found.metrics["null_location"] < 50 and found.metrics["null_permuted"] < 50
+    assert found.prototypes["best_part"].to_pylist() == ["head", "tail", "wing"]
+    assert found.prototypes["class"].to_pylist() == [0, 0, 1]
+    assert found.prototypes["consistent"].to_pylist() == [True] * 3
+    assert found.curve["half"].to_pylist() == [1, 4, 32] and found.curve["consistency"].to_pylist()[-1] == 100
+
+
+def test_without_noise_nothing_moves(scenes):
+    x, labels, points = scenes
+    assert judge(Spots(), x, x, labels, points, **OPTIONS).metrics["stability"] == 100
+
+
+def test_the_numbers_are_those_of_the_scores_themselves(scenes):
+    x, labels, points = scenes
+    hidden = points._replace(visible=np.random.default_rng(1).random((N, 3)) < 0.6)
+    moved = x.roll(5, dims=3)  # peaks beside the parts
+    found = judge(Spots(), moved, x, labels, hidden, half=5, halves=[5], threshold=0.7, seed=4)
+    hits, visible = parts_hit(Spots().maps(moved), hidden.xy, hidden.visible, 5, (SIDE, SIDE))
+    expected = consistency(hits, visible, Spots().class_of().numpy(), labels.numpy(), 0.7, seed=4)
+    assert found.metrics["consistency"] == expected.value
+    assert (found.metrics["consistency_low"], found.metrics["consistency_high"]) == (expected.low, expected.high)
+    assert found.prototypes["frequency"].to_pylist() == expected.per_prototype.tolist()
+
+
+def test_points_outside_the_image_count_as_hidden(scenes):
+    x, labels, points = scenes
+    outside = points.xy.copy()
+    outside[:, 0] = SIDE  # one pixel too far
+    found = judge(Spots(), x, x, labels, points._replace(xy=outside), half=64, halves=[64])
+    assert "head" not in found.prototypes["best_part"].to_pylist()
+
+
+def test_one_that_fires_in_the_middle_is_stable_and_no_better_than_the_place(scenes):
+    x, labels, points = scenes
+    middle = points.xy.copy()
+    middle[:, 0] = SIDE // 2
+    found = judge(Spots(), x, perturb(x), labels, points._replace(xy=middle), centre=True, **OPTIONS)
+    assert found.metrics["stability"] == 100
+    assert found.metrics["consistency"] == found.metrics["null_location"] == 100
+
+
+def test_random_prototypes_leave_the_network_alone():
+    arguments = {"in_channels": 3, "height": SIDE, "width": SIDE, "classes": 3, "channels": 8}
+    model = build("protopnet", **arguments).eval()
+    before = model.prototypes.detach().clone()
+    control = with_random_prototypes(model, 3)
+    assert torch.equal(model.prototypes, before) and not torch.equal(control.prototypes, before)
+    assert torch.equal(control.prototypes, with_random_prototypes(model, 3).prototypes)
+    assert torch.allclose(control.prototypes.norm(dim=1), torch.ones(len(before)))
+    x = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(
+        control.add_on(control.blocks_after(control.front(x)[1])), model.add_on(model.blocks_after(model.front(x)[1]))
+    )
+    assert torch.equal(maps_of(model, x), model.maps(x))
