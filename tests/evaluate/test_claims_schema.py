@@ -111,6 +111,14 @@ def test_a_minimal_entry_gets_the_documented_defaults(tmp_path):
             {"measure_at_equal": "l0", "measure_pair_by": "variant"},
             "first: measure.at_equal runs over variants",
         ),
+        (
+            {
+                "measure_right": [{"system": "theirs"}, {"system": "others"}],
+                "measure_against": "best",
+                "measure_where": {"side": "right", "metric": "collapsed", "equals": 1},
+            },
+            "first: measure.where asks the right side, of which against: best has several; ask the left side",
+        ),
         ({"measure_right": []}, "first.measure.right: is []"),
         ({"measure_left": {"system": ""}}, "first.measure.left.system.0: is ''"),
         ({"measure_right": True}, "first.measure.right.0: is True"),

@@ -186,6 +186,8 @@ def _check_measure(measure: Measure) -> None:
         raise ValueError(f"measure.pool names {measure.pair_by}, by which rows are paired; leave it out")
     if measure.at_equal and "variant" in (measure.pair_by, *measure.pool):
         raise ValueError("measure.at_equal runs over variants, so variant can be neither in pair_by nor in pool")
+    if measure.where and measure.where.side == "right" and measure.against == "best" and len(measure.right) > 1:
+        raise ValueError("measure.where asks the right side, of which against: best has several; ask the left side")
     for name, point in (measure.points or {"": Point()}).items():
         where = f"measure.points.{name}" if name else "measure"
         if not (point.left.metric or measure.left.metric or point.metric or measure.metric):
