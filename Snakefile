@@ -13,7 +13,12 @@ from winnow.pipeline.workflow import Workflow, prepare_jobs
 prepare_jobs(workflow.basedir)
 
 try:
-    flow = Workflow(Path(workflow.basedir), config)
+    # Snakemake knows what is asked for only after it has read this file.
+    flow = Workflow(
+        Path(workflow.basedir),
+        config,
+        requested=lambda: (workflow.dag_settings.targets if workflow.is_main_process else None),
+    )
 except InputError as error:
     sys.exit(str(error))
 

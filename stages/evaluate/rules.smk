@@ -147,7 +147,7 @@ rule summarise:
 rule claims:
     input:
         claims="claims.yaml",
-        metrics=flow.claim_metrics(),
+        metrics=flow.claim_metrics,
         benchmarks=flow.benchmarks(),
     output:
         verdicts="results/claims.parquet",

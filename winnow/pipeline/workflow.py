@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ CHAPTERS = {
     "criteria": "Compression",
     "layers": "Compression",
 }
+LEDGER = ("results/claims.parquet", "results/claims.html")
 Wildcards = Any  # Snakemake's own type, which reads like a namespace of strings
 
 
@@ -47,8 +48,12 @@ def prepare_jobs(root: Path | str) -> None:
 class Workflow:
     """The checked parameters of one invocation, as the rules need them."""
 
-    def __init__(self, root: Path, overrides: Mapping[str, Any]) -> None:
+    def __init__(
+        self, root: Path, overrides: Mapping[str, Any], requested: Callable[[], Collection[str] | None]
+    ) -> None:
+        """`requested` gives the names that are asked for (none: the default target), and None in a job."""
         self.root = root
+        self.requested = requested
         self.general, self.workloads = load_params(overrides=overrides)
         self.learnable = {name: entry for name, entry in self.workloads.items() if isinstance(entry, Learnable)}
         self.variants = {name: self._variants(entry) for name, entry in self.workloads.items()}
@@ -176,14 +181,42 @@ class Workflow:
             f"results/{workload}/{family}/{variant}/seed{seed}"
             for variant, settings in self.variants[workload].get(family, {}).items()
             for seed in settings["seeds"]
-            if not (default and self._optional(workload, f"{family}/{variant}"))
+            if not (default and self._left_out(workload, f"{family}/{variant}"))
         ]
 
-    def _optional(self, workload: str, variant: str) -> bool:
+    def _left_out(self, workload: str, variant: str) -> bool:
+        """Whether the default target leaves a variant out: it is optional, and nobody has made it yet.
+
+        What was made once is kept like all else, so that neither the ledger nor the report shows what is stale.
+        """
         family, _, name = variant.partition("/")
         trained = getattr(self.workloads[workload], "train", {}) if family == "train" else {}
         section = self.systems(workload).get(variant) or trained.get(name)
-        return getattr(section, "optional", False)
+        if not getattr(section, "optional", False):
+            return False
+        seeds = self.variants[workload][family][name]["seeds"]
+        return not any(Path(f"results/{workload}/{variant}/seed{seed}/metrics.parquet").exists() for seed in seeds)
+
+    def _chosen(self, default: bool) -> list[str]:
+        """The workloads; default leaves out those that are optional and that nobody has made yet."""
+        return [
+            name
+            for name, entry in self.workloads.items()
+            if not (default and getattr(entry, "optional", False) and not Path(f"summaries/{name}.json").exists())
+        ]
+
+    @cached_property
+    def _asked(self) -> set[str]:
+        """The files that the invocation asks for; none in the process of a job, when what it needs is there."""
+        requested = self.requested()
+        if requested is None:
+            return set()
+        named = self.named_targets() | {"everything": self.targets()}
+        default = self.targets(default=True)
+        return {file for target in requested or ["all"] for file in named.get(target, default)}
+
+    def _there_or_asked(self, files: list[str]) -> list[str]:
+        return [file for file in files if file in self._asked or Path(file).exists()]
 
     def _models(self, workload: str) -> list[str]:
         """The result folders of every model that is measured and compared with others, dense ones first."""
@@ -224,18 +257,17 @@ class Workflow:
         return {"pin": self._pin(wildcards.source).model_dump(mode="json")}
 
     def targets(self, default: bool = False) -> list[str]:
-        """All files the workflow can make; default=True leaves out workloads marked optional."""
-        chosen = [n for n, entry in self.workloads.items() if not (default and getattr(entry, "optional", False))]
+        """All files the workflow can make; default=True leaves out what is optional and was never made."""
+        chosen = self._chosen(default)
         files = [file for name in chosen for family in FAMILIES for file in self.family_targets(name, family, default)]
         return [
             *files,
             *(f"summaries/{name}.json" for name in chosen),
-            "results/claims.parquet",
-            "results/claims.html",
+            *LEDGER,
         ]
 
     def named_targets(self) -> dict[str, list[str]]:
-        """Targets a person can name: workloads, families, families of a workload; systems, optional ones too."""
+        """Targets a person can name: systems, families and families of a workload; whole workloads, with the ledger."""
         both = {(n, f): self.family_targets(n, f, default=True) for n in self.workloads for f in FAMILIES}
         named = {f"{n}_{f}": files for (n, f), files in both.items() if files}
         for name in self.workloads:
@@ -245,7 +277,8 @@ class Workflow:
                 pictures = [f"results/{name}/{system}/{picture}.svg" for picture in section.pictures]
                 named[f"{name}_{variant}"] = tables + pictures
         for name in self.workloads:
-            named[name] = [file for f in FAMILIES for file in both[name, f]] + [f"summaries/{name}.json"]
+            whole = [file for f in FAMILIES for file in self.family_targets(name, f)]
+            named[name] = [*whole, f"summaries/{name}.json", *LEDGER]
         for name, entry in self.learnable.items():
             if entry.part_of is not None:
                 if entry.part_of in {*self.workloads, *FAMILIES, "all", "everything"}:
@@ -265,7 +298,7 @@ class Workflow:
             f"results/{workload}/{system}/{picture}.svg"
             for system, section in self.systems(workload).items()
             for picture in section.pictures
-            if system.startswith(f"{family}/") and not (default and section.optional)
+            if system.startswith(f"{family}/") and not (default and self._left_out(workload, system))
         ]
         if family != "evaluate":
             return [f"{folder}/metrics.parquet" for folder in self.folders(workload, family, default)] + pictures
@@ -277,7 +310,7 @@ class Workflow:
         files = []
         systems = systems_of(self.workloads[workload].evaluate)
         for variant, settings in self.variants[workload]["evaluate"].items():
-            if default and self._optional(workload, f"evaluate/{variant}"):
+            if default and self._left_out(workload, f"evaluate/{variant}"):
                 continue
             folder = f"results/{workload}/evaluate/{variant}"
             by_seed = variant.startswith("criteria_") or variant == "pareto" or variant in systems
@@ -370,11 +403,11 @@ class Workflow:
         return of
 
     def metrics(self, wildcards: Wildcards) -> list[str]:
-        """For a rule's `input:`: every metrics table of the job's workload."""
+        """For a rule's `input:`: every metrics table of the job's workload that is there or asked for."""
         workload = wildcards.workload
-        made = [f"{folder}/metrics.parquet" for f in FAMILIES[1:4] for folder in self.folders(workload, f, True)]
+        made = [f"{folder}/metrics.parquet" for f in FAMILIES[1:4] for folder in self.folders(workload, f)]
         curated = [f"results/{workload}/curate/all/seed0/metrics.parquet"] if workload in self.learnable else []
-        return [*curated, *made, *self.evaluations(workload, default=True)]
+        return curated + self._there_or_asked([*made, *self.evaluations(workload)])
 
     def claim_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: the scale, below which some claims cannot be judged."""
@@ -384,17 +417,17 @@ class Workflow:
         """For a rule's `input:`: what benchmarks beside peers have measured; `make bench` writes it."""
         return sorted(str(path.relative_to(self.root)) for path in self.root.glob("benchmarks/results/*.json"))
 
-    def claim_metrics(self) -> list[str]:
-        """For a rule's `input:`: what all systems measured, those and the workloads that are optional left out."""
-        chosen = [name for name, entry in self.workloads.items() if not getattr(entry, "optional", False)]
+    def claim_metrics(self, wildcards: Wildcards) -> list[str]:
+        """For a rule's `input:`: what all systems measured, so far as it is there or asked for."""
         trained = [
             f"results/{name}/{system}/seed{seed}/metrics.parquet"
-            for name in chosen
-            for system, section in self.systems(name).items()
-            for seed in self.variants[name]["train"].get(system.removeprefix("train/"), {}).get("seeds", [])
-            if system.startswith("train/") and not section.optional
+            for name in self.workloads
+            for system in self.systems(name)
+            if system.startswith("train/")
+            for seed in self.variants[name]["train"][system.removeprefix("train/")]["seeds"]
         ]
-        return [file for name in chosen for file in self.evaluations(name, default=True)] + trained
+        evaluated = [file for name in self.workloads for file in self.evaluations(name)]
+        return self._there_or_asked(evaluated + trained)
 
 
 def _read_as(entry: Table) -> dict[str, Any]:

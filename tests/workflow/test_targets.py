@@ -1,0 +1,31 @@
+"""Which jobs a target asks for: what is optional is left out until it is named, and kept once it is made."""
+
+
+def planned_files(checkout, *arguments):
+    """The plan of a dry run as text, with its inputs and outputs."""
+    done = checkout.run("snakemake", "-n", *arguments)
+    return done.stdout + done.stderr
+
+
+def test_the_default_target_leaves_out_what_is_optional_and_a_workloads_own_target_does_not(sources_only):
+    assert not {"bee", "diffroar", "render_parts"} & set(sources_only.snakemake("-n"))
+    whole = sources_only.snakemake("-n", "digits")
+    assert whole["bee"] == whole["plot_bee"] == whole["claims"] == whole["summarise"] == 1
+    one = planned_files(sources_only, "digits_bee")
+    assert "results/digits/evaluate/bee/seed0/metrics.parquet" in one and "results/claims.parquet" not in one
+
+
+def test_a_workload_by_itself_has_a_ledger_of_what_was_measured_on_it(sources_only):
+    plan = planned_files(sources_only, "small_digits")
+    assert "results/claims.parquet" in plan and "results/small_digits/evaluate/criteria_mlp/seed0" in plan
+    assert "results/digits/" not in plan and "results/planted/" not in plan
+
+
+def test_what_was_made_once_belongs_to_the_whole(checkout):
+    made = checkout.snakemake("digits_bilevel_groups")
+    assert made["bilevel"] == 1 and "claims" not in made
+    assert checkout.snakemake("-n") == {"claims": 1, "summarise": 1}
+    checkout.snakemake()
+    assert checkout.snakemake("-n") == {}
+    checkout.edit("scales/smoke.yaml", "bilevel_groups: {keep: [0.5]", "bilevel_groups: {keep: [0.4]")
+    assert checkout.snakemake("-n")["bilevel"] == 1
