@@ -230,5 +230,6 @@ def test_backends_are_chosen_by_name():
     assert isinstance(make_backend("numba", 2), CompiledBackend) and make_backend("numba", 2).threads == 2
     assert isinstance(make_backend("auto"), CompiledBackend)
     assert make_backend("auto").threads == CompiledBackend().threads == 1
+    assert CompiledBackend().pool is None and CompiledBackend(2).pool is not None
     with pytest.raises(InputError, match="backend: 'cuda' is unknown; choose auto, numba or torch"):
         make_backend("cuda")

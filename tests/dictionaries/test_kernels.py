@@ -91,14 +91,16 @@ def test_between_is_the_definition_for_any_range_of_rows_and_any_bounds(pre, dat
     assert row_by_row(*kernels.between(pre, low, high, total + 3, begin, end)) == expected
     if total:
         counts, indices, values = kernels.between(pre, low, high, total - 1, begin, end)
-        # What fits and at most the row that does not.
-        assert counts[0] == -1 and total - 1 < len(indices) == len(values) <= total
+        # What fits and the row that does not.
+        assert total - 1 < len(indices) == len(values) == counts.sum() <= total
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 50])
-def test_between_says_when_it_runs_out_of_room(capacity):
-    counts, _, _ = kernels.between(PRE, LOW, HIGH, capacity, 0, 30)
-    assert counts[0] == -1
+def test_between_stops_at_the_row_for_which_there_is_no_room(capacity):
+    counts, indices, _ = kernels.between(PRE, LOW, HIGH, capacity, 0, 30)
+    active = (PRE > 0).sum(1).cumsum()
+    last = int((active > capacity).argmax())
+    assert len(indices) == active[last] and counts.tolist() == [*(PRE[: last + 1] > 0).sum(1), *[0] * (29 - last)]
     counts, indices, values = kernels.between(PRE, LOW, HIGH, int((PRE > 0).sum()), 0, 30)
     assert counts.tolist() == (PRE > 0).sum(1).tolist()
     assert values.tolist() == PRE[PRE > 0].tolist() and indices.tolist() == (PRE > 0).nonzero()[1].tolist()

@@ -237,7 +237,7 @@ class CompiledBackend:
         """The entries with low[j] < pre < high[j]; dense where they are many."""
         capacity = int(DENSE_ABOVE * pre.numel())
         parts = self._between(pre, low, high, capacity)
-        if any(len(part[0]) and part[0][0] < 0 for part in parts) or sum(len(part[1]) for part in parts) > capacity:
+        if sum(len(part[1]) for part in parts) > capacity:
             return TorchBackend().between(pre, low, high)
         return self._code(parts, pre.shape[1])
 

@@ -106,11 +106,11 @@ def top_of_rows(pre: Array, k: int, begin: int, end: int) -> tuple[Array, Array,
 
 @compiled
 def between(pre: Array, low: Array, high: Array, capacity: int, begin: int, end: int) -> tuple[Array, Array, Array]:
-    """Entries with low[j] < pre < high[j]: (counts, indices, values); counts[0] is -1 if over `capacity`."""
+    """Entries with low[j] < pre < high[j]: (counts, indices, values), up to the row that exceeds `capacity`."""
     m = pre.shape[1]
     indices = np.empty(capacity + m + 1, np.int32)
     values = np.empty(capacity + m + 1, pre.dtype)
-    counts = np.empty(end - begin, np.int64)
+    counts = np.zeros(end - begin, np.int64)
     filled = 0
     for n in range(begin, end):
         row, start = pre[n], filled
@@ -120,7 +120,6 @@ def between(pre: Array, low: Array, high: Array, capacity: int, begin: int, end:
             filled += (row[j] > low[j]) & (row[j] < high[j])
         counts[n - begin] = filled - start
         if filled > capacity:
-            counts[0] = -1
             break
     return counts, indices[:filled], values[:filled]
 
