@@ -59,12 +59,12 @@ def unit_outputs(name):
             "conv": "norm",
             "block1.conv1": "block1.norm1",
             "block1.conv2": "block1.norm2",
-            "block1.shortcut.0": "block1.shortcut.1",
+            "block1.shortcut.1": "block1.shortcut.2",
             "block2.conv1": "block2.norm1",
             "block2.conv2": "block2.norm2",
             "block3.conv1": "block3.norm1",
             "block3.conv2": "block3.norm2",
-            "block3.shortcut.0": "block3.shortcut.1",
+            "block3.shortcut.1": "block3.shortcut.2",
         },
     }[name]
 

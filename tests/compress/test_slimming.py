@@ -363,17 +363,17 @@ def test_a_constant_channel_stays_where_a_border_of_zeros_would_show_it(shift, l
 def test_channels_joined_by_a_sum_go_together_or_not_at_all(branch, shortcut, left):
     model = trained("residual").double()
     block, dead = model.block1, 2
-    for layers, dies in (((block.conv2, block.norm2), branch), (tuple(block.shortcut), shortcut)):
+    for layers, dies in (((block.conv2, block.norm2), branch), (tuple(block.shortcut[1:]), shortcut)):
         if dies:
             layers[0].weight.data[dead] = 0
             layers[1].running_mean.data[dead], layers[1].bias.data[dead] = 0, -1  # together at most 0: the ReLU's 0
     slimmed = slim(model, None, images(2, torch.float64))
     # The next block adds these channels to its own, which live.
-    assert widths(slimmed)["block1.conv2"] == widths(slimmed)["block1.shortcut.0"] == 4
+    assert widths(slimmed)["block1.conv2"] == widths(slimmed)["block1.shortcut.1"] == 4
     model.block2.conv2.weight.data[dead] = 0
     model.block2.norm2.running_mean.data[dead], model.block2.norm2.bias.data[dead] = 0, -1
     slimmed = slim(model, None, images(2, torch.float64))
-    joined = ["block1.conv2", "block1.shortcut.0", "block2.conv2"]
+    joined = ["block1.conv2", "block1.shortcut.1", "block2.conv2"]
     assert [widths(slimmed)[layer] for layer in joined] == [left] * 3
     assert slimmed.block2.norm2.num_features == slimmed.block3.conv1.in_channels == left
 

@@ -140,11 +140,11 @@ def test_a_dropped_filter_takes_its_bias_and_norm_along_and_a_dropped_channel_no
     structure = structure_of(model, "filter")
     masks = group_masks(random_scores(model), 0.5, structure)
     every = with_units(model, masks, structure)
-    names = {"conv": "norm", "block1.conv1": "block1.norm1", "block1.shortcut.0": "block1.shortcut.1"}
+    names = {"conv": "norm", "block1.conv1": "block1.norm1", "block1.shortcut.1": "block1.shortcut.2"}
     for layer, norm in names.items():
         for key in (f"{norm}.weight", f"{norm}.bias"):
             assert torch.equal(every[key], masks[f"{layer}.weight"].flatten(1).any(1))
-    assert every.keys() - masks.keys() == {n for n, _ in model.named_parameters() if "norm" in n or "shortcut.1" in n}
+    assert every.keys() - masks.keys() == {n for n, _ in model.named_parameters() if "norm" in n or "shortcut.2" in n}
     channels = structure_of(model, "channel")
     masks = group_masks(random_scores(model), 0.5, channels)
     assert with_units(model, masks, channels) is masks
