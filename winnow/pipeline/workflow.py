@@ -374,7 +374,8 @@ class Workflow:
             return {}
         workload = self.learnable[wildcards.workload]
         dense, name = next(((section.models[0], name) for name, section in workload.compress.items()), (None, None))
-        dense = dense or next(iter(workload.train))
+        measured = {folder.split("/")[3] for folder in self._models(wildcards.workload)}
+        dense = dense or next((variant for variant in workload.train if variant in measured), None)
         compressed = [v for v in self.variants[wildcards.workload]["compress"] if v.startswith(f"{dense}-{name}-")]
         scores = ["r2"] if self._regression(wildcards.workload) else ["accuracy", "expected_calibration_error"]
         return {"variants": [dense, *compressed], "first_seed": workload.seeds[0], "scores": scores}
