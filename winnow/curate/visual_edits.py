@@ -115,7 +115,9 @@ def texture(images: Tensor, strength: float, patch: int = 7, search: int = 21) -
         for x in range(search):
             moved = around[:, :, y : y + height + 2 * near, x : x + width + 2 * near]
             apart = (centre - moved).square().mean(dim=1, keepdim=True)
-            distance = functional.avg_pool2d(apart, patch, stride=1) / (strength / 255) ** 2
+            # The mean over a patch by columns, then by rows: 2 patch additions for patch^2.
+            columns = functional.avg_pool2d(apart, (patch, 1), stride=1)
+            distance = functional.avg_pool2d(columns, (1, patch), stride=1) / (strength / 255) ** 2
             weight = torch.where(distance <= FAR, (-distance).exp(), torch.zeros_like(distance))
             total += weight * moved[:, :, near : near + height, near : near + width]
             weights += weight

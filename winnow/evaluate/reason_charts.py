@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from winnow.evaluate.chart_parts import BLACK, Rows, data, finite, grouped, key_of, some, styled
+from winnow.evaluate.chart_parts import BLACK, BLUE, GREY, Rows, data, finite, grouped, key_of, some, styled
 
 
 def agreement(table: pa.Table) -> alt.HConcatChart:
@@ -48,3 +48,23 @@ def importances(table: pa.Table) -> alt.HConcatChart:
         chart = alt.Chart(data(cells)).mark_rect().encode(x=x, y=y, color=colour)
         panels.append(chart.properties(width=240, height=18 * len(order), title=name))
     return styled(alt.hconcat(*panels))
+
+
+def planted(table: pa.Table) -> alt.HConcatChart:
+    """Standardised importance of each edit for each prototype of planted sets, a panel a set; filled: on the part.
+
+    table: columns set, edit, value, on_part; several seeds lie over one another.
+    """
+    rows = some([row for row in table.to_pylist() if finite(row["value"])], "importances")
+    edits = list(dict.fromkeys(row["edit"] for row in rows))
+    values = [row["value"] for row in rows]
+    panels: list[Any] = []
+    for (name,), found in grouped(rows, ["set"]).items():
+        x = alt.X("value:Q", title="importance", scale=alt.Scale(domain=[min(values), max(values)]))
+        y = alt.Y("edit:N", title=None, sort=edits, axis=alt.Axis(labels=not panels, grid=True))
+        layers = []
+        for on_part, colour in ((False, GREY), (True, BLUE)):
+            base = alt.Chart(data([row for row in found if row["on_part"] == on_part]))
+            layers.append(base.mark_point(size=60, color=colour, filled=on_part, opacity=0.8).encode(x=x, y=y))
+        panels.append(alt.layer(*layers).properties(width=150, height=220, title=name))
+    return styled(alt.hconcat(*panels, spacing=14))

@@ -13,6 +13,7 @@ from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
+from winnow.pipeline.settings.planted_reasons import PlantedReasons
 from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
 from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning
@@ -144,6 +145,8 @@ class EvaluateImages(EvaluateModels):
     """Explanations by concepts of rendered probe sets."""
     prototype_reasons: PrototypeReasons | None = None
     """Why prototypes look like patches."""
+    planted_reasons: PlantedReasons | None = None
+    """Reasons of prototypes where the right reason is known."""
     concept_study: ConceptStudy | None = None
     """A page of tasks that asks people about such explanations."""
     compatibility: Compatibility | None = None
