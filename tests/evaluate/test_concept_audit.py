@@ -133,7 +133,7 @@ def test_fidelity_and_truncation_show_each_seed_mean(tmp_path):
     assert len(rows) == 2 * len(concept_charts.FIDELITIES)
     assert '"sort": ["4", "8", "16", "all"]' in shown(concept_charts.truncation(metrics()))
     save_chart(concept_charts.fidelity(metrics()), tmp_path / "a.svg")
-    assert "fitted on a, judged on b" in (tmp_path / "a.svg").read_text()
+    assert "from a, on b" in (tmp_path / "a.svg").read_text()
 
 
 def test_cosines_have_a_panel_for_each_shift_with_its_concepts_alone():
@@ -159,10 +159,10 @@ def test_learnability_groups_concepts_by_kind():
     ] + [{"kind": "concept", "name": "part leg", "nap": None, "seed": 0}]
     values = values_of(concept_charts.learnability(pa.Table.from_pylist(rows)), [])
     assert {row["name"]: row["kind"] for row in values} == {
-        "part eye": "concept: part",
-        "tail red": "concept: hue of a part",
-        "hue red": "concept: hue",
-        "texture dots": "concept: texture",
+        "part eye": "part",
+        "tail red": "hue of a part",
+        "hue red": "hue",
+        "texture dots": "texture",
         "kind1": "class",
     }
 

@@ -24,11 +24,11 @@ from winnow.evaluate.chart_parts import (
 )
 
 FIDELITIES = {
-    "fidelity_aa": "fitted and judged on a",
-    "fidelity_ab": "fitted on a, judged on b",
-    "fidelity_bb": "fitted and judged on b",
-    "fidelity_ba": "fitted on b, judged on a",
-    "majority_b": "most frequent class of b",
+    "fidelity_aa": "from a, on a",
+    "fidelity_ab": "from a, on b",
+    "fidelity_bb": "from b, on b",
+    "fidelity_ba": "from b, on a",
+    "majority_b": "majority of b",
 }
 
 
@@ -73,7 +73,7 @@ def learnability(table: pa.Table) -> alt.Chart:
     found: dict[tuple[str, str], list[float]] = {}
     for row in some(table.to_pylist(), "learnability"):
         if row["nap"] is not None and np.isfinite(row["nap"]):
-            group = "class" if row["kind"] == "class" else f"concept: {_kind(row['name'])}"
+            group = "class" if row["kind"] == "class" else _kind(row["name"])
             found.setdefault((group, row["name"]), []).append(row["nap"])
     rows = [{"kind": kind, "name": name, "nap": float(np.mean(v))} for (kind, name), v in sorted(found.items())]
     key = key_of("kind", "", rows)
