@@ -8,42 +8,25 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
+from tests.evaluate.probe_sets import probe_set
 from winnow.errors import InputError
+from winnow.evaluate.concept_agreement import top_concepts
 from winnow.evaluate.concept_features import layer_maps, logit_gradients, predictions, probe_features
 from winnow.evaluate.concept_probes import (
     Direction,
-    Explanation,
     Probe,
     area_under_curve,
     baseline_explanation,
     basis_decomposition,
     bottleneck_probe,
-    coefficient_correlation,
-    compare_halves,
     cosine,
     direction,
     dissect,
-    halves,
     normalised_ap,
-    overlap,
     random_directions,
     tcav,
-    top_concepts,
-    truncated,
     usable_concepts,
 )
-
-
-def probe_set(sizes=(400, 150, 300), features=12, concepts=8, seed=0, offset=0.0):
-    """Concepts are directions in the features; the model predicts a class from the first three of them."""
-    generator = np.random.default_rng(seed)
-    truth = np.random.default_rng(99).normal(size=(concepts, features))
-    found = {}
-    for split, n in zip(("train", "valid", "test"), sizes, strict=True):
-        x = generator.normal(offset, 1, (n, features))
-        present = x @ truth.T + generator.normal(0, 0.5, (n, concepts)) > 0
-        found[split] = Probe(x, present, np.where(present[:, 0], 0, np.where(present[:, 1], 1, 2)))
-    return found, truth
 
 
 @settings(max_examples=200, deadline=None)
@@ -229,18 +212,6 @@ def test_two_classes_and_one():
         baseline_explanation(one, range(8))
 
 
-def test_overlap_and_correlation_of_explanations_by_hand():
-    a = Explanation(np.array([[3.0, 2, -1, 0], [0, 0, 1, 4]]), np.zeros(2), np.array([0, 1]), 1.0)
-    b = Explanation(np.array([[3.0, -2, 1, 0], [5, 0, 0, 0]]), np.zeros(2), np.array([0, 7]), 1.0)
-    assert top_concepts(a, 2) == {0: {0, 1}, 1: {2, 3}}
-    assert overlap(a, b, 2) == pytest.approx(1 / 3) and overlap(a, a) == 1
-    assert coefficient_correlation(a, b) == pytest.approx(np.corrcoef([3, 2, -1, 0], [3, -2, 1, 0])[0, 1])
-    flat = a._replace(coefficients=np.zeros((2, 4)))
-    assert np.isnan(coefficient_correlation(a, flat)) and np.isnan(overlap(flat, flat))
-    tied = Explanation(np.array([[1.0, 1.0], [1.0, 1.0]]), np.zeros(2), np.array([4, 6]), 1.0)
-    assert tied.predict(np.array([[True, False]])).tolist() == [4] and top_concepts(tied, 1)[4] == {0}
-
-
 def test_predicted_concepts_take_the_place_of_labels():
     probe, truth = probe_set()
     found = {k: Direction(truth[k], 0.0, 1.0, 1.0, 1.0) for k in (0, 1)}
@@ -248,36 +219,3 @@ def test_predicted_concepts_take_the_place_of_labels():
     test = probe["test"]
     assert np.array_equal(changed["test"].concepts[:, :2], test.features @ truth[:2].T > 0)
     assert not changed["test"].concepts[:, 2:].any() and changed["test"].features is test.features
-
-
-def test_halves_are_disjoint_equal_and_drawn_anew():
-    probe, _ = probe_set(sizes=(41, 20, 20))
-    first, second = halves(probe, 0, 0)
-    rows = [{x.tobytes() for x in part["train"].features} for part in (first, second)]
-    assert len(rows[0]) == len(rows[1]) == 20 and not rows[0] & rows[1]
-    again = {x.tobytes() for x in halves(probe, 0, 1)[0]["train"].features}
-    assert again != rows[0] and first["test"] is probe["test"]
-
-
-def test_two_samples_of_one_distribution_agree_as_much_as_halves_of_one_and_a_rotated_one_does_not():
-    gaps = []
-    for seed in range(20):
-        a, _ = probe_set((80, 20, 20), seed=2 * seed)
-        b, _ = probe_set((80, 20, 20), seed=2 * seed + 1)
-        found = compare_halves(a, b, range(4), draws=3, seed=seed)
-        gaps.append(found.cosine_within.mean() - found.cosine_across.mean())
-    assert abs(np.mean(gaps)) < 3 * np.std(gaps) / np.sqrt(len(gaps)) + 0.01
-    turned = {s: p._replace(features=p.features[:, ::-1]) for s, p in b.items()}
-    far = compare_halves(a, turned, range(4), draws=3)
-    assert far.cosine_across.mean() < 0.6 * far.cosine_within.mean()
-    assert far.cosine_within.shape == (3, 4) and far.overlap_within.shape == (3,)
-    longer, _ = probe_set((81, 20, 20))
-    with pytest.raises(InputError, match="differ in size"):
-        compare_halves(a, longer, range(4))
-
-
-def test_a_truncated_explanation_is_fitted_on_the_concepts_that_matter_most():
-    probe, _ = probe_set()
-    full = baseline_explanation(probe, range(8))
-    curve = truncated(probe, full, [1, 2, 8])
-    assert curve[1] < curve[2] and curve[8] == pytest.approx(full.fidelity(probe["test"]))

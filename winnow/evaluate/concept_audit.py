@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from winnow.evaluate.concept_agreement import coefficient_correlation, compare_halves, overlap, truncated
 from winnow.evaluate.concept_probes import (
     Explanation,
     Probe,
     ProbeSet,
     baseline_explanation,
     bottleneck_probe,
-    coefficient_correlation,
-    compare_halves,
     direction,
     normalised_ap,
-    overlap,
-    truncated,
     usable_concepts,
 )
 from winnow.randomness import numpy_generator
