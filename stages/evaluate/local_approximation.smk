@@ -1,7 +1,7 @@
 rule local_approximation:
     input:
-        model=flow.model("evaluate", "local_approximation"),
-        card=flow.card("evaluate", "local_approximation"),
+        models=flow.models("evaluate", "local_approximation", "model.safetensors"),
+        cards=flow.models("evaluate", "local_approximation", "model.json"),
         train="results/{workload}/curate/all/seed0/train.parquet",
         test="results/{workload}/curate/all/seed0/test.parquet",
     output:

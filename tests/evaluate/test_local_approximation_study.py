@@ -1,14 +1,14 @@
 """What the study measures, against small cases worked out by hand."""
 
-import pyarrow as pa
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from winnow.attribution.perturbation import from_numpy
-from winnow.evaluate import local_approximation_charts as charts
 from winnow.evaluate import local_approximation_study as study
-from winnow.evaluate.chart_parts import save_chart
+from winnow.evaluate import local_approximation_summary as judged
 from winnow.evaluate.local_approximation import METHODS
 from winnow.models import build
 from winnow.randomness import torch_generator
@@ -45,22 +45,6 @@ def test_methods_that_need_gradients_are_left_out_where_there_are_none():
     assert set(study.explain_all(net(), points(2), 60, 0).native) == set(METHODS)
 
 
-def table(values, kind="l1"):
-    names = ["lime", "c_lime", "smoothgrad"]
-    return [
-        {"kind": kind, "framework": a, "native": b, "value": float(values[i][j])}
-        for i, a in enumerate(names)
-        for j, b in enumerate(names)
-    ]
-
-
-def test_the_nearest_other_is_looked_for_in_row_and_column_without_the_equal_pair():
-    rows = table([[1, 5, 9], [4, 2, 0.1], [7, 0.2, 3]]) + table([[0] * 3] * 3, "cosine")
-    assert study.own_and_nearest_other(rows, "lime", "l1") == (1, 4)
-    assert study.own_and_nearest_other(rows, "c_lime", "l1") == (2, 4)
-    assert study.own_and_nearest_other(rows, "smoothgrad", "l1") == (3, 7)
-
-
 def test_linear_and_logistic_functions_are_recovered():
     x = points(200)
     y = (x[:, 0] - x[:, 1] + 0.3 * points(200, 1, 5)[:, 0] > 0).double()
@@ -76,7 +60,7 @@ def test_the_way_to_the_limits_falls():
     for method in ("smoothgrad", "integrated_gradients"):
         found = [row["value"] for row in rows if row["method"] == method]
         assert len(found) == 5 and found == sorted(found, reverse=True)
-        assert study.monotone(rows, method) == pytest.approx(-1)
+        assert judged.monotone(rows, method) == pytest.approx(-1)
 
 
 def test_the_own_method_is_not_above_others_by_more_than_its_error():
@@ -87,52 +71,31 @@ def test_the_own_method_is_not_above_others_by_more_than_its_error():
         at = {r["method"]: r["value"] for r in rows if r["neighbourhood"] == row["neighbourhood"]}
         assert row["excess"] == pytest.approx(at[row["neighbourhood"]] - row["value"], abs=1e-12)
     for place in METHODS:
-        assert study.worst_excess(rows, place) < 3
+        assert judged.worst_excess(rows, place) < 3
     made = [{"method": "a", "neighbourhood": "b", "value": 1.0, "excess": 0.4, "error": 0.1}]
     made += [{"method": "b", "neighbourhood": "b", "value": 1.0, "excess": 9.0, "error": 0.1}]
     made += [{"method": "c", "neighbourhood": "b", "value": 1.0, "excess": -0.4, "error": 0.0}]
-    assert study.worst_excess(made, "b") == pytest.approx(4)
+    assert judged.worst_excess(made, "b") == pytest.approx(4)
 
 
-def test_groups_are_compared_by_their_worst_and_best():
-    rows = [
-        {"method": name, "kind": kind, "end": "bottom", "k": 2, "value": float(i)}
-        for kind in ("binary", "continuous")
-        for i, name in enumerate(METHODS)
-    ]
-    # lime 0, kernel_shap 1, occlusion 2, c_lime 3, smoothgrad 4, gradient 5, integrated_gradients 6, gradient_input 7
-    assert study.group_gap(rows, "binary", 2) == (7, 3)
-    assert study.group_gap(rows, "continuous", 2) == (5, 0)
+def test_the_function_of_an_images_rows_is_the_model():
+    model = build("mlp", in_channels=1, height=8, width=8, classes=10, hidden=[16])
+    images = torch.randn(3, 1, 8, 8)
+    encode, f = study.rows_and_function(SimpleNamespace(kind="images", shape=(1, 8, 8)), model)
+    rows = encode(images.double())
+    assert rows.shape == (3, 64) and f(rows).dtype == torch.float64
+    assert torch.allclose(f(rows).float(), model(images), atol=1e-5)
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_summary_tables_and_charts_hold_all_methods(tmp_path):
-    f, x = net(), points()
-    explained = study.explain_all(f, x, 100, 0)
-    tables = {
-        "distances": study.agreement(explained),
-        "recovery": study.recovery(x, x[:, 0], x, 100, 0, classes=False),
-        "limits": study.limits(f, x, 100, 0),
-        "losses": study.loss_matrix(f, x, explained.framework, 100, 0),
-        "perturbation": study.perturbations(f, x, explained.native, 0.1, 5, 0),
-    }
-    blind = study.explain_all(from_numpy(lambda rows: rows.sum(1)), x, 60, 0)
-    found = study.summary(tables, blind, 4)
-    metrics = {(system, variant, name): value for system, variant, values in found for name, value in values.items()}
-    assert metrics["lime", "own", "distance_l1"] == study.own_and_nearest_other(tables["distances"], "lime", "l1")[0]
-    assert metrics["gradient", "without_gradients", "explained"] == 0
-    assert (
-        metrics["multiplicative", "binary", "output_change"] == study.group_gap(tables["perturbation"], "binary", 2)[0]
-    )
-    assert len(tables["perturbation"]) == 8 * 2 * 2 * 4
-    rows = study.attributions(explained)
-    assert len(rows) == 8 * 2 * 8 * 4
-    for row in rows[::37]:
-        source = (
-            explained.native[row["method"]] if row["form"] == "native" else explained.framework[row["method"]].weights
-        )
-        assert row["weight"] == float(source[row["row"], row["feature"]])
-        assert (row["error"] is None) == (row["form"] == "native")
-    for name in ("distances", "losses", "limits", "perturbation"):
-        save_chart(getattr(charts, name)(pa.Table.from_pylist(tables[name])), tmp_path / f"{name}.svg")
-        text = (tmp_path / f"{name}.svg").read_text()
-        assert "SmoothGrad" in text and ("LIME" in text or name == "limits")
+@pytest.mark.parametrize("features", [1, 2, 7, 16, 30, 64])
+def test_numbers_of_perturbed_features_go_from_one_to_all_through_half(features):
+    found = study.tested(features)
+    assert found[0] == 1 and found[-1] == features and max(1, features // 2) in found
+    assert found == sorted(set(found)) and len(found) <= 17
+
+
+def test_methods_are_perturbed_with_the_same_draws():
+    native = {"a": points(), "b": points()}
+    changed = study.changes(net(), points(), native, 2, "continuous", "bottom", 0.1, 20, 0)
+    assert torch.equal(changed["a"], changed["b"]) and changed["a"].shape == (8,)

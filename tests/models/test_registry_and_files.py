@@ -291,3 +291,13 @@ def test_models_of_large_images_survive_a_step(name):
     )
     done = subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_tables_network_has_the_activation_that_is_named():
+    model = build("table_mlp", levels=[0, 0], outputs=1, hidden=[3, 2], activation="tanh")
+    x = torch.randn(5, 2)
+    hidden = torch.tanh(model.linear2(torch.tanh(model.linear1(x))))
+    assert torch.equal(model(x), model.output(hidden))
+    assert model.hook_points() == ["tanh1", "tanh2"]
+    with pytest.raises(InputError, match="activation is 'gelu'; it can be relu or tanh"):
+        build("table_mlp", levels=[0, 0], outputs=1, activation="gelu")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import altair as alt
 import numpy as np
 import pyarrow as pa
@@ -23,8 +25,12 @@ KINDS = {"binary": "removed", "continuous": "given noise"}
 
 
 def distances(table: pa.Table) -> alt.TopLevelMixin:
-    """Heat maps of the distances between the framework's methods and the methods by themselves."""
-    rows = some(_means(table, ["kind", "framework", "native"]), "distances")
+    """Heat maps of the distances between the framework's methods and the methods by themselves, for each model."""
+    return styled(_by_model(table, _distances))
+
+
+def _distances(found: Rows) -> alt.HConcatChart:
+    rows = some(mean_bands(found, ["kind", "framework", "native"]), "distances")
     panels = []
     for kind, title in (("l1", "L1 distance"), ("cosine", "cosine distance")):
         cells = [row for row in rows if row["kind"] == kind]
@@ -33,40 +39,47 @@ def distances(table: pa.Table) -> alt.TopLevelMixin:
             for row in column:
                 row["shade"] = row["mean"] / largest
         panels.append(_heat(cells, "framework", "native", "framework", "by itself", title))
-    return styled(alt.HConcatChart(hconcat=panels))
+    return alt.HConcatChart(hconcat=panels)
 
 
 def losses(table: pa.Table) -> alt.TopLevelMixin:
-    """Heat map of the loss of every explanation in every neighbourhood, over the lowest there."""
-    rows = some(_means(table, ["method", "neighbourhood"]), "losses")
+    """Heat map of the loss of every explanation in every neighbourhood, over the lowest there, for each model."""
+    return styled(_by_model(table, _losses))
+
+
+def _losses(found: Rows) -> alt.LayerChart:
+    rows = some(mean_bands(found, ["method", "neighbourhood"]), "losses")
     for column in grouped(rows, ["neighbourhood"]).values():
         least = min(row["mean"] for row in column if row["mean"] > 0) if any(row["mean"] > 0 for row in column) else 1.0
         for row in column:
             row["mean"] = max(row["mean"], 1e-12) / max(least, 1e-12)
             row["shade"] = float(np.log1p(min(row["mean"], 1e3)))
-    return styled(_heat(rows, "method", "neighbourhood", "explanation", "neighbourhood", "loss over the lowest"))
+    return _heat(rows, "method", "neighbourhood", "explanation", "neighbourhood", "loss over the lowest")
 
 
 def limits(table: pa.Table) -> alt.TopLevelMixin:
-    """Distance from the limit, over the parameter that goes to it."""
+    """Distance from the limit, over the parameter that goes to it, for each model."""
     panels = []
     for method, title, axis in (
         ("smoothgrad", "SmoothGrad to gradient", "standard deviation of the noise (log scale)"),
         ("integrated_gradients", "integrated gradients to gradient x input", "start of the path"),
     ):
         rows = [row for row in table.to_pylist() if row["method"] == method]
-        bands = mean_bands(some(rows, f"way of {method} to its limit"), ["parameter", "method"], (0, np.inf))
-        named = [row | {"method": NAMES[method]} for row in bands]
+        named = mean_bands(some(rows, f"way of {method} to its limit"), ["parameter", "model"], (0, np.inf))
         scale = alt.Scale(type="log", reverse=True) if method == "smoothgrad" else alt.Scale()
         x = alt.X("parameter:Q", title=axis, scale=scale)
-        chart = lines(named, x, alt.Y("mean:Q", title="L1 distance"), key_of("method", "method", named))
+        chart = lines(named, x, alt.Y("mean:Q", title="L1 distance"), key_of("model", "model", named))
         panels.append(chart.properties(width=WIDE / 2, height=300, title=title))
     return styled(alt.HConcatChart(hconcat=panels), legend="bottom")
 
 
 def perturbation(table: pa.Table) -> alt.TopLevelMixin:
-    """Change of the output over the number of least features that are perturbed."""
-    rows = [row for row in table.to_pylist() if row["end"] == "bottom"]
+    """Change of the output over the number of least features that are perturbed, for each model."""
+    return styled(_by_model(table, _perturbation), legend="bottom")
+
+
+def _perturbation(found: Rows) -> alt.HConcatChart:
+    rows = [row for row in found if row["end"] == "bottom"]
     bands = mean_bands(some(rows, "perturbation tests"), ["kind", "k", "method"], (0, np.inf))
     named = [row | {"method": NAMES[row["method"]]} for row in bands]
     key = key_of("method", "method", named)
@@ -76,11 +89,19 @@ def perturbation(table: pa.Table) -> alt.TopLevelMixin:
         x = alt.X("k:Q", title=f"features of least weight {what}")
         chart = lines(part, x, alt.Y("mean:Q", title="change of the output"), key, markers=False)
         panels.append(chart.properties(width=WIDE / 2, height=320))
-    return styled(alt.HConcatChart(hconcat=panels), legend="bottom")
+    return alt.HConcatChart(hconcat=panels)
 
 
-def _means(table: pa.Table, keys: list[str]) -> Rows:
-    return mean_bands(table.to_pylist(), keys)
+def _by_model(table: pa.Table, draw: Callable[[Rows], alt.HConcatChart | alt.LayerChart]) -> alt.VConcatChart:
+    """One drawing below the other, each under its model's name."""
+    rows = table.to_pylist()
+    models = dict.fromkeys(row["model"] for row in some(rows, "models"))
+    drawn = {name: draw([row for row in rows if row["model"] == name]) for name in models}
+    titled = [
+        alt.VConcatChart(vconcat=[chart], title=alt.Title(f"model: {name}", anchor="start"))
+        for name, chart in drawn.items()
+    ]
+    return alt.VConcatChart(vconcat=titled)
 
 
 def _heat(rows: Rows, row: str, column: str, row_title: str, column_title: str, title: str) -> alt.LayerChart:

@@ -8,34 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from winnow.attribution.least_squares import weighted_least_squares
 from winnow.attribution.perturbation import Function, predicted_class
 from winnow.evaluate.explanation_choice import distances, losses, perturbation_test
 from winnow.evaluate.local_approximation import (
-    ADDITIVE,
     METHODS,
-    MULTIPLICATIVE,
     NATIVE,
     Explainer,
     Explanation,
     input_gradients,
 )
-from winnow.evaluate.local_solvers import logistic_fit
 from winnow.evaluate.neighbourhoods import gaussian, masks, shrinking
 
 Rows = list[dict[str, Any]]
+Kind = Literal["binary", "continuous"]
+End = Literal["bottom", "top"]
+KINDS: tuple[Kind, ...] = ("binary", "continuous")
+ENDS: tuple[End, ...] = ("bottom", "top")
 
 SCALES = (0.3, 0.1, 0.03, 0.01, 0.003)
 STARTS = (0.0, 0.25, 0.5, 0.75, 0.95)
 """Noise of SmoothGrad, and where integrated gradients start, on their way to the limit."""
-EQUAL = {frozenset({"c_lime", "smoothgrad"})}
-"""Pairs that agree in expectation, so that which of the two is nearer is chance."""
+MOST_STEPS = 16
+"""Numbers of features that are perturbed, at most: an image has too many to try each."""
 
 
 class Explained(NamedTuple):
@@ -54,6 +54,17 @@ def standardised_part(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     encoder = parts.pop("encoder")
     rest = nn.Sequential(*parts.values())
     return encoder.double().eval(), rest.double().eval().requires_grad_(False)
+
+
+def rows_and_function(workload: Any, model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """What makes a workload's inputs rows float64[n, d], and the function of such rows that is explained.
+
+    A table's rows are its encoded columns, an image's its standardised pixels: 0 is the mean of both.
+    """
+    if workload.kind == "table":
+        return standardised_part(model)
+    network = deepcopy(model).double().eval().requires_grad_(False)
+    return nn.Flatten(), nn.Sequential(nn.Unflatten(1, workload.shape), network)
 
 
 def explain_all(f: Function, x: Tensor, samples: int, seed: int) -> Explained:
@@ -82,25 +93,12 @@ def agreement(explained: Explained) -> Rows:
     ]
 
 
-def own_and_nearest_other(rows: Rows, method: str, kind: str) -> tuple[float, float]:
-    """A method's distance from itself, and the least one from any other, in either form."""
-    own, others = float("nan"), []
-    for row in rows:
-        pair = {row["framework"], row["native"]}
-        if row["kind"] != kind or method not in pair:
-            continue
-        if len(pair) == 1:
-            own = row["value"]
-        elif frozenset(pair) not in EQUAL:
-            others.append(row["value"])
-    return own, min(others)
-
-
 def recovery(x: Tensor, y: Tensor, points: Tensor, samples: int, seed: int, classes: bool) -> Rows:
     """How far each method is from functions that it must recover: method, function, family, error.
 
-    The functions are a linear and, for classes, a logistic one, fitted to rows x float64[n, d] and y float64[n], which
-    is 0 or 1 for classes. error: largest absolute one over the largest weight, at points float64[p, d].
+    The functions are a linear one, fitted to rows x float64[n, d] and y float64[n], which is 0 or 1 for classes, and
+    for classes the logistic one that touches it at a half. error: largest absolute one over the largest weight, at
+    points float64[p, d].
     """
     ones = torch.ones(1, len(x), dtype=torch.float64)
     line = weighted_least_squares(x[None], y[None], ones, ridge=1e-3 * len(x))
@@ -115,8 +113,7 @@ def recovery(x: Tensor, y: Tensor, points: Tensor, samples: int, seed: int, clas
         for name, method in METHODS.items()
     ]
     if classes:
-        curve = logistic_fit(x[None], 0.1 + 0.8 * y[None], ones)
-        v, c = curve.coefficients[0], curve.bias[0]
+        v, c = 4 * w, 4 * (b - 0.5)  # the slope of a sigmoid at its middle is a quarter
         for family in ("linear", "logistic"):
             method = Explainer(masks(), "squared", family)
             error = _off(method, lambda r: torch.sigmoid(r @ v + c), v, points, samples, seed)
@@ -144,12 +141,6 @@ def limits(f: Function, x: Tensor, samples: int, seed: int) -> Rows:
             value = float((weights - limit).abs().sum(1).mean())
             rows.append({"method": name, "parameter": parameter, "step": step, "value": value})
     return rows
-
-
-def monotone(rows: Rows, method: str) -> float:
-    """Spearman's correlation of step and distance: -1 where every step is nearer to the limit."""
-    found = [(row["step"], row["value"]) for row in rows if row["method"] == method]
-    return float(spearmanr(*zip(*found, strict=True)).statistic)
 
 
 def loss_matrix(f: Function, x: Tensor, framework: Mapping[str, Explanation], samples: int, seed: int) -> Rows:
@@ -180,94 +171,37 @@ def loss_matrix(f: Function, x: Tensor, framework: Mapping[str, Explanation], sa
     return rows
 
 
-def worst_excess(rows: Rows, neighbourhood: str) -> float:
-    """By how many standard errors the neighbourhood's own method is above the best of the others; negative below."""
-    found = [
-        row["excess"] / max(row["error"], 1e-9 * row["value"], 1e-12)  # equal methods differ in the last bits
-        for row in rows
-        if row["neighbourhood"] == neighbourhood and row["method"] != neighbourhood
-    ]
-    return max(found)
-
-
 def perturbations(f: Function, x: Tensor, native: Mapping[str, Tensor], noise: float, repeats: int, seed: int) -> Rows:
     """Mean change of f where k features are perturbed: method, kind, end, k, value."""
-    target = predicted_class(f, x)
     rows = []
-    for name, weights in native.items():
-        for kind in ("binary", "continuous"):
-            for end in ("bottom", "top"):
-                for k in range(1, x.shape[1] + 1):
-                    changed = perturbation_test(
-                        f,
-                        x,
-                        weights,
-                        k,
-                        kind,
-                        end,
-                        noise=noise,
-                        repeats=repeats,
-                        target=target,
-                        seed=seed,
-                    )
-                    rows.append({"method": name, "kind": kind, "end": end, "k": k, "value": float(changed.mean())})
+    for kind in KINDS:
+        for end in ENDS:
+            for k in tested(x.shape[1]):
+                changed = changes(f, x, native, k, kind, end, noise, repeats, seed)
+                rows += [
+                    {"method": name, "kind": kind, "end": end, "k": k, "value": float(value.mean())}
+                    for name, value in changed.items()
+                ]
     return rows
 
 
-def group_gap(rows: Rows, kind: str, k: int) -> tuple[float, float]:
-    """The worst of the group that should win and the best of the other, perturbing the k least features.
-
-    Methods of multiplicative noise should win where features are removed, those of additive noise where noise is
-    added.
-    """
-    winners, others = (MULTIPLICATIVE, ADDITIVE) if kind == "binary" else (ADDITIVE, MULTIPLICATIVE)
-    at = {row["method"]: row["value"] for row in rows if (row["kind"], row["end"], row["k"]) == (kind, "bottom", k)}
-    return max(at[name] for name in winners), min(at[name] for name in others)
-
-
-def attributions(explained: Explained) -> Rows:
-    """All weights: method, form, row, feature, weight, error; the methods by themselves give no error."""
-    rows = []
-    for name, found in explained.framework.items():
-        for form, weights, errors in (
-            ("framework", found.weights, found.error),
-            ("native", explained.native[name], torch.full_like(found.weights, float("nan"))),
-        ):
-            rows += [
-                {
-                    "method": name,
-                    "form": form,
-                    "row": i,
-                    "feature": j,
-                    "weight": float(weights[i, j]),
-                    "error": None if errors[i, j].isnan() else float(errors[i, j]),
-                }
-                for i in range(weights.shape[0])
-                for j in range(weights.shape[1])
-            ]
-    return rows
+def changes(
+    f: Function,
+    x: Tensor,
+    native: Mapping[str, Tensor],
+    k: int,
+    kind: Kind,
+    end: End,
+    noise: float,
+    repeats: int,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Change of f float64[n] at each point, by method, where k features are perturbed with the same draws."""
+    options: dict[str, Any] = {"noise": noise, "repeats": repeats, "target": predicted_class(f, x), "seed": seed}
+    return {name: perturbation_test(f, x, weights, k, kind, end, **options) for name, weights in native.items()}
 
 
-def summary(tables: Mapping[str, Rows], blind: Explained, features: int) -> list[tuple[str, str, dict[str, float]]]:
-    """What claims are judged by: (system, variant, metric -> value).
-
-    blind: explanations of a model without gradients.
-    """
-    found: list[tuple[str, str, dict[str, float]]] = []
-    for method in METHODS:
-        for kind in ("l1", "cosine"):
-            own, other = own_and_nearest_other(tables["distances"], method, kind)
-            found += [
-                (method, "own", {f"distance_{kind}": own}),
-                (method, "nearest_other", {f"distance_{kind}": other}),
-            ]
-        found.append((method, "own", {"excess_loss": worst_excess(tables["losses"], method)}))
-        found.append((method, "without_gradients", {"explained": float(method in blind.native)}))
-    for row in tables["recovery"]:
-        found.append((row["method"], f"{row['function']}_by_{row['family']}", {"recovery_error": row["error"]}))
-    for method in ("smoothgrad", "integrated_gradients"):
-        found.append((method, "limits", {"spearman": monotone(tables["limits"], method)}))
-    for kind, group in (("binary", "multiplicative"), ("continuous", "additive")):
-        own, other = group_gap(tables["perturbation"], kind, max(1, features // 2))
-        found += [(group, kind, {"output_change": own}), ("other", kind, {"output_change": other})]
-    return found
+def tested(features: int) -> list[int]:
+    """Numbers of features that are perturbed: all from 1, or 16 evenly spread ones; half is always among them."""
+    steps = torch.linspace(1, features, min(features, MOST_STEPS)).round().long().tolist()
+    return sorted({*steps, max(1, features // 2)})

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class TableEncoder(nn.Module):
@@ -71,18 +74,25 @@ class TargetScale(nn.Module):
 
 
 class TableMLP(nn.Sequential):
-    """Rows [n, columns] -> logits [n, outputs], or the target [n, 1] where `regression`; ReLU layers of the widths
-    `hidden`."""
+    """Rows [n, columns] -> logits [n, outputs], or the target [n, 1] where `regression`; layers of the widths `hidden`
+    with ReLU or tanh."""
 
     def __init__(
-        self, levels: Sequence[int], outputs: int, regression: bool = False, hidden: Sequence[int] = (64, 64)
+        self,
+        levels: Sequence[int],
+        outputs: int,
+        regression: bool = False,
+        hidden: Sequence[int] = (64, 64),
+        activation: Literal["relu", "tanh"] = "relu",
     ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}; it can be {' or '.join(ACTIVATIONS)}")
         encoder = TableEncoder(levels)
         modules: OrderedDict[str, nn.Module] = OrderedDict(encoder=encoder)
         widths = [len(encoder.source), *hidden]
         for index, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False), start=1):
             modules[f"linear{index}"] = nn.Linear(fan_in, fan_out)
-            modules[f"relu{index}"] = nn.ReLU()
+            modules[f"{activation}{index}"] = ACTIVATIONS[activation]()
         modules["output"] = nn.Linear(widths[-1], outputs)
         if regression:
             modules["scale"] = TargetScale()
@@ -97,8 +107,8 @@ class TableMLP(nn.Sequential):
                 module.fit(y)
 
     def hook_points(self) -> list[str]:
-        """The hidden layers after their ReLU; a linear model has its encoded input alone."""
-        hidden = [name for name, _ in self.named_children() if name.startswith("relu")]
+        """The hidden layers after their activation; a linear model has its encoded input alone."""
+        hidden = [name for name, _ in self.named_children() if name.startswith(tuple(ACTIVATIONS))]
         return hidden or ["encoder"]
 
 

@@ -157,6 +157,8 @@ class EvaluateImages(EvaluateModels):
     """Path integrals from baselines that a bandit chooses."""
     lime_images: LimeImages | None = None
     """LIME on images."""
+    local_approximation: LocalApproximation | None = None
+    """Explanations as local fits."""
 
 
 class EvaluateTable(EvaluateModels):

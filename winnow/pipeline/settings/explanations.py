@@ -13,8 +13,8 @@ class LocalApproximation(System):
     """Eight explanations as one local fit: agreement, recovery, losses and perturbation tests."""
 
     pictures = ("agreement", "losses", "limits", "perturbation")
-    model: str = "mlp"
-    """Train or compress variant that is explained."""
+    models: Names = ["mlp"]
+    """Train or compress variants that are explained."""
     points: int = Field(60, ge=2)
     """Test rows that are explained."""
     samples: int = Field(1000, ge=50)

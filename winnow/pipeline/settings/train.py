@@ -24,7 +24,7 @@ ARGUMENTS = {
     "depthwise_cnn": ("channels",),
     "fastgrnn": ("hidden", "input_rank", "state_rank"),
     "efficientnet_lite0": (),
-    "table_mlp": ("hidden",),
+    "table_mlp": ("hidden", "activation"),
     "table_linear": (),
 }
 
