@@ -8,7 +8,10 @@ def robust_recourse(inputs, outputs, params, log):
     """Write metrics of every arm, its recourses and audits, the error of influence, the points, and the verdict."""
     import pyarrow as pa
 
-    from winnow.evaluate.recourse_experiment import Comparison, network_metrics, point_rows, recourse_data, verdict
+    from winnow.evaluate.recourse_data import recourse_data
+    from winnow.evaluate.recourse_experiment import Comparison
+    from winnow.evaluate.recourse_network_experiment import network_metrics
+    from winnow.evaluate.recourse_summary import point_rows, verdict
     from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows, write_json, write_parquet
     from winnow.workloads import load_workload
 

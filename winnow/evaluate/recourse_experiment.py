@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,78 +13,15 @@ import torch
 from winnow.attribution.influence import influence
 from winnow.errors import InputError
 from winnow.evaluate.recourse_audit import Refit, audit, drops, strongest_adversary
-from winnow.evaluate.recourse_networks import FittedNetwork, network_recourse, network_validity, surrogate_recourse
+from winnow.evaluate.recourse_data import RecourseData, budget_name, rows_of
 from winnow.evaluate.recourse_search import Margins, cchvae, fit_autoencoder, linear_least, wachter
 from winnow.evaluate.robust_recourse import Cuts, cutting_planes, extra_cost_bound, length, roar, robust_recourse
-from winnow.models.tables import TableEncoder
 from winnow.statistics import wilcoxon
-from winnow.workloads.splits import first_by_hash, hash_split
-from winnow.workloads.tables import Tables
 
 SLACK = 2.5
 """A recourse made for a budget is also audited at the budget over this."""
 ENOUGH = 0.95
 """Share of recourses that have to hold."""
-
-
-@dataclass(frozen=True)
-class RecourseData:
-    """Standardised rows of a table, split for one seed, with 1 for the favourable class."""
-
-    x: np.ndarray
-    """float64[n, d], training rows."""
-    y: np.ndarray
-    """float64[n], 0 or 1."""
-    test: np.ndarray
-    """float64[m, d], rows that may ask."""
-    test_ids: np.ndarray
-    """int64[m], their row_id."""
-    names: list[str]
-    """Of the d features."""
-    mean: np.ndarray
-    """float64[d]: x is (value - mean) / deviation."""
-    deviation: np.ndarray
-    immutable: np.ndarray
-    """bool[d]."""
-
-
-def recourse_data(
-    workload: Tables, favourable: str, seed: int, immutable: Sequence[str] = (), limit: int | None = None
-) -> RecourseData:
-    """A table's rows, four fifths for training, split by hash anew for each seed and stratified by class.
-
-    favourable: a class; or high or low, above or below the median of the training targets. Raises InputError for a
-    class or a column that the table does not have.
-    """
-    parts = [workload.arrays(split) for split in ("train", "valid", "test")]
-    inputs, target = torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
-    ids = np.concatenate([workload.table(split)["row_id"].to_numpy() for split in ("train", "valid", "test")])
-    if limit is not None:
-        chosen = torch.from_numpy(first_by_hash(ids, "robust recourse", limit))
-        inputs, target, ids = inputs[chosen], target[chosen], ids[chosen.numpy()]
-    known = workload.classes or ["high", "low"]
-    if favourable not in known:
-        raise InputError(f"favourable is {favourable!r}; it must be one of {', '.join(known)}")
-    for name in immutable:
-        if name not in workload.inputs:
-            raise InputError(f"immutable names {name!r}; the columns are {', '.join(workload.inputs)}")
-    if workload.task == "regression":
-        above = (target > target.median()).numpy()
-        accepted = above if favourable == "high" else ~above
-    else:
-        accepted = (target == workload.classes.index(favourable)).numpy()
-    split = hash_split(ids, accepted.astype(np.int64), f"robust recourse {seed}", {"train": 0.8, "test": 0.2})
-    train = split == "train"
-    encoder = TableEncoder(workload.levels).double()
-    rows = encoder(inputs.double()).numpy()
-    mean, deviation = rows[train].mean(axis=0), rows[train].std(axis=0)
-    deviation[deviation < 1e-12] = 1.0
-    rows = (rows - mean) / deviation
-    stays = np.isin(workload.inputs, immutable)[encoder.source.numpy()]
-    y = accepted.astype(np.float64)
-    return RecourseData(
-        rows[train], y[train], rows[~train], ids[~train], workload.encoded_names(), mean, deviation, stays
-    )
 
 
 @dataclass
@@ -100,16 +37,6 @@ class Results:
     """(arm, budget) -> float64[queries, d]; a budget of 0 where the arm knows none."""
     validity: dict[tuple[str, float], float] = field(default_factory=dict)
     """(arm, budget) -> share that holds against the influence adversary."""
-
-
-def budget_name(budget: float) -> str:
-    """How variants are named after a budget: 0.005 is "b0.5"."""
-    return f"b{round(100 * budget, 6):g}"
-
-
-def rows_of(budget: float, n: int) -> int:
-    """How many of n rows a budget is, one at least."""
-    return max(1, round(budget * n))
 
 
 class Comparison:
@@ -312,74 +239,3 @@ class Comparison:
 
     def _holds(self, points: np.ndarray, k: int) -> float:
         return float(audit(points, self.model, self.refit, k, "influence")[0].mean())
-
-
-def point_rows(comparison: Comparison, queries: int = 3) -> list[dict[str, Any]]:
-    """What the recourses of the first queries change, feature by feature, in the table's units.
-
-    Columns row_id, arm, budget, feature, before, after, change; the last in standard deviations.
-    """
-    data, rows = comparison.data, []
-    for (arm, budget), points in comparison.results.points.items():
-        for query, x, point in list(zip(comparison.query_ids, comparison.queries, points, strict=True))[:queries]:
-            known = bool(np.isfinite(point).all())
-            for i, name in enumerate(data.names):
-                before, after = (float(v[i] * data.deviation[i] + data.mean[i]) for v in (x, point))
-                moved = {"after": after, "change": float(point[i] - x[i])} if known else {"after": None, "change": None}
-                row = {"row_id": int(query), "arm": arm, "budget": budget, "feature": name, "before": before}
-                rows.append(row | moved)
-    return rows
-
-
-def network_metrics(data: RecourseData, settings: Any, seed: int) -> list[tuple[str, str, str, float | None]]:
-    """The same question to a softplus network: rows (system, variant, metric, value)."""
-    model = FittedNetwork(data.x, data.y, settings.ridge, seed)
-    rejected = (model.network(model.theta, torch.from_numpy(data.test)) < 0).numpy()
-    x = data.test[rejected][: settings.network_queries]
-    if not len(x):
-        raise InputError("robust_recourse: the network rejects no test row; name another favourable class")
-    plain = network_recourse(model, x, 0, margin=settings.margin)
-    base = length(plain - x)
-    rows: list[tuple[str, str, str, float | None]] = []
-    for budget in settings.network_budgets:
-        k = rows_of(budget, len(data.x))
-        arms = {
-            "network_plain": plain,
-            "network_linearised": network_recourse(model, x, k, margin=settings.margin),
-            "network_linearised_rounds": network_recourse(model, x, k, rounds=4, margin=settings.margin),
-            "network_surrogate": surrogate_recourse(model, x, k, seed, margin=settings.margin),
-            "network_roar": surrogate_recourse(model, x, k, seed, delta=0.1, margin=settings.margin),
-        }
-        for arm, points in arms.items():
-            cost = length(points - x)
-            both = np.isfinite(cost) & np.isfinite(base)
-            for share, metric in ((budget, "validity_worst"), (budget / SLACK, "validity_with_slack")):
-                least = network_validity(model, points, rows_of(share, len(data.x)))
-                rows.append((arm, budget_name(budget), metric, float((least >= 0).mean())))
-            rows.append((arm, budget_name(budget), "found", float(np.isfinite(cost).mean())))
-            ratio = float((cost[both] / base[both]).mean()) if both.any() else None
-            rows.append((arm, budget_name(budget), "cost_ratio", ratio))
-    return rows
-
-
-def verdict(results: Results, budgets: Sequence[float]) -> dict[str, Any]:
-    """Whether the headline claim holds on one split: with refitted cuts at the budget, as published with slack."""
-    found = {(system, variant, metric): value for system, variant, metric, value in results.metrics}
-    names = [budget_name(budget) for budget in budgets]
-
-    def every(system: str, metric: str) -> bool:
-        return all((found.get((system, name, metric)) or 0) >= ENOUGH for name in names)
-
-    def cheaper(system: str) -> bool:
-        key = "wilcoxon_p_cheaper_than_roar"
-        return all((found.get((system, name, key)) or 0) < 0.01 for name in names)
-
-    parts = {
-        "refit_holds_at_budget": every("refit", "validity_worst"),
-        "published_holds_at_budget": every("published", "validity_worst"),
-        "published_holds_with_slack": every("published", "validity_with_slack"),
-        "refit_cheaper_than_roar": cheaper("refit"),
-        "published_cheaper_than_roar": cheaper("published"),
-    }
-    needed = [name for name in parts if name != "published_holds_at_budget"]
-    return parts | {"holds": all(parts[name] for name in needed)}
