@@ -18,8 +18,9 @@ from winnow.evaluate.clustering import clustering_scores, kmeans_objective
 from winnow.models.autoencoder import mlp_autoencoder
 from winnow.models.fitting import History
 from winnow.randomness import stream_seed
+from winnow.train.cluster_layer import ClusterLayer, fit_layer, unit_rows
 from winnow.train.idec import Idec
-from winnow.train.tell import ClusterLayer, Tell, fit_layer, unit_rows
+from winnow.train.tell import Tell
 
 MOST_SPECTRAL = 2000  # rows; spectral clustering takes the cube of them
 
