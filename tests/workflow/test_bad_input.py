@@ -72,12 +72,21 @@ BEFORE_THE_GRAPH = [
     ("k of width", edit("scales/smoke.yaml", "      width: 128\n", "      width: 3\n"), "k is 4, not below width 3"),
     ("no such variant", edit("params.yaml", "survival: {dictionary: topk", "survival: {dictionary: topkk"), "topkk"),
     ("model argument", edit("params.yaml", "arguments: {channels:", "arguments: {chanels:"), "did you mean channels?"),
+    ("recourse budget", edit("scales/smoke.yaml", "budgets: [0.05], roar", "budgets: [0.6], roar"),
+     "budgets.0: is 0.6"),
+    ("recourse column", edit("params.yaml", "{favourable: benign}", "{favourable: benign, imutable: [a]}"),
+     "did you mean immutable"),
+    ("explained model", edit("params.yaml", "{models: [mlp, tanh]}", "{models: [mlp, tahn]}"), "tahn"),
+    ("one cluster", edit("scales/smoke.yaml", "tell: {hidden: [32]", "tell: {clusters: 1, hidden: [32]"),
+     "clusters: is 1"),
+    ("margin of one", edit("scales/smoke.yaml", "margins: [0.1]", "margins: [1.0]"), "margins.0: is 1"),
+    ("uneven tuning", edit("scales/smoke.yaml", "rate_factors: [1.0]", "rate_factors: [1.0, 2.0]"), "differ in length"),
     ("broken YAML", edit("params.yaml", "kind: images", "kind: [images"), "not valid YAML"),
     ("broken scale", edit("scales/smoke.yaml", "digits:", "digits: }"), "scales/smoke.yaml: not valid YAML"),
     ("absent params", absent("params.yaml"), "params.yaml: no such file"),
     ("sources field", edit("data/sources.yaml", "  sha256: 71", "  sha255: 71"), "sha25"),
     ("sources hash", edit("data/sources.yaml", "sha256: 71b9", "sha256: 71"), "sha256"),
-]
+]  # fmt: skip
 
 IN_A_JOB = [
     ("hash", edit("data/sources.yaml", "sha256: 71b9", "sha256: 81b9"), "acquire", "sha256"),

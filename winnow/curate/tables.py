@@ -16,16 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.curate._rows import Rows, check_rows, check_values
-from winnow.errors import InputError
+from winnow.curate._rows import Rows
+from winnow.curate._table_values import check_raw_table, column_of, features_of, labels_of, require_all
 from winnow.workloads.image_tables import SPLITS
 from winnow.workloads.splits import first_by_hash, hash_split
-from winnow.workloads.table_columns import RESERVED, Column, TableMeta, columns_table, table_meta, with_workload
+from winnow.workloads.table_columns import RESERVED, TableMeta, columns_table, with_workload
 
 REASONS = ("no_target", "no_features", "conflicting_label", "exact_duplicate", "beyond_limit")
 """Why a row is dropped; the first that applies counts."""
-MANY_LEVELS = 50
-"""A text of more levels than this, and than half its rows, names its rows: no category."""
 STRATA = 10
 """Quantiles of a regression target that count as strata."""
 
@@ -83,79 +81,6 @@ def content_hashes(table: pa.Table) -> np.ndarray:
     return np.fromiter((one(row) for row in np.ascontiguousarray(cells)), np.int64, len(cells))
 
 
-def check_raw_table(raw: pa.Table, name: str) -> TableMeta:
-    """Metadata of a raw table; a wrong column, type or value is an InputError naming it."""
-    meta = table_meta(raw, name)
-    target = pa.string() if meta.task == "classification" else pa.float64()
-    expected = {"row": pa.int64(), "source": pa.string(), "target": target}
-    if meta.group is not None:
-        expected["group"] = pa.string()
-    check_rows(raw, expected, name)
-    features = [field for field in raw.schema if field.name not in RESERVED]
-    for field in features:
-        if field.type not in (pa.float64(), pa.string()):
-            raise InputError(f"{name}: column {field.name!r} is {field.type}; it must be double or string")
-        if field.type == pa.float64():
-            finite = pc.fill_null(pc.is_finite(raw[field.name]), True)
-            check_values(raw, field.name, finite, "leave it empty where there is no value", name)
-    if not features:
-        raise InputError(f"{name}: no column beside the target; there is nothing to learn from")
-    return meta
-
-
-def _in_order(texts: Sequence[str]) -> tuple[str, ...]:
-    """Sorted as numbers where all are, as texts otherwise."""
-    try:
-        return tuple(sorted(texts, key=lambda text: (float(text), text)))
-    except ValueError:
-        return tuple(sorted(texts))
-
-
-def _features(raw: pa.Table) -> list[str]:
-    """Columns that are features and hold a value."""
-    return [n for n in raw.schema.names if n not in RESERVED and raw[n].null_count < raw.num_rows]
-
-
-def _column(raw: pa.Table, feature: str, meta: TableMeta, train: np.ndarray, name: str) -> Column:
-    """Type and levels of a feature: what was said of it, else told from its values; levels are those of train."""
-    values = raw[feature]
-    unit = meta.units.get(feature, "")
-    declared = meta.declared.get(feature)
-    if isinstance(declared, list | tuple):
-        levels = tuple(map(str, declared))
-        known = pc.fill_null(pc.is_in(values, pa.array(levels, pa.string())), True)
-        known = pc.or_(known, pc.is_null(values))
-        check_values(raw, feature, known, f"its levels are {', '.join(levels)}", name)
-        return Column(feature, "ordinal", levels, unit)
-    if pa.types.is_floating(values.type):
-        return Column(feature, "numeric", unit=unit)
-    present, distinct = raw.num_rows - values.null_count, pc.count_distinct(values).as_py()
-    if declared is None and distinct > max(MANY_LEVELS, present / 2):
-        raise InputError(
-            f"{name}: column {feature!r} has {distinct} different texts in {present} rows, which is no category; "
-            f"name it in leave_out, or set columns: {{{feature}: category}}"
-        )
-    return Column(feature, "category", _in_order(pc.unique(values.take(pa.array(train)).drop_null()).to_pylist()), unit)
-
-
-def _labels(raw: pa.Table, meta: TableMeta, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """int64[n] class of every row, -1 where there is none, and the classes in order; for regression all 0."""
-    if meta.task == "regression":
-        return np.where(raw["target"].is_null().to_numpy(), -1, 0), ()
-    found = pc.unique(raw["target"].drop_null()).to_pylist()
-    if len(found) < 2:
-        raise InputError(f"{name}: target {meta.target!r} has one class ({', '.join(found)}); it needs two or more")
-    if len(found) > max(MANY_LEVELS, raw.num_rows / 5):
-        raise InputError(
-            f"{name}: target {meta.target!r} has {len(found)} different values in {raw.num_rows} rows, which are no "
-            "classes; set task: regression, or another target"
-        )
-    first = [label for label in meta.classes if label in found]
-    classes = (*first, *_in_order([label for label in found if label not in first]))
-    index = pc.fill_null(pc.index_in(raw["target"], pa.array(classes, pa.string())), -1)
-    return index.to_numpy().astype(np.int64), classes
-
-
 def _strata(raw: pa.Table, rows: Rows, task: str) -> np.ndarray:
     """Stratum of every kept row: its class, or the quantile of its target."""
     if task == "classification":
@@ -197,15 +122,6 @@ def _folds(keys: np.ndarray, strata: np.ndarray, salt: str, shape: Sequence[int]
     shares = {str(fold): 1 / folds for fold in range(folds)}
     columns = [hash_split(keys, strata, f"{salt} fold {repeat}", shares) for repeat in range(repeats)]
     return np.stack(columns, axis=1).astype(np.int8)
-
-
-def _require_all(labels: np.ndarray, splits: np.ndarray, classes: Sequence[str], name: str) -> None:
-    for split in SPLITS:
-        if split not in splits:
-            raise InputError(f"{name}: no row is left for {split}; bring more rows or groups")
-    for label, class_name in enumerate(classes):
-        if not ((labels == label) & (splits == "train")).any():
-            raise InputError(f"{name}: class {class_name!r} has no row left to train on; add rows or drop the class")
 
 
 def _drop(raw: pa.Table, rows: Rows, content: np.ndarray, features: list[str], task: str, duplicates: str) -> dict:
@@ -301,14 +217,14 @@ def curate_table(
     """
     name = f"{workload}: raw table"
     meta = with_workload(check_raw_table(raw, name), workload)
-    features = _features(raw)
+    features = features_of(raw)
     content = content_hashes(raw.select(features))
-    labels, classes = _labels(raw, meta, name)
+    labels, classes = labels_of(raw, meta, name)
     rows = Rows(raw, content_hashes(raw.select([*features, "target"])), labels)
     repeated = _drop(raw, rows, content, features, meta.task, duplicates)
     keys, strata = _keys(raw, rows, content), _strata(raw, rows, meta.task)
     splits = rows.splits(keys, strata, split_salt, dict(zip(SPLITS, fractions, strict=True)), name)
-    _require_all(rows.labels[rows.kept], splits, classes, name)
+    require_all(rows.labels[rows.kept], splits, classes, name)
     if limit is not None:
         stays = np.zeros(len(splits), bool)
         for split in SPLITS:
@@ -317,7 +233,7 @@ def curate_table(
         keys, strata, splits = keys[stays], strata[stays], splits[stays]
     train = rows.kept[splits == "train"]
     kept = raw.take(pa.array(rows.kept))
-    columns = [_column(raw, feature, meta, train, name) for feature in features]
+    columns = [column_of(raw, feature, meta, train, name) for feature in features]
     columns = [replace(column, missing=kept[column.name].null_count) for column in columns]
     meta = replace(meta, classes=classes, columns=tuple(columns))
     small = len(rows.kept) < folds_below
