@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.evaluate.chart_parts import WIDE, Rows, data, grouped, key_of, lines, mean_bands, some, styled
+from winnow.evaluate.local_approximation_study import SCALES, STARTS
 
 NAMES = {
     "lime": "LIME",
@@ -60,14 +61,15 @@ def _losses(found: Rows) -> alt.LayerChart:
 def limits(table: pa.Table) -> alt.TopLevelMixin:
     """Distance from the limit, over the parameter that goes to it, for each model."""
     panels = []
-    for method, title, axis in (
-        ("smoothgrad", "SmoothGrad to gradient", "standard deviation of the noise (log scale)"),
-        ("integrated_gradients", "integrated gradients to gradient x input", "start of the path"),
+    for method, title, axis, ticks in (
+        ("smoothgrad", "SmoothGrad to gradient", "standard deviation of the noise (log scale)", SCALES),
+        ("integrated_gradients", "integrated gradients to gradient x input", "start of the path", STARTS),
     ):
         rows = [row for row in table.to_pylist() if row["method"] == method]
         named = mean_bands(some(rows, f"way of {method} to its limit"), ["parameter", "model"], (0, np.inf))
-        scale = alt.Scale(type="log", reverse=True) if method == "smoothgrad" else alt.Scale()
-        x = alt.X("parameter:Q", title=axis, scale=scale)
+        ends = {"domain": [min(ticks), max(ticks)], "nice": False}
+        scale = alt.Scale(type="log", reverse=True, **ends) if method == "smoothgrad" else alt.Scale(**ends)
+        x = alt.X("parameter:Q", title=axis, scale=scale, axis=alt.Axis(values=list(ticks), format="~g"))
         chart = lines(named, x, alt.Y("mean:Q", title="L1 distance"), key_of("model", "model", named))
         panels.append(chart.properties(width=WIDE / 2, height=300, title=title))
     return styled(alt.HConcatChart(hconcat=panels), legend="bottom")
@@ -86,7 +88,7 @@ def _perturbation(found: Rows) -> alt.HConcatChart:
     panels = []
     for kind, what in KINDS.items():
         part = [row for row in named if row["kind"] == kind]
-        x = alt.X("k:Q", title=f"features of least weight {what}")
+        x = alt.X("k:Q", title=f"features of least weight {what}", axis=alt.Axis(tickMinStep=1, format="d"))
         chart = lines(part, x, alt.Y("mean:Q", title="change of the output"), key, markers=False)
         panels.append(chart.properties(width=WIDE / 2, height=320))
     return alt.HConcatChart(hconcat=panels)
@@ -108,7 +110,7 @@ def _heat(rows: Rows, row: str, column: str, row_title: str, column_title: str, 
     order = list(NAMES.values())
     cells = [r | {row: NAMES[r[row]], column: NAMES[r[column]], "text": f"{r['mean']:.2g}"} for r in rows]
     base = alt.Chart(data(cells)).encode(
-        x=alt.X(f"{column}:N", title=column_title, sort=order, axis=alt.Axis(labelAngle=-45)),
+        x=alt.X(f"{column}:N", title=column_title, sort=order, axis=alt.Axis(labelAngle=-45, titleAnchor="end")),
         y=alt.Y(f"{row}:N", title=row_title, sort=order),
     )
     shade = alt.Color("shade:Q", legend=None, scale=alt.Scale(scheme="blues"))
