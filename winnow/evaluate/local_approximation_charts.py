@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -67,9 +68,9 @@ def limits(table: pa.Table) -> alt.TopLevelMixin:
     ):
         rows = [row for row in table.to_pylist() if row["method"] == method]
         named = mean_bands(some(rows, f"way of {method} to its limit"), ["parameter", "model"], (0, np.inf))
-        ends = {"domain": [min(ticks), max(ticks)], "nice": False}
+        ends: dict[str, Any] = {"domain": [min(ticks), max(ticks)], "nice": False}
         scale = alt.Scale(type="log", reverse=True, **ends) if method == "smoothgrad" else alt.Scale(**ends)
-        x = alt.X("parameter:Q", title=axis, scale=scale, axis=alt.Axis(values=list(ticks), format="~g"))
+        x = alt.X("parameter:Q", title=axis, scale=scale, axis=alt.Axis(values=list(ticks), format=".2~g"))
         chart = lines(named, x, alt.Y("mean:Q", title="L1 distance"), key_of("model", "model", named))
         panels.append(chart.properties(width=WIDE / 2, height=300, title=title))
     return styled(alt.HConcatChart(hconcat=panels), legend="bottom")
