@@ -190,8 +190,12 @@ class Workflow:
         What was made once is kept like all else, so that neither the ledger nor the report shows what is stale.
         """
         family, _, name = variant.partition("/")
-        trained = getattr(self.workloads[workload], "train", {}) if family == "train" else {}
-        section = self.systems(workload).get(variant) or trained.get(name)
+        entry = self.workloads[workload]
+        section: Any = self.systems(workload).get(variant)
+        if family == "train":
+            section = entry.train[name]
+        elif family == "compress":
+            section = entry.compress[name.split("-")[1]]  # <model>-<section>-s<percent>
         if not getattr(section, "optional", False):
             return False
         seeds = self.variants[workload][family][name]["seeds"]
@@ -402,6 +406,11 @@ class Workflow:
             return [path.replace("model.safetensors", name) for path in paths]
 
         return of
+
+    def survival_metrics(self, wildcards: Wildcards) -> list[str]:
+        """For a rule's `input:`: the table of surviving features, where the job's workload has one."""
+        made = "survival" in self.variants[wildcards.workload]["evaluate"]
+        return [f"results/{wildcards.workload}/evaluate/survival/metrics.parquet"] if made else []
 
     def metrics(self, wildcards: Wildcards) -> list[str]:
         """For a rule's `input:`: every metrics table of the job's workload that is there or asked for."""

@@ -87,7 +87,7 @@ class Learnable(Section):
             on = dict.fromkeys(matching(fitted, models))
             found.append(("evaluate.survival.dense", [evaluate.survival.dense], on))
         for name, system in systems_of(evaluate).items():
-            explained = [getattr(system, "model", None), *getattr(system, "models", [])]
+            explained = [getattr(system, key, None) for key in ("model", "dense")] + getattr(system, "models", [])
             known = {**dict.fromkeys(self.train), **models}
             found.append((f"evaluate.{name}", [model for model in explained if model is not None], known))
         return found
@@ -204,7 +204,7 @@ def pruned_variants(workload: Learnable) -> dict[str, dict]:
     """Variant name -> settings of each pruned model: one for each model and sparsity of each compress section."""
     return {
         f"{model}-{name}-{percent(sparsity)}": {
-            **section.model_dump(exclude={"models", "sparsities", "seeds"}),
+            **section.model_dump(exclude={"models", "sparsities", "seeds", "optional"}),
             "model": model,
             "sparsity": sparsity,
             "seeds": section.seeds or workload.seeds,

@@ -51,5 +51,7 @@ class Prune(FineTune):
     """Train variants to prune."""
     sparsities: Sparsities
     """Shares of the weights set to zero."""
+    optional: bool = False
+    """Left out of the default target."""
     seeds: Seeds | None = None
     """Seeds of this variant; null takes the workload's."""

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.bee import Bee
 from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
+from winnow.pipeline.settings.compression_effects import CompressionEffects
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
@@ -126,6 +127,8 @@ class EvaluateModels(Section):
     """Comparison of dictionary architectures."""
     prototype_scores: PrototypeScores | None = None
     """Consistency and stability of prototypes."""
+    compression_effects: CompressionEffects | None = None
+    """Calibration and explanations of dense and pruned models."""
 
 
 class EvaluateImages(EvaluateModels):

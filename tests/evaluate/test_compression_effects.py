@@ -1,0 +1,137 @@
+"""Effects of compression: closed forms on linear models, and each measure beside a direct call of its own function."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+from torch import nn
+
+from winnow.attribution.gradients import integrated_gradients
+from winnow.attribution.perturbation import every_mask
+from winnow.attribution.saliency_metrics import METRICS
+from winnow.errors import InputError
+from winnow.evaluate.compression_effects import Examined, Retrained, blocks, effects, examined, surrogate_fit
+from winnow.evaluate.diffroar import differences, diffroar, predicted
+from winnow.models import build
+
+SETTINGS = SimpleNamespace(points=6, steps=4, curve_steps=5, fraction=0.25, blocks=3, samples=40)
+RETRAINED = Retrained(classes=2, hidden=[8], epochs=12, learning_rate=0.05, batch_size=16)
+
+
+def linear(weight):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(weight.shape[1], len(weight)))
+    with torch.no_grad():
+        model[1].weight.copy_(weight)
+    return model.eval()
+
+
+def planted(n=160):
+    """Images of 6 x 6 whose first block of 2 x 2 pixels alone tells the class, and the linear model that knows."""
+    x = torch.randn(n, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    weight = torch.zeros(2, 6, 6)
+    # Both logits depend on it: a class without attributions would be told by the order of its ties.
+    weight[0, :2, :2], weight[1, :2, :2] = -3.0, 3.0
+    model = linear(weight.flatten(1))
+    return Examined(model, (x[:100], predicted(model, x[:100])), (x[100:], predicted(model, x[100:])))
+
+
+def test_each_measure_is_that_of_its_own_function():
+    of = planted()
+    found = effects(of, RETRAINED, SETTINGS, seed=3)
+    x, _ = of.test
+    target = predicted(of.model, x)
+    maps = integrated_gradients(of.model, x, target, 0.0, 4).sum(1)
+    for name, key in {"deletion": "DEL", "insertion": "INS"}.items():
+        assert found[name] == float(METRICS[key](of.model, x, target, maps, steps=5, fill=0.0, seed=3).mean())
+    table = diffroar(
+        {3: of.model},
+        RETRAINED.fit,
+        lambda m, images, y: integrated_gradients(m, images, y, 0.0, 4),
+        of.train,
+        of.test,
+        [0.25],
+        [1003],
+        fill=0.0,
+    )
+    assert found["diffroar"] == pytest.approx(differences(table)["diffroar"][0].as_py(), abs=1e-12)
+
+
+def test_an_explanation_that_finds_what_counts_beats_a_random_order_in_every_measure():
+    found = effects(planted(), RETRAINED, SETTINGS, seed=0)
+    assert found["deletion"] < found["random_deletion"]
+    assert found["insertion"] > found["random_insertion"]
+    assert found["diffroar"] > 0.2  # the first quarter holds all that tells the class, the last nothing
+
+
+def test_a_linear_model_is_its_own_surrogate():
+    of = planted()
+    x, _ = of.test
+    found = surrogate_fit(of.model, x[:5], predicted(of.model, x[:5]), blocks(6, 6, 3), samples=40, seed=0)
+    assert found == pytest.approx(1, abs=1e-9)  # float32 logits
+
+
+def test_the_surrogate_of_a_product_of_two_features_explains_what_least_squares_on_all_masks_leaves():
+    """f = z0 z1 at x = (1, 1): with many draws the fit goes to that on all four masks under LIME's kernel."""
+
+    def product(x):
+        flat = x.flatten(1)
+        return torch.stack([flat[:, 0] * flat[:, 1], torch.zeros(len(flat))], dim=1)
+
+    x, target = torch.ones(1, 1, 1, 2), torch.zeros(1, dtype=torch.int64)
+    found = surrogate_fit(product, x, target, blocks(1, 2, 7), samples=40_000, seed=0)
+    masks = every_mask(2).numpy()
+    weight = np.exp(-((1 - masks) ** 2).sum(1) / (0.75**2 * 2))
+    truth = masks.prod(axis=1)
+    expected = LinearRegression().fit(masks, truth, weight).score(masks, truth, weight)
+    assert found == pytest.approx(expected, abs=0.02)  # four standard errors of 40,000 draws
+
+
+def test_a_flat_model_has_no_surrogate_and_too_few_masks_are_refused():
+    flat = linear(torch.zeros(2, 36))
+    x, target = torch.randn(3, 1, 6, 6), torch.zeros(3, dtype=torch.int64)
+    assert surrogate_fit(flat, x, target, blocks(6, 6, 3), samples=40, seed=0) is None
+    with pytest.raises(InputError, match="samples is 9 for 9 regions"):
+        surrogate_fit(flat, x, target, blocks(6, 6, 3), samples=9, seed=0)
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(28, 28, 7), (9, 8, 3), (8, 20, 7), (3, 5, 7)])
+def test_blocks_are_numbered_without_gaps_and_differ_by_one_pixel_a_side_at_most(height, width, side):
+    found = blocks(height, width, side).numpy()
+    assert np.unique(found).tolist() == list(range(min(side, height) * min(side, width)))
+    sides = [[len(set(axis)) for axis in np.nonzero(found == number)] for number in np.unique(found)]
+    assert np.ptp(sides, axis=0).max() <= 1
+
+
+def test_a_row_is_cut_into_its_features():
+    assert blocks(1, 5, 7).tolist() == [[0, 1, 2, 3, 4]]
+
+
+class Rows:
+    name, kind, task = "rows", "table", "classification"
+
+    def __init__(self):
+        self.x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1)) * 5 + 2
+
+    def arrays(self, split):
+        return self.x, (self.x[:, 0] > 2).long()
+
+
+def test_a_table_is_examined_on_standardised_rows_with_the_models_own_outputs():
+    workload = Rows()
+    model = build("table_mlp", levels=[0, 0, 0], outputs=2)
+    model.fit_scaler(*workload.arrays("train"))
+    of = examined(model, workload, 12)
+    x, y = of.test
+    assert x.shape == (12, 1, 1, 3) and len(y) == 12
+    expected = (workload.x - workload.x.mean(0)) / workload.x.std(0, correction=0)
+    assert torch.allclose(x[:, 0, 0].float(), expected[:12], atol=1e-5)
+    assert torch.allclose(of.model(x).float(), model(workload.x[:12]), atol=1e-5)
+
+
+def test_a_regression_is_refused():
+    workload = Rows()
+    workload.task = "regression"
+    with pytest.raises(InputError, match="rows: predicts a number"):
+        examined(nn.Identity(), workload, 5)
