@@ -12,6 +12,7 @@ def lime_images(inputs, outputs, params, log):
     import numpy as np
     import pyarrow as pa
 
+    from winnow.errors import InputError
     from winnow.evaluate import lime_study as study
     from winnow.models import load_model
     from winnow.pipeline.tables import metric_rows, write_json, write_parquet
@@ -27,6 +28,8 @@ def lime_images(inputs, outputs, params, log):
     chosen = np.flatnonzero(right & truth.any((1, 2, 3)))[: params.images]
     images, truth, ids = pictures[chosen], truth[chosen], table["image_id"].to_numpy()[chosen]
     log.info("%d of %d test images are right and show something; %d are explained", right.sum(), len(y), len(chosen))
+    if not len(chosen):
+        raise InputError(f"{inputs.model}: is right on no test image that shows something; train it longer")
     labels = {"workload": params.workload, "variant": f"top{params.top}", "seed": params.seed, "split": "test"}
     metrics, rows, weights, picked = [], [], [], {}
     for name in params.segmenters:

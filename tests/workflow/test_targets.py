@@ -29,3 +29,18 @@ def test_what_was_made_once_belongs_to_the_whole(checkout):
     assert checkout.snakemake("-n") == {}
     checkout.edit("scales/smoke.yaml", "bilevel_groups: {keep: [0.5]", "bilevel_groups: {keep: [0.4]")
     assert checkout.snakemake("-n")["bilevel"] == 1
+
+
+def test_a_workload_that_is_part_of_another_is_made_with_it_and_by_itself(sources_only):
+    both, alone = planned_files(sources_only, "sonar"), planned_files(sources_only, "sonar_objects")
+    objects = "results/sonar_objects/evaluate/lime_images/localisation.svg"
+    assert objects in both and "summaries/sonar.json" in both
+    assert objects in alone and "summaries/sonar.json" not in alone
+
+
+def test_a_workload_is_no_part_of_itself_or_of_a_family(sources_only):
+    for before, refused in (("sonar", "evaluate"), ("evaluate", "sonar_objects")):
+        sources_only.edit("params.yaml", f"part_of: {before}", f"part_of: {refused}")
+        done = sources_only.run("snakemake", "-n", check=False)
+        assert done.returncode != 0
+        assert f"sonar_objects.part_of: '{refused}' is a target already; name another" in done.stdout + done.stderr

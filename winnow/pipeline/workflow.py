@@ -280,16 +280,18 @@ class Workflow:
                 tables = [f"{f}/metrics.parquet" for f in self.folders(name, family) if f"/{system}/" in f]
                 pictures = [f"results/{name}/{system}/{picture}.svg" for picture in section.pictures]
                 named[f"{name}_{variant}"] = tables + pictures
+        wholes = {}
         for name in self.workloads:
-            whole = [file for f in FAMILIES for file in self.family_targets(name, f)]
-            named[name] = [*whole, f"summaries/{name}.json", *LEDGER]
+            made = [file for f in FAMILIES for file in self.family_targets(name, f)]
+            wholes[name] = [*made, f"summaries/{name}.json", *LEDGER]
+        named |= {name: list(files) for name, files in wholes.items()}
         for name, entry in self.learnable.items():
             if entry.part_of is not None:
-                if entry.part_of in {*self.workloads, *FAMILIES, "all", "everything"}:
+                if entry.part_of in {name, *FAMILIES, "all", "everything"}:
                     raise InputError(
                         f"params.yaml: {name}.part_of: {entry.part_of!r} is a target already; name another"
                     )
-                named.setdefault(entry.part_of, []).extend(named[name])
+                named.setdefault(entry.part_of, []).extend(wholes[name])
         for family in FAMILIES:
             named[family] = [file for n in self.workloads for file in both[n, family]]
         return named

@@ -43,7 +43,7 @@ class Learnable(Section):
     optional: bool = False
     """Left out of the default target, for data that not every machine can get."""
     part_of: str | None = None
-    """Name of a target that makes this workload with all others that name it."""
+    """Name of a target that makes this workload with all others that name it; a workload's name adds it to that one."""
     curate: Split = Split()
     """Curation and split."""
     train: dict[str, Any] = {}
