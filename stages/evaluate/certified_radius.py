@@ -7,7 +7,7 @@ EXPLAINED = 20  # test images
 
 @stage(torch=True)
 def certified_radius(inputs, outputs, params, log):
-    """Write certified accuracy and violations of each arm, the radius of each image, and explanations."""
+    """Write certified accuracy and violations of each arm, the radius of each input, and explanations."""
     import json
 
     import pyarrow as pa
@@ -17,13 +17,13 @@ def certified_radius(inputs, outputs, params, log):
     from winnow.pipeline.tables import metric_rows, write_parquet
     from winnow.train.component_arms import accuracy, shallow_model
     from winnow.workloads import load_workload
+    from winnow.workloads.unit_interval import shown_by, unit_inputs
 
     workload, card, state = load_workload(inputs.train.parent), json.loads(inputs.card.read_text()), {}
     for name, tensor in load_file(inputs.model).items():
         arm, parameter = name.rsplit("/", 1)
         state.setdefault(arm, {})[parameter] = tensor
-    x, y = workload.arrays("test")
-    x = ((x - card["low"]) / (card["high"] - card["low"])).clamp(0, 1).flatten(1)
+    x, y = unit_inputs(workload, ["test"])["test"]
     metrics, radii, explained = [], [], []
     for arm in card["arms"]:
         kind, variant = arm.split("/")
@@ -46,7 +46,7 @@ def certified_radius(inputs, outputs, params, log):
                 guess = int(model(x[image : image + 1]).argmax())
                 told = {"image_id": image, "class": workload.classes[y[image]], "predicted": workload.classes[guess]}
                 explained += [told | term for term in model.explain(x[image], guess)]
-            parts = component_rows(model, workload.classes, workload.shape)
+            parts = component_rows(model, workload.classes, shown_by(workload))
         metrics.append(metric_rows(values, split="test", units={"thin_predictions": "share"}, **labels))
         log.info("%s: done", arm)
     write_parquet(pa.concat_tables(metrics), outputs.metrics)

@@ -1,4 +1,4 @@
-"""Train classifiers by components and by prototypes, in the space of the pixels and on learnt detectors."""
+"""Train classifiers by components and by prototypes, in the space of the inputs and, on images, on learnt detectors."""
 
 from winnow.pipeline import stage
 
@@ -11,14 +11,12 @@ def rbf_components(inputs, outputs, params, log):
 
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_json, write_parquet
-    from winnow.train.component_arms import Plan, accuracy, fit_deeply, fit_planted, fit_shallow
-    from winnow.train.deep_components import DeepRecipe
+    from winnow.train.component_arms import Plan, accuracy, fit_shallow, learnt_detectors
     from winnow.workloads import load_workload
+    from winnow.workloads.unit_interval import unit_inputs
 
     workload = load_workload(inputs.train.parent)
-    images = {split: workload.arrays(split) for split in ("train", "valid", "test")}
-    low, high = images["train"][0].min(), images["train"][0].max()
-    rows = {s: (((x - low) / (high - low)).clamp(0, 1).flatten(1), y) for s, (x, y) in images.items()}
+    rows = unit_inputs(workload, ["train", "valid", "test"])
     names = ("components", "epochs", "learning_rate", "margins", "rate_factors", "robust_margin", "radius", "seed")
     own = {name: getattr(params, name) for name in names}
     plan = Plan(**own, batch=params.batch_size, classes=len(workload.classes))
@@ -35,19 +33,12 @@ def rbf_components(inputs, outputs, params, log):
             metrics.append(metric_rows({"accuracy": accuracy(model, *rows[split])}, split=split, **labels))
         tensors |= {f"{arm}/{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
 
-    def recipe(parts):
-        warm, joint, head = parts
-        return DeepRecipe(warm, joint, head, params.batch_size, params.deep_learning_rate)
-
-    deep = fit_deeply(
-        images["train"], params.deep_components, len(workload.classes), recipe(params.deep_epochs), params.seed
-    )
-    for head, (model, steps) in deep.items():
-        history.append(metric_rows(steps, split="train", **told(head, "deep")))
-        metrics.append(metric_rows({"accuracy": accuracy(model, *images["test"])}, split="test", **told(head, "deep")))
-    for head, value in fit_planted(params.planted_images, recipe(params.planted_epochs), params.seed).items():
-        metrics.append(metric_rows({"accuracy": value}, split="test", **told(head, "absence")))
-    card = {"arms": sorted(made), "components": params.components, "low": float(low), "high": float(high)}
+    if workload.kind == "images":
+        heads = learnt_detectors(workload.arrays("train"), workload.arrays("test"), len(workload.classes), params)
+        for head, variant, value, steps in heads:
+            metrics.append(metric_rows({"accuracy": value}, split="test", **told(head, variant)))
+            history.append(metric_rows(steps, split="train", **told(head, variant)))
+    card = {"arms": sorted(made), "components": params.components}
     save_file(dict(sorted(tensors.items())), outputs.model)
     write_json(card, outputs.card)
     write_parquet(pa.concat_tables(history), outputs.history)

@@ -1,11 +1,11 @@
-"""Cluster images by TELL and by what it is compared with."""
+"""Cluster images, or rows of a table, by TELL and by what it is compared with."""
 
 from winnow.pipeline import stage
 
 
 @stage(torch=True)
 def tell(inputs, outputs, params, log):
-    """Write the model, scores of every clusterer, histories, the clusters of the training images and the centres."""
+    """Write the model, scores of every clusterer, histories, the clusters of the training inputs and the centres."""
     import pyarrow as pa
     from safetensors.torch import save_file
 
@@ -14,13 +14,13 @@ def tell(inputs, outputs, params, log):
     from winnow.evaluate.clustering_tables import centre_rows, label_rows
     from winnow.pipeline.tables import metric_rows, write_parquet
     from winnow.workloads import load_workload
+    from winnow.workloads.unit_interval import shown_by, unit_inputs
 
     workload = load_workload(inputs.train.parent)
-    pixels = {split: workload.arrays(split)[0].flatten(1) for split in ("train", "test")}
-    classes = {split: workload.arrays(split)[1].numpy() for split in pixels}
-    # Standardised pixels back to [0, 1], where the decoder's sigmoid lives.
-    low, high = pixels["train"].min(), pixels["train"].max()
-    x = {split: ((values - low) / (high - low)).clamp(0, 1) for split, values in pixels.items()}
+    # From 0 to 1, where the decoder's sigmoid lives.
+    inputs_of = unit_inputs(workload, ["train", "test"])
+    x = {split: rows for split, (rows, _) in inputs_of.items()}
+    classes = {split: labels.numpy() for split, (_, labels) in inputs_of.items()}
     plan = Plan(
         clusters=params.clusters or len(workload.classes),
         warm_epochs=params.warm_epochs,
@@ -53,7 +53,7 @@ def tell(inputs, outputs, params, log):
             model = found.model
         log.info("%s, %s: done", found.system, found.variant)
     write_parquet(label_rows(model, x["train"], classes["train"], workload.classes), outputs.labels)
-    write_parquet(centre_rows(model, x["train"], workload.shape), outputs.centres)
+    write_parquet(centre_rows(model, x["train"], shown_by(workload)), outputs.centres)
     save_file({name: tensor.contiguous() for name, tensor in sorted(model.state_dict().items())}, outputs.model)
     write_parquet(pa.concat_tables(history), outputs.history)
     write_parquet(pa.concat_tables(metrics), outputs.metrics)

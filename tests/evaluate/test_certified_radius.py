@@ -187,7 +187,7 @@ def test_other_norms_are_certified_in_their_own_units():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x, y: certified_radius(cbc(), x * math.nan, y), "a pixel is NaN or infinite"),
+        (lambda x, y: certified_radius(cbc(), x * math.nan, y), "an input is NaN or infinite"),
         (lambda x, y: certified_radius(CBC(OriginalReasoning(6, 3), 4), x, y), "the original reasoning divides"),
     ],
 )

@@ -1,5 +1,7 @@
 """What certificates report, and what the charts of components show of it."""
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +13,7 @@ from winnow.evaluate.certified_radius import certificates, certified_radius, com
 from winnow.evaluate.chart_parts import save_chart
 from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
 from winnow.train.rbf_components import CBC, OriginalReasoning, Reasoning
+from winnow.workloads.unit_interval import as_columns, as_images
 
 
 def cbc(head=None):
@@ -58,7 +61,7 @@ def test_sure_predictions_on_little_reasoning_are_counted_for_the_original_only(
 
 def test_components_are_told_with_their_weights_and_as_images():
     model = cbc()
-    rows = component_rows(model, ["a", "b"], (1, 2, 2)).to_pylist()
+    rows = component_rows(model, ["a", "b"], partial(as_images, shape=(1, 2, 2))).to_pylist()
     plus, minus = model.head.probabilities()
     assert [(row["component"], row["class"]) for row in rows] == [(k, c) for k in range(4) for c in "ab"]
     for row in rows:
@@ -67,6 +70,18 @@ def test_components_are_told_with_their_weights_and_as_images():
         assert row["minus"] == float(minus[row["component"], column].detach())
         expected = (255 * model.components[row["component"]]).round().tolist()
         assert (row["pixels"], row["height"], row["width"], row["channels"]) == (expected, 2, 2, 1)
+
+
+def test_components_of_a_table_are_shown_by_their_columns_the_strongest_first(tmp_path):
+    model = cbc()
+    rows = component_rows(model, ["a", "b"], partial(as_columns, names="wxyz"))
+    assert rows.num_rows == 4 * 2 * 4
+    assert [row["value"] for row in rows.to_pylist()[4:8]] == model.components[0].tolist()
+    chart = component_charts.component_weights(rows)
+    plus = model.head.probabilities()[0][:, 0].detach()
+    first = chart.to_dict()["hconcat"][0]["encoding"]["x"]["sort"]
+    assert [int(name.split("component ")[1][:-1]) for name in first[:3]] == plus.argsort(descending=True)[:3].tolist()
+    save_chart(chart, tmp_path / "components.svg")
 
 
 def curve_rows():

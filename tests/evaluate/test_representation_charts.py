@@ -109,7 +109,7 @@ def clusterings():
 def test_clusterers_are_named_and_ablations_of_the_weight_left_out():
     panels = drawn(clustering_charts.clusterer_scores(clusterings()))["hconcat"]
     found = [(r["name"], r["place"], round(r["mean"], 6)) for r in panels[0]["layer"][0]["data"]["values"]]
-    assert found == [("TELL", "images that were clustered", 0.55), ("TELL", "held-out images", 0.55)]
+    assert found == [("TELL", "inputs that were clustered", 0.55), ("TELL", "held-out inputs", 0.55)]
 
 
 def test_losses_are_drawn_by_epoch_and_lloyd_as_a_level():
@@ -155,6 +155,20 @@ def test_centres_are_pictures_of_their_pixels(tmp_path, channels):
     assert image.reshape(128, 128, channels)[-1, -1].tolist() == (pixels[-channels:]).tolist()
     save_chart(chart, tmp_path / "centres.svg")
     assert "image/png" in (tmp_path / "centres.svg").read_text()
+
+
+def test_centres_of_a_table_are_shown_column_by_column(tmp_path):
+    found = [
+        {"cluster": c, "kind": k, "column": name, "value": 0.1 * c}
+        for c in (0, 1)
+        for k in ("centre", "nearest")
+        for name in ("size", "age")
+    ]
+    chart = clustering_charts.centre_pictures(pa.Table.from_pylist(found))
+    spec = drawn(chart)
+    assert spec["encoding"]["x"]["sort"] == ["0, decoded", "0, nearest row", "1, decoded", "1, nearest row"]
+    assert spec["encoding"]["y"]["sort"] == ["size", "age"]
+    save_chart(chart, tmp_path / "centres.svg")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from winnow.errors import InputError
 from winnow.models.adversarial import pgd
 from winnow.train.glvq import Glvq, true_and_best_other
 from winnow.train.rbf_components import CBC, OriginalReasoning, best_column, reasoning_of, worst_margins
+from winnow.workloads.unit_interval import Show
 
 Method = Literal["closed", "tight"]
 SAFETY = 1e-6  # share by which a radius is shortened, far above what rounding in float64 can add to it
@@ -38,7 +39,7 @@ def certified_radius(
     Raises InputError for an x that is not finite.
     """
     if not torch.isfinite(x).all():
-        raise InputError("a pixel is NaN or infinite; mend the image or leave it out")
+        raise InputError("an input is NaN or infinite; mend it or leave it out")
     exact = deepcopy(model).double().eval()
     parts = zip(x.double().split(BLOCK), y.split(BLOCK), strict=True)
     radius = torch.cat([_radius(exact, *part, method) for part in parts])
@@ -185,21 +186,18 @@ def thin_predictions(model: CBC, x: Tensor, sure: float = 0.9, thin: float = 0.1
 
 
 @torch.no_grad()
-def component_rows(model: CBC, classes: list[str], shape: tuple[int, int, int]) -> pa.Table:
-    """component, class, plus, minus, and the component as an image: height, width, channels, pixels [h, w, c].
+def component_rows(model: CBC, classes: list[str], show: Show) -> pa.Table:
+    """component, class, plus, minus, and the columns by which `show` shows the component.
 
-    One row for each component and class; the first reasoning vector of a class counts. Pixels are 0 to 255.
+    As many rows for each component and class as show it; the first reasoning vector of a class counts.
     """
     head = reasoning_of(model)
     plus, minus = head.probabilities()
     first = [int((head.class_of == label).nonzero()[0]) for label in range(len(classes))]
-    grey = (255 * model.components.view(-1, *shape)).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-    channels, height, width = shape
-    rows = []
-    for k, image in enumerate(grey):
-        told = {"component": k, "height": height, "width": width, "channels": channels}
-        told["pixels"] = image.flatten().tolist()
-        for label, column in enumerate(first):
-            weights = {"plus": float(plus[k, column]), "minus": float(minus[k, column])}
-            rows.append(told | {"class": classes[label]} | weights)
+    rows = [
+        {"component": k, "class": name, "plus": float(plus[k, column]), "minus": float(minus[k, column])} | row
+        for k, point in enumerate(show(model.components))
+        for name, column in zip(classes, first, strict=True)
+        for row in point
+    ]
     return pa.Table.from_pylist(rows)

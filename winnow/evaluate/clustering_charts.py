@@ -1,4 +1,4 @@
-"""Charts of clusterings: scores, centres as images, losses over epochs, clusters beside classes."""
+"""Charts of clusterings: scores, centres as images or columns, losses over epochs, clusters beside classes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from winnow.evaluate.chart_parts import (
 from winnow.evaluate.clustering import contingency
 
 SCORES = {"acc": "accuracy after matching", "nmi": "normalised mutual information"}
-PLACES = {"train": "images that were clustered", "test": "held-out images"}
+PLACES = {"train": "inputs that were clustered", "test": "held-out inputs"}
 NAMES = {
-    ("kmeans", "raw"): "k-means, pixels",
-    ("kmeans", "sphere"): "k-means, unit pixels",
-    ("tell_layer", "raw"): "TELL's layer, pixels",
-    ("tell_layer", "sphere"): "TELL's layer, unit pixels",
-    ("spectral", "raw"): "spectral, pixels",
+    ("kmeans", "raw"): "k-means, inputs",
+    ("kmeans", "sphere"): "k-means, unit inputs",
+    ("tell_layer", "raw"): "TELL's layer, inputs",
+    ("tell_layer", "sphere"): "TELL's layer, unit inputs",
+    ("spectral", "raw"): "spectral, inputs",
     ("warm_start", "sphere"): "start of TELL",
     ("ae_kmeans", "plain"): "autoencoder, k-means",
     ("ae_kmeans", "sphere"): "unit autoencoder, k-means",
@@ -77,11 +77,15 @@ def clusterer_scores(metrics: pa.Table) -> alt.HConcatChart:
 
 
 def centre_pictures(rows: pa.Table) -> alt.Chart:
-    """Decoded centres above the real images nearest to them.
+    """Decoded centres beside the real inputs nearest to them.
 
-    rows: columns cluster, kind ("centre" or "nearest"), height, width, channels, pixels.
+    rows: columns cluster, kind ("centre" or "nearest"), and height, width, channels, pixels; or column, value.
     """
     found = some(rows.to_pylist(), "centres")
+    if "column" in rows.column_names:
+        names = {"centre": "decoded", "nearest": "nearest row"}
+        cells = [row | {"of": f"{row['cluster']}, {names[row['kind']]}"} for row in found]
+        return styled(columns_of_points(cells, "cluster", sorted({cell["of"] for cell in cells})))
     names = {"centre": "decoded centre", "nearest": "nearest image"}
     tiles = [{"cluster": row["cluster"], "kind": names[row["kind"]], "url": data_url(row)} for row in found]
     chart = alt.Chart(data(tiles)).mark_image(width=TILE - 6, height=TILE - 6)
@@ -93,8 +97,24 @@ def centre_pictures(rows: pa.Table) -> alt.Chart:
     return styled(chart.properties(width=TILE * len({t["cluster"] for t in tiles}), height=2 * TILE))
 
 
+def columns_of_points(cells: list[dict[str, Any]], title: str, points: list[str]) -> alt.Chart:
+    """Points of a table, side by side: the value of each column by its shade, of 0 to 1 over the training rows.
+
+    cells: of, the point's name, column, value.
+    """
+    names = list(dict.fromkeys(cell["column"] for cell in cells))
+    scale = alt.Scale(domain=[0, 1], range=["#FFFFFF", BLUE], interpolate="rgb")
+    chart = alt.Chart(data(cells)).mark_rect(stroke="#E5E5E5")
+    chart = chart.encode(
+        x=alt.X("of:N", title=title, sort=points, axis=alt.Axis(labelAngle=-40, labelLimit=300)),
+        y=alt.Y("column:N", title=None, sort=names, axis=alt.Axis(labelLimit=300)),
+        color=alt.Color("value:Q", title=["value", "(0 to 1 in training)"], scale=scale),
+    )
+    return chart.properties(width=max(30 * len(points), 90), height=18 * len(names))
+
+
 def losses_and_objective(history: pa.Table, metrics: pa.Table) -> alt.HConcatChart:
-    """Both parts of TELL's loss over its epochs, and the layer's objective on pixels beside Lloyd's algorithm.
+    """Both parts of TELL's loss over its epochs, and the layer's objective on the inputs beside Lloyd's algorithm.
 
     history, metrics: rows of the metrics schema of one seed.
     """
@@ -117,7 +137,7 @@ def losses_and_objective(history: pa.Table, metrics: pa.Table) -> alt.HConcatCha
     rows = [{"pass": row["step"], "value": row["value"]} for row in some(layer, "passes of the layer")]
     lloyd = [r["value"] for r in metric_values(metrics, "objective") if (r["system"], r["variant"]) == ("lloyd", "raw")]
     count = next(r["value"] for r in metric_values(metrics, "rows") if (r["system"], r["variant"]) == ("lloyd", "raw"))
-    y = alt.Y("value:Q", title="mean squared distance, pixels", scale=alt.Scale(zero=False))
+    y = alt.Y("value:Q", title="mean squared distance, inputs", scale=alt.Scale(zero=False))
     line = alt.Chart(data(rows)).mark_line(color=VERMILION, strokeWidth=2.5, point=True)
     line = line.encode(x=alt.X("pass:Q", title="pass of the layer"), y=y)
     panels.append(alt.layer(line, *level(lloyd[0] / count, "Lloyd", 200)).properties(width=200, height=HEIGHT))
@@ -125,7 +145,7 @@ def losses_and_objective(history: pa.Table, metrics: pa.Table) -> alt.HConcatCha
 
 
 def clusters_by_class(labels: pa.Table) -> alt.LayerChart:
-    """Images of each class in each cluster, clusters in the order of the classes that they are matched with.
+    """Inputs of each class in each cluster, clusters in the order of the classes that they are matched with.
 
     labels: columns cluster, class.
     """

@@ -1,4 +1,4 @@
-"""What a clustering leaves for the eye: a row for each image, and the centres as images."""
+"""What a clustering leaves for the eye: a row for each input, and the centres as images or as rows of a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from winnow.models.modes import evaluating
 from winnow.train.tell import Tell
+from winnow.workloads.unit_interval import Show
 
 
 @torch.no_grad()
@@ -28,17 +29,17 @@ def label_rows(model: Tell, x: Tensor, y: np.ndarray, classes: list[str]) -> pa.
 
 
 @torch.no_grad()
-def centre_rows(model: Tell, x: Tensor, shape: tuple[int, int, int]) -> pa.Table:
-    """cluster, kind ("centre" decoded, or the "nearest" x), height, width, channels, pixels [h, w, c] of 0 to 255."""
+def centre_rows(model: Tell, x: Tensor, show: Show) -> pa.Table:
+    """cluster, kind ("centre" decoded, or the "nearest" x), and the columns by which `show` shows a point."""
     centres = model.layer.centres()
     with evaluating(model):
         decoded = model.decoder(centres)
     nearest = x[torch.cdist(model.features(x), centres).argmin(dim=0)]
-    rows = []
-    for kind, found in (("centre", decoded), ("nearest", nearest)):
-        grey = (255 * found.view(-1, *shape)).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-        for cluster, image in enumerate(grey):
-            height, width, channels = image.shape
-            sizes = {"height": height, "width": width, "channels": channels}
-            rows.append({"cluster": cluster, "kind": kind, **sizes, "pixels": image.flatten().tolist()})
-    return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(
+        [
+            {"cluster": cluster, "kind": kind} | row
+            for kind, found in (("centre", decoded), ("nearest", nearest))
+            for cluster, point in enumerate(show(found))
+            for row in point
+        ]
+    )

@@ -22,7 +22,7 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
-from winnow.evaluate.clustering_charts import TILE, data_url
+from winnow.evaluate.clustering_charts import TILE, columns_of_points, data_url
 
 ARMS = {
     ("cbc", "tuned"): "components",
@@ -45,7 +45,7 @@ def certified_curves(metrics: pa.Table) -> alt.LayerChart:
         if (row["system"], row["variant"]) in ARMS and names
     ]
     series = mean_bands(some(rows, "certified accuracy"), ["arm", "radius"], SHARE)
-    x = alt.X("radius:Q", title="radius (l2; a pixel runs from 0 to 1)")
+    x = alt.X("radius:Q", title="radius (l2; an input runs from 0 to 1)")
     y = alt.Y("mean:Q", title="certified accuracy (share)", scale=alt.Scale(domain=[0, 1]))
     key = Key("arm", "model", [name for name in ARMS.values() if any(row["arm"] == name for row in rows)])
     return styled(lines(series, x, y, key).properties(width=WIDTH, height=HEIGHT))
@@ -54,9 +54,11 @@ def certified_curves(metrics: pa.Table) -> alt.LayerChart:
 def component_weights(rows: pa.Table) -> alt.HConcatChart:
     """For each class, the components that argue for it most by being present, and by being absent, with weights.
 
-    rows: columns component, class, plus, minus, height, width, channels, pixels.
+    rows: columns component, class, plus, minus, and height, width, channels, pixels; or column, value.
     """
     found = some(rows.to_pylist(), "components")
+    if "column" in rows.column_names:
+        return _components_of_a_table(found)
     panels: list[Any] = []
     for sign, title in (("plus", "by presence"), ("minus", "by absence")):
         tiles = []
@@ -74,6 +76,21 @@ def component_weights(rows: pa.Table) -> alt.HConcatChart:
         text = base.mark_text(fontSize=12, dy=TILE / 2 - 2).encode(text="weight:N")
         height = (TILE + 8) * len({tile["class"] for tile in tiles})
         panels.append((image + text).properties(width=STRONGEST * (TILE + 6), height=height))
+    return styled(alt.hconcat(*panels, spacing=30))
+
+
+def _components_of_a_table(found: list[dict[str, Any]]) -> alt.HConcatChart:
+    """The same where components are rows of a table: values by their shade, weights below."""
+    panels = []
+    for sign, title in (("plus", "by presence: class, weight"), ("minus", "by absence: class, weight")):
+        cells, points = [], []
+        for name in dict.fromkeys(row["class"] for row in found):
+            mine = [row for row in found if row["class"] == name]
+            weights = {row["component"]: row[sign] for row in mine}
+            for component in sorted(weights, key=lambda k: -weights[k])[:STRONGEST]:
+                points.append(f"{name}, {weights[component]:.2f} (component {component})")
+                cells += [row | {"of": points[-1]} for row in mine if row["component"] == component]
+        panels.append(columns_of_points(cells, title, points))
     return styled(alt.hconcat(*panels, spacing=30))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +121,25 @@ def fit_planted(count: int, recipe: DeepRecipe, seed: int) -> dict[str, float]:
     made = fit_deeply(planted_absence(count, seed), 2, 2, recipe, seed)
     x, y = planted_absence(count, seed + 1_000_000)
     return {head: accuracy(model, x, y) for head, (model, _) in made.items()}
+
+
+def learnt_detectors(
+    train: Labelled, test: Labelled, classes: int, settings: Any
+) -> list[tuple[str, str, float, History]]:
+    """(head, variant, accuracy, history) of networks on images, "deep", and on the planted set, "absence".
+
+    train and test: images float[n, c, h, w] with labels. settings: the deep ones of `RbfComponents`.
+    """
+
+    def recipe(parts: list[int]) -> DeepRecipe:
+        warm, joint, head = parts
+        return DeepRecipe(warm, joint, head, settings.batch_size, settings.deep_learning_rate)
+
+    seed = settings.seed
+    deep = fit_deeply(train, settings.deep_components, classes, recipe(settings.deep_epochs), seed)
+    planted = fit_planted(settings.planted_images, recipe(settings.planted_epochs), seed)
+    found = [(head, "deep", accuracy(model, *test), history) for head, (model, history) in deep.items()]
+    return found + [(head, "absence", value, []) for head, value in planted.items()]
 
 
 @torch.no_grad()

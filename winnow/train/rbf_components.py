@@ -220,7 +220,7 @@ def fit_components(
     if not 0 <= margin < 1:
         raise InputError(f"margin is {margin}; differences of probabilities leave room for 0 up to below 1")
     if not torch.isfinite(x).all():
-        raise InputError("a pixel is NaN or infinite; mend the image or leave it out")
+        raise InputError("an input is NaN or infinite; mend it or leave it out")
 
     def loss_of(points: Tensor, labels: Tensor) -> Tensor:
         if isinstance(model, Glvq):

@@ -175,6 +175,8 @@ class EvaluateTable(EvaluateModels):
     """Recourses of rejected rows under deletion of training rows."""
     local_approximation: LocalApproximation | None = None
     """Explanations as local fits."""
+    certified_radius: CertifiedRadius | None = None
+    """Certificates of models by components."""
 
 
 class EvaluatePlanted(Section):

@@ -28,7 +28,7 @@ class TellSettings(System):
     epochs: int = Field(40, ge=1)
     """Epochs of each arm after that."""
     batch_size: int = Field(256, ge=1)
-    """Images a step."""
+    """Inputs a step."""
     learning_rate: float = Field(1e-3, gt=0)
     """Learning rate of Adam."""
     weight: float = Field(0.01, ge=0)
@@ -36,6 +36,6 @@ class TellSettings(System):
     weights: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] = [0.0, 0.003, 0.03, 0.1]
     """Other weights that are tried, and reported side by side."""
     passes: int = Field(20, ge=1)
-    """Passes of the layer over the pixels as they are."""
+    """Passes of the layer over the inputs as they are."""
     stream_batch: int = Field(100, ge=1)
-    """Images a step where they are seen only once."""
+    """Inputs a step where they are seen only once."""

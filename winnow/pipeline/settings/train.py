@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds
 from winnow.pipeline.settings.protopnet import Protopnet
-from winnow.pipeline.settings.rbf_components import RbfComponents
+from winnow.pipeline.settings.rbf_components import RbfComponents, RbfComponentsTable
 from winnow.pipeline.settings.simplex import Simplex
 from winnow.pipeline.settings.tell import TellSettings
 
@@ -91,5 +91,10 @@ Trained = Annotated[
     Discriminator(method_of),
 ]
 """A section of the train family: the settings of its method."""
-TrainedTable = Annotated[Annotated[TrainTable, Tag("adamw")], Discriminator(method_of)]
+TrainedTable = Annotated[
+    Annotated[TrainTable, Tag("adamw")]
+    | Annotated[TellSettings, Tag("tell")]
+    | Annotated[RbfComponentsTable, Tag("rbf_components")],
+    Discriminator(method_of),
+]
 """A section of the train family of a table."""
