@@ -8,6 +8,7 @@ def prune(inputs, outputs, params, log):
     """Write the pruned model (kept weights only), the history of its fine-tuning and its metrics on valid."""
     from winnow.compress import compress
     from winnow.compress._measure import nonzero, summary
+    from winnow.compress.quantization import round_to_int8
     from winnow.models import load_model, save_model
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
@@ -29,6 +30,7 @@ def prune(inputs, outputs, params, log):
         checkpoint=params.resume_folder / "checkpoint.safetensors",
         progress=Progress(log, params.variant),
     )
+    scales = round_to_int8(model) if params.weight_bits == 8 else None
     log.info("kept in each layer: %s", nonzero(masks))
     metrics = workload.metrics(model, "valid") | summary(model, masks, workload.example_inputs())
     labels = {
@@ -37,6 +39,6 @@ def prune(inputs, outputs, params, log):
         "variant": params.variant,
         "seed": params.seed,
     }
-    save_model(model, outputs.model, workload=params.workload, masks=masks)
+    save_model(model, outputs.model, workload=params.workload, masks=masks, scales=scales)
     write_parquet(metric_rows(history, split="train", **labels), outputs.history)
     write_parquet(metric_rows(metrics, split="valid", **labels), outputs.metrics)

@@ -181,14 +181,16 @@ def data(rows: Rows) -> alt.InlineData:
 
 def styled(chart: Any, legend: str = "right") -> Any:
     """Type that can be read at report size, on white."""
+    # Room at the rim and between names of a legend: a viewer without these fonts takes a wider one.
     return (
-        chart.configure(font=FONT, background="white", padding=12)
+        chart.configure(font=FONT, background="white", padding=28)
         .configure_axis(
             labelFontSize=16, titleFontSize=17, titleFontWeight="normal", titlePadding=12, gridColor="#E5E5E5"
         )
         .configure_legend(
             orient=legend,
             columns=4 if legend == "bottom" else 1,
+            columnPadding=32,
             labelFontSize=16,
             titleFontSize=17,
             titleFontWeight="normal",

@@ -2,7 +2,8 @@
 
 A model is two files: `<path>` (safetensors) and `<path>` with the suffix .json, its card: registry name,
 constructor arguments, workload, names of the masked weights. A masked weight takes `<name>.values` (kept
-entries in flat order) and `<name>.mask` (packed bits), so that a pruned model is small on disk as well.
+entries in flat order) and `<name>.mask` (packed bits), so that a pruned model is small on disk as well; one of eight
+bits its integers, and `<name>.scale` of each output channel.
 """
 
 from __future__ import annotations
@@ -90,18 +91,29 @@ def _suggestion(wrong: str, names: Any) -> str:
     return f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}"
 
 
-def save_model(model: nn.Module, path: str | Path, workload: str, masks: dict[str, Tensor] | None = None) -> None:
+def save_model(
+    model: nn.Module,
+    path: str | Path,
+    workload: str,
+    masks: dict[str, Tensor] | None = None,
+    scales: dict[str, Tensor] | None = None,
+) -> None:
     """Write a model made by `build` to `path` and its card beside it; equal models give equal bytes.
 
     masks: parameter name -> bool, True where kept; entries outside a mask are not stored and load as zero.
+    scales: parameter name -> float32[output channels] of weights that are whole multiples of these, up to 127;
+    they are stored in eight bits. Raises InputError for masks and scales that fit no weight.
     """
-    path, masks = Path(path), masks or {}
+    path, masks, scales = Path(path), masks or {}, scales or {}
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    for name, scale in scales.items():
+        state[name] = _integers(path, name, state.get(name), scale)
     for name, mask in masks.items():
         if name not in state or state[name].shape != mask.shape:
             raise InputError(f"{path}: the mask {name!r} fits no weight of the model; prune this model again")
         state[f"{name}.values"] = state.pop(name)[mask]
         state[f"{name}.mask"] = torch.from_numpy(numpy.packbits(mask.flatten().numpy()))
+    state |= {f"{name}.scale": scale for name, scale in scales.items()}
     # Cloned, because safetensors refuses tensors that share memory.
     save_file({name: state[name].contiguous().clone() for name in sorted(state)}, path)
     card = {
@@ -110,15 +122,32 @@ def save_model(model: nn.Module, path: str | Path, workload: str, masks: dict[st
         "model": model.registry_name,
         "workload": workload,
     }
+    if scales:
+        card["quantized"] = sorted(scales)
     path.with_suffix(".json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
+def _integers(path: Path, name: str, weight: Tensor | None, scale: Tensor) -> Tensor:
+    """The whole numbers int8 that give a weight when multiplied by the scale of their output channel."""
+    if weight is None or scale.shape != weight.shape[:1]:
+        raise InputError(f"{path}: the scales of {name!r} fit no weight of the model; round this model again")
+    integers = (weight / _along(scale, weight)).round()
+    if integers.abs().max() > 127 or not torch.equal(integers * _along(scale, weight), weight):
+        raise InputError(f"{path}: {name} is not of eight bits at its scales; round this model again")
+    return integers.to(torch.int8)
+
+
+def _along(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (weight.ndim - 1))
+
+
 def load_card(path: str | Path) -> dict[str, Any]:
-    """The card beside the model at `path`: arguments, masked, model, workload."""
+    """The card beside the model at `path`: arguments, masked, model, quantized (weights of eight bits), workload."""
     card_path = Path(path).with_suffix(".json")
     try:
-        card = json.loads(card_path.read_text())
-        fields = [(card[key], kind) for key, kind in _CARD.items()] + [(name, str) for name in card["masked"]]
+        card = {"quantized": []} | json.loads(card_path.read_text())
+        fields = [(card[key], kind) for key, kind in _CARD.items()]
+        fields += [(name, str) for name in [*card["masked"], *card["quantized"]]]
     except FileNotFoundError as error:
         raise InputError(f"{card_path}: no such file; make the model again") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -129,7 +158,7 @@ def load_card(path: str | Path) -> dict[str, Any]:
     return checked
 
 
-_CARD: dict[str, type] = {"arguments": dict, "masked": list, "model": str, "workload": str}
+_CARD: dict[str, type] = {"arguments": dict, "masked": list, "model": str, "quantized": list, "workload": str}
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -148,6 +177,11 @@ def load_model(path: str | Path) -> nn.Module:
             raise InputError(f"{path}: {name} has not one value per kept entry; make the model again")
         tensors[name] = torch.zeros(mask.shape, dtype=values.dtype).masked_scatter_(mask, values)
         del tensors[f"{name}.mask"]
+    for name in card["quantized"]:
+        scale, integers = tensors.pop(f"{name}.scale", None), tensors.get(name)
+        if scale is None or integers is None or integers.dtype != torch.int8 or scale.shape != integers.shape[:1]:
+            raise InputError(f"{path}: {name} is not of eight bits with a scale for each channel; make the model again")
+        tensors[name] = integers * _along(scale, integers)
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
     if found != {name: (tensor.shape, tensor.dtype) for name, tensor in expected.items()}:
         raise InputError(f"{path}: does not hold the {card['model']} of its .json file; make the model again")

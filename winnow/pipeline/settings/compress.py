@@ -47,6 +47,8 @@ class Prune(FineTune):
     """Equal rises of the sparsity over the first half of fine-tuning; 0 prunes at once."""
     min_keep_share: float = Field(0.0, ge=0, lt=1)
     """Minimum threshold: share of all weights that each layer keeps at least."""
+    weight_bits: Literal[8, 32] = 32
+    """8 rounds the weights to integers with a scale for each output channel after fine-tuning, and stores them so."""
     models: Names
     """Train variants to prune."""
     sparsities: Sparsities
