@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -42,8 +43,6 @@ def test_a_remembered_output_is_known_and_goes_into_the_lock(here):
 def test_a_clone_without_snakemakes_folder_gets_its_records_from_the_lock(here):
     provenance.remember(OUTPUT, record(here))
     provenance.reconcile(after_run=True)
-    import shutil
-
     shutil.rmtree(".snakemake")
     os.utime(here, (1, 1))
     assert provenance.reconcile(after_run=False) == []
@@ -91,8 +90,28 @@ def test_the_lock_holds_no_time_and_is_sorted(here):
     assert len(first.splitlines()) == 2  # the platform and the output
 
 
+def test_outputs_made_alike_share_a_row_of_the_lock_and_come_back_with_their_own_bytes(here):
+    card, other = OUTPUT.replace("safetensors", "json"), OUTPUT.replace("seed0", "seed1")
+    made = {OUTPUT: record(here)}
+    for output, changes in ((card, {}), (other, {"params": ["seed 1"]})):
+        path = here.parents[5] / output
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(output)
+        made[output] = record(path, **changes)
+    for output, told in made.items():
+        provenance.remember(output, told)
+    provenance.reconcile(after_run=True)
+    assert len(provenance.LOCK.read_text().splitlines()) == 2
+    shutil.rmtree(".snakemake")
+    assert provenance.reconcile(after_run=False) == []
+    assert provenance.read_lock()[0] == made
+
+
 def test_a_merge_conflict_in_the_lock_makes_its_outputs_unknown_not_the_run_fail(here):
-    line = json.dumps({"output": OUTPUT, **record(here)})
+    provenance.remember(OUTPUT, record(here))
+    provenance.reconcile(after_run=True)
+    (line,) = provenance.LOCK.read_text().splitlines()
+    shutil.rmtree(provenance.STATE)
     provenance.LOCK.write_text(f"<<<<<<< ours\n{line}\n=======\nbroken\n>>>>>>> theirs\n")
     assert provenance.reconcile(after_run=False) == []
     provenance.LOCK.write_text("<<<<<<< ours\nbroken\n")

@@ -28,6 +28,7 @@ GENERATED = {
 }
 PICTURES = {".png"}
 LARGEST = 1_000_000
+LOCKS = 5_000_000  # of text, a row for each job that the published figures come from
 # These come with torch's CUDA build, which pins each of them itself.
 CUDA = ("nvidia-", "cuda-", "triton")
 
@@ -66,7 +67,8 @@ def headings(page):
 
 
 def test_no_tracked_file_is_large(tracked):
-    assert [str(path.relative_to(ROOT)) for path in tracked if path.stat().st_size > LARGEST] == []
+    large = [path for path in tracked if path.stat().st_size > (LOCKS if path.suffix == ".lock" else LARGEST)]
+    assert [str(path.relative_to(ROOT)) for path in large] == []
 
 
 def test_no_tracked_file_is_generated_or_binary(tracked):

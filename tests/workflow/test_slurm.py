@@ -4,7 +4,6 @@ Opt in with WINNOW_TEST_SLURM=1: it needs root, and installs Debian's Slurm wher
 folder, a key, a socket and ports of its own; only /etc/slurm/slurm.conf it shares, and it skips where that is taken.
 """
 
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.workflow.conftest import ENVIRONMENT, Checkout
 from winnow.pipeline.hashing import file_sha256
+from winnow.pipeline.provenance import read_lock
 
 PACKAGES = ("slurm-wlm", "munge")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
@@ -183,9 +183,8 @@ def test_the_slurm_profile_runs_jobs_on_the_cluster_and_leaves_what_a_local_run_
     alone.snakemake(TARGET)
     assert made == results(alone)
 
-    lines = (sources_only.path / "provenance.lock").read_text().splitlines()
-    recorded = {(row["output"], row["sha256"]) for row in map(json.loads, lines) if "output" in row}
-    assert made.items() <= recorded
+    recorded = read_lock(sources_only.path / "provenance.lock")[0]
+    assert made.items() <= {output: record["sha256"] for output, record in recorded.items()}.items()
     for profile in ((), SLURM):
         assert sources_only.snakemake(TARGET, "--dry-run", *profile, **cluster.variables) == Counter()
 

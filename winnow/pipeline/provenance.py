@@ -124,9 +124,9 @@ def read_lock(path: Path = LOCK) -> tuple[dict[str, Record], dict[str, dict[str,
             entry = json.loads(line)
         except ValueError:
             continue  # a merge conflict's marker: the outputs it is about count as unknown and are made again
-        if "output" in entry:
-            records[entry.pop("output")] = entry
-        else:
+        if "outputs" in entry:
+            records |= {output: entry | {"sha256": sha256} for output, sha256 in entry.pop("outputs").items()}
+        elif "name" in entry:
             platforms[entry.pop("name")] = entry
     return records, platforms
 
@@ -134,12 +134,22 @@ def read_lock(path: Path = LOCK) -> tuple[dict[str, Record], dict[str, dict[str,
 def _write_lock(records: Mapping[str, Record], platforms: Mapping[str, dict[str, str]]) -> None:
     used = {record["platform"] for record in records.values()}
     rows = [{"name": name, **entry} for name, entry in sorted(platforms.items()) if name in used]
-    rows += [{"output": output, **record} for output, record in sorted(records.items())]
+    rows += _by_job(records)
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     if not LOCK.is_file() or LOCK.read_text(encoding="utf-8") != text:
         temporary = LOCK.with_name(f".{LOCK.name}.{os.getpid()}")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(LOCK)
+
+
+def _by_job(records: Mapping[str, Record]) -> list[dict[str, Any]]:
+    """One row for the outputs that were made alike, so that the lock says only once what each of them was made from."""
+    jobs: dict[str, dict[str, Any]] = {}
+    for output, record in sorted(records.items()):
+        made = {key: value for key, value in record.items() if key != "sha256"}
+        job = jobs.setdefault(json.dumps(made, sort_keys=True), made | {"outputs": {}})
+        job["outputs"][output] = record["sha256"]
+    return list(jobs.values())
 
 
 def _outputs_on_disk() -> list[str]:
