@@ -118,7 +118,8 @@ def _checksums(record: Record) -> dict[str, str]:
 
 def read_lock(path: Path = LOCK) -> tuple[dict[str, Record], dict[str, dict[str, str]]]:
     """Records by output, and the platforms they name; empty without a lock file, lines in conflict left out."""
-    records, platforms = {}, {}
+    records: dict[str, Record] = {}
+    platforms: dict[str, dict[str, str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
             entry = json.loads(line)
