@@ -1,4 +1,4 @@
-"""Fetch and verify a workload's pinned archive, or read a folder or file of one's own, into one raw table."""
+"""Fetch and verify a workload's pinned archives, or read a folder or file of one's own, into one raw table."""
 
 from winnow.pipeline import stage
 
@@ -13,6 +13,15 @@ def acquire(inputs, outputs, params, log):
         from winnow.pipeline.readers import read_source
 
         table = read_source(params.source, "data/sources.yaml")
+    elif getattr(params, "sources", None):
+        from winnow.pipeline.progress import Progress
+        from winnow.pipeline.readers import read_text_sources
+
+        table = read_text_sources(params.sources, "data/sources.yaml", Progress(log, "acquire", "archives"))
+    elif params.kind == "text":
+        from winnow.workloads.text_tables import read_text_folder
+
+        table = read_text_folder(params.path)
     elif params.kind == "table":
         from winnow.workloads.table_files import read_table_file
 

@@ -36,13 +36,13 @@ def measure_models(inputs, outputs, params, log):
             "bytes": file_bytes(path),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
-        if family == "compress":
+        if family == "compress" and workload.task != "language":
             slimmed = slim(model, None, workload.example_inputs())
             metrics["slim_parameters"] = sum(p.numel() for p in slimmed.parameters())
             metrics["slim_flops"] = flops(slimmed, {}, workload.example_inputs())["dense"]
         tables.append(metric_rows(metrics, system=family, split="test", **labels))
         progress(done + 1, len(inputs.models))
-        if workload.task == "regression":  # no probabilities, so no calibration of them
+        if workload.task != "classification":  # no probabilities of classes, so no calibration of them
             continue
         probabilities, y = workload.probabilities(model, "test")
         table = reliability_table(probabilities, y, bins=params.calibration_bins)

@@ -29,6 +29,7 @@ from winnow.models.protopnet import ProtoPNet
 from winnow.models.residual import ResidualNet
 from winnow.models.small_cnn import SmallCNN
 from winnow.models.tables import TableLinear, TableMLP
+from winnow.models.transformer import Transformer
 from winnow.randomness import stream_seed
 
 IMAGE_MODELS: dict[str, type[nn.Module]] = {
@@ -41,7 +42,8 @@ IMAGE_MODELS: dict[str, type[nn.Module]] = {
     "protopnet": ProtoPNet,
 }
 TABLE_MODELS: dict[str, type[nn.Module]] = {"table_mlp": TableMLP, "table_linear": TableLinear}
-MODELS = IMAGE_MODELS | TABLE_MODELS
+TEXT_MODELS: dict[str, type[nn.Module]] = {"transformer": Transformer}
+MODELS = IMAGE_MODELS | TABLE_MODELS | TEXT_MODELS
 SMALLEST_SIDE = 8
 
 

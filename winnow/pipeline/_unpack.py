@@ -112,7 +112,7 @@ def _collect(archive: Path, wanted: str, limit: int) -> dict[str, bytes]:
     total = 0
     for raw_name, plain, size, read in _entries(archive, limit):
         name = _safe_name(raw_name, archive)
-        if name != wanted and not name.startswith(wanted + "/"):
+        if wanted not in (".", name) and not name.startswith(wanted + "/"):
             continue
         if not plain:
             raise InputError(f"{archive}: {name} is a link or a device, not a file; do not use this archive")
@@ -126,7 +126,7 @@ def _collect(archive: Path, wanted: str, limit: int) -> dict[str, bytes]:
 
 
 def read_members(archive: Path, wanted: str, limit: int = MAX_BYTES) -> dict[str, bytes]:
-    """Content of the file `wanted`, or of all files below the folder `wanted`, by name inside the archive.
+    """Content of the file `wanted`, or of all files below the folder `wanted`, by name inside the archive; "." is all.
 
     limit: most bytes that they may expand to. Raises InputError for an archive that is corrupt, truncated, or
     holds an absolute or climbing path anywhere, and for a wanted member that is absent, a link, a device, or

@@ -18,6 +18,7 @@ from winnow.pipeline.acquire import Source, TableFile, TablePin, acquire, find_s
 from winnow.workloads.image_tables import raw_image_table
 from winnow.workloads.table_columns import raw_table
 from winnow.workloads.table_files import parse_csv, paste
+from winnow.workloads.text_tables import concat_text_tables, raw_text_table
 
 if TYPE_CHECKING:
     from winnow.workloads.side_scan import Pings
@@ -185,6 +186,9 @@ READERS: dict[str, Callable[[dict[str, bytes], str, Source], pa.Table]] = {
     "idx": lambda members, source_id, source: idx(members, source_id, source.classes),
     "table": lambda members, source_id, source: table(members, source_id, source.table or TablePin()),
     "side_scan": lambda members, source_id, source: side_scan(members, source_id),
+    "source_files": lambda members, source_id, source: raw_text_table(
+        members, source_id, source.package, source.licence
+    ),
     "sonar_scenes": lambda members, source_id, source: sonar_scenes(members, source_id),
 }
 
@@ -201,3 +205,15 @@ def read_source(source_id: str, sources_path: Path | str, cache_dir: Path | str 
     """
     archive = acquire(source_id, sources_path, cache_dir)
     return read_archive(archive, source_id, find_source(source_id, sources_path))
+
+
+def read_text_sources(
+    source_ids: list[str], sources_path: Path | str, progress: Callable[[int, int], None] | None = None
+) -> pa.Table:
+    """Raw table of the files of several pinned archives, one after another; errors are those of `read_source`."""
+    tables = []
+    for done, source_id in enumerate(source_ids):
+        tables.append(read_source(source_id, sources_path))
+        if progress:
+            progress(done + 1, len(source_ids))
+    return concat_text_tables(tables)

@@ -18,6 +18,7 @@ from winnow.pipeline.settings import (
     Learnable,
     System,
     Table,
+    Text,
     dictionary_variants,
     matching,
     pruned_variants,
@@ -77,7 +78,7 @@ class Workflow:
             fitted = workload.dictionaries[evaluate.survival.dictionary]
             evaluations["survival"]["fit"] = fitted.model_dump(exclude={"models", "seeds"})
         return {
-            "curate": {"all": {**workload.curate.model_dump(), "source": workload.source, "seeds": [0]}},
+            "curate": {"all": {**workload.curate.model_dump(), **_sources(workload), "seeds": [0]}},
             "train": {name: dumped(section) for name, section in workload.train.items()},
             "compress": pruned_variants(workload),
             "dictionaries": dictionary_variants(workload),
@@ -233,6 +234,13 @@ class Workflow:
         entry = self.learnable[wildcards.workload]
         if isinstance(entry, Images) and entry.render is not None:
             return {"render": entry.render.model_dump()}
+        if isinstance(entry, Text) and entry.sources is not None:
+            pins = [self._pin(name).model_dump(mode="json", exclude_none=True) for name in entry.sources]
+            return {"sources": entry.sources, "pins": pins}
+        if isinstance(entry, Text):
+            from winnow.workloads.text_tables import text_folder_digest
+
+            return {"kind": "text", "path": entry.path, "digest": text_folder_digest(entry.path or "")}
         if entry.path is not None and isinstance(entry, Table):
             return {"kind": "table", "path": entry.path, "table": _read_as(entry), "digest": _digest(entry.path)}
         if entry.path is not None:
@@ -337,7 +345,7 @@ class Workflow:
             "accuracy": [f"{evaluate}/models/metrics.parquet"],
             "calibration": [f"{evaluate}/models/reliability.parquet"],
         }
-        if self._regression(workload):
+        if "expected_calibration_error" not in self._scores(workload):
             del plots["calibration"]
         if criteria:
             plots["criteria"] = criteria
@@ -353,6 +361,12 @@ class Workflow:
         if pareto := [f for f in self.evaluations(workload) if "/pareto/" in f]:
             plots |= {"unexplained": pareto, "recovered": pareto}
         return plots
+
+    def _scores(self, workload: str) -> list[str]:
+        """The metrics that models of a workload are told by, the first before the others."""
+        if isinstance(self.workloads[workload], Text):
+            return ["bits_per_byte", "accuracy"]
+        return ["r2"] if self._regression(workload) else ["accuracy", "expected_calibration_error"]
 
     def _regression(self, workload: str) -> bool:
         """Whether a number is predicted, as params.yaml or the source says."""
@@ -383,7 +397,7 @@ class Workflow:
         measured = {folder.split("/")[3] for folder in self._models(wildcards.workload)}
         dense = dense or next((variant for variant in workload.train if variant in measured), None)
         compressed = [v for v in self.variants[wildcards.workload]["compress"] if v.startswith(f"{dense}-{name}-")]
-        scores = ["r2"] if self._regression(wildcards.workload) else ["accuracy", "expected_calibration_error"]
+        scores = self._scores(wildcards.workload)
         return {"variants": [dense, *compressed], "first_seed": workload.seeds[0], "scores": scores}
 
     def all_models(self, name: str) -> Callable[[Wildcards], list[str]]:
@@ -440,6 +454,11 @@ class Workflow:
         ]
         evaluated = [file for name in self.workloads for file in self.evaluations(name)]
         return self._there_or_asked(evaluated + trained)
+
+
+def _sources(workload: Learnable) -> dict[str, Any]:
+    """What curation is told of where the data came from."""
+    return {"sources": workload.sources} if isinstance(workload, Text) else {"source": workload.source}
 
 
 def _read_as(entry: Table) -> dict[str, Any]:

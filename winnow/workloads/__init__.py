@@ -11,8 +11,10 @@ from winnow.errors import InputError
 if TYPE_CHECKING:
     from winnow.workloads.images import Images
     from winnow.workloads.tables import Tables
+    from winnow.workloads.texts import Texts
 
-    Workload = Images | Tables
+    Labelled = Images | Tables
+    Workload = Labelled | Texts
 
 
 def load_workload(folder: Path | str) -> Workload:
@@ -25,10 +27,15 @@ def load_workload(folder: Path | str) -> Workload:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; run the curate stage of this workload first")
     # torch is paid for only by those who train or evaluate
-    if _kind(folder / "train.parquet") == "table":
+    kind = _kind(folder / "train.parquet")
+    if kind == "table":
         from winnow.workloads.tables import Tables
 
         return Tables(folder)
+    if kind == "text":
+        from winnow.workloads.texts import Texts
+
+        return Texts(folder)
     from winnow.workloads.images import Images
 
     return Images(folder)

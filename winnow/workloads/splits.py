@@ -44,12 +44,19 @@ def _exact_fractions(fractions: Mapping[str, float]) -> list[Fraction]:
     return [share / total for share in exact]
 
 
-def _cuts(count: int, fractions: list[Fraction]) -> list[int]:
-    """End of each split among `count` sorted keys: rounded half up, no split empty while keys suffice."""
+def _cuts(count: int, fractions: list[Fraction], weights: np.ndarray | None = None) -> list[int]:
+    """End of each split among `count` sorted keys: rounded half up, no split empty while keys suffice.
+
+    weights: of the keys, which then count instead of their number; a key goes where the middle of its weight lies.
+    """
     total, ends = Fraction(0), []
+    middle = None if weights is None else np.cumsum(weights) - weights / 2
     for fraction in fractions:
         total += fraction
-        ends.append(int(total * count + Fraction(1, 2)))
+        if middle is None or weights is None:
+            ends.append(int(total * count + Fraction(1, 2)))
+        else:
+            ends.append(int(np.searchsorted(middle, float(total) * weights.sum())))
     wanted = [int(fraction > 0) for fraction in fractions]
     if count >= sum(wanted):
         for i in range(len(ends)):
@@ -59,15 +66,18 @@ def _cuts(count: int, fractions: list[Fraction]) -> list[int]:
     return ends
 
 
-def hash_split(keys: Keys, strata: Keys, salt: str, fractions: Mapping[str, float]) -> np.ndarray:
+def hash_split(
+    keys: Keys, strata: Keys, salt: str, fractions: Mapping[str, float], weights: np.ndarray | None = None
+) -> np.ndarray:
     """Split name of every row: keys sorted by hash inside each stratum and cut at exact fractions.
 
     keys: the group that must not straddle splits, str or int, one per row; rows of equal key go together, and
     a key seen in several strata counts in the lowest of them. strata: one value per row, all str or all int.
     fractions: split -> share, in order, summing to 1; keys are counted, not rows, with ends rounded half up.
     Where a stratum has at least as many keys as there are splits, each split gets one. Adding a row moves
-    other keys across a cut only as far as the cut itself moves. Raises InputError for fractions that do not
-    sum to 1, ValueError for keys and strata of different length.
+    other keys across a cut only as far as the cut itself moves. weights: of the rows, above 0; fractions are then of
+    weight, and a key goes where the middle of its weight lies. Raises InputError for fractions that do not sum to 1,
+    ValueError for keys and strata of different length.
     """
     exact = _exact_fractions(fractions)
     names = np.array(list(fractions), dtype=object)
@@ -80,11 +90,12 @@ def hash_split(keys: Keys, strata: Keys, salt: str, fractions: Mapping[str, floa
     key_stratum = np.full(len(unique), np.iinfo(np.int64).max)
     np.minimum.at(key_stratum, inverse, stratum)
     order = np.lexsort((np.arange(len(unique)), key_hashes(unique, salt), key_stratum))
+    weight = None if weights is None else np.bincount(inverse, weights)[order]
     starts = np.searchsorted(key_stratum[order], np.arange(stratum.max() + 2))
     assigned = np.empty(len(unique), dtype=np.int64)
     for first, last in zip(starts[:-1], starts[1:], strict=True):  # once per stratum
-        position = np.arange(last - first)
-        assigned[order[first:last]] = np.searchsorted(_cuts(last - first, exact), position, side="right")
+        cuts = _cuts(last - first, exact, None if weight is None else weight[first:last])
+        assigned[order[first:last]] = np.searchsorted(cuts, np.arange(last - first), side="right")
     return names[assigned[inverse]]
 
 

@@ -14,13 +14,13 @@ from winnow.models.tables import TableEncoder
 from winnow.workloads.tables import Tables
 
 if TYPE_CHECKING:
-    from winnow.workloads import Workload
+    from winnow.workloads import Labelled
 
 Show = Callable[[Tensor], list[list[dict[str, Any]]]]
 """Points [n, D] of the unit interval -> for each of them rows of a table that show it."""
 
 
-def unit_inputs(workload: Workload, splits: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
+def unit_inputs(workload: Labelled, splits: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
     """split -> inputs float32[n, D], from 0 to 1 over the training split and clipped there elsewhere, and int64[n].
 
     Images have one scale for all pixels. Tables have one for each column, a category being an indicator for each level;
@@ -42,7 +42,7 @@ def unit_inputs(workload: Workload, splits: Sequence[str]) -> dict[str, tuple[Te
     return {split: (((encode(x) - low) / (high - low)).clamp(0, 1), y) for split, (x, y) in rows.items()}
 
 
-def shown_by(workload: Workload) -> Show:
+def shown_by(workload: Labelled) -> Show:
     """How points among the unit inputs of a workload are shown: images as pixels, rows of a table by their columns."""
     if isinstance(workload, Tables):
         return partial(as_columns, names=workload.encoded_names())

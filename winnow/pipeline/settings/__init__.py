@@ -9,13 +9,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from winnow.pipeline.names import percent
-from winnow.pipeline.settings.base import Section, Seeds, System
+from winnow.pipeline.settings.base import Names, Section, Seeds, System
 from winnow.pipeline.settings.compress import Prune
-from winnow.pipeline.settings.curate import CurateImages, CurateTable, Split
+from winnow.pipeline.settings.curate import CurateImages, CurateTable, CurateText, Split
 from winnow.pipeline.settings.dictionaries import SparseAutoencoder
-from winnow.pipeline.settings.evaluate import EvaluateImages, EvaluateModels, EvaluatePlanted, EvaluateTable
+from winnow.pipeline.settings.evaluate import (
+    EvaluateImages,
+    EvaluateModels,
+    EvaluatePlanted,
+    EvaluateTable,
+    EvaluateText,
+)
 from winnow.pipeline.settings.render import RenderParts
-from winnow.pipeline.settings.train import Train, Trained, TrainedTable, TrainTable
+from winnow.pipeline.settings.train import Train, Trained, TrainedTable, TrainTable, TrainText
 
 __all__ = [
     "KINDS",
@@ -25,6 +31,7 @@ __all__ = [
     "Settings",
     "System",
     "Table",
+    "Text",
     "dictionary_variants",
     "pruned_variants",
     "systems_of",
@@ -57,7 +64,7 @@ class Learnable(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Learnable:
-        origins = [name for name in ("source", "path", "render") if name in type(self).model_fields]
+        origins = [name for name in ("source", "sources", "path", "render") if name in type(self).model_fields]
         if sum(getattr(self, name) is not None for name in origins) != 1:
             raise ValueError(f"name one of {', '.join(origins)}")
         for name in [*self.train, *self.compress, *self.dictionaries, *self.evaluate.criteria]:
@@ -160,6 +167,31 @@ class Table(Learnable):
         return self
 
 
+class Text(Learnable):
+    """A workload of source files, on which language models are trained."""
+
+    kind: Literal["text"]
+    """Kind of workload."""
+    source: None = Field(None, exclude=True)
+    """Not used: archives are named in sources."""
+    sources: Names | None = None
+    """Sources of data/sources.yaml, one after another; of copies in several of them the first stays."""
+    path: str | None = None
+    """Or a folder of one's own: Python files, one project in each sub-folder."""
+    curate: CurateText = CurateText()
+    """Curation, split and tokens."""
+    train: dict[str, TrainText] = {"transformer": TrainText()}
+    """Trained models, by name."""
+    compress: dict[str, Prune] = {
+        "magnitude": Prune(models=["transformer"], sparsities=[0.5], epochs=1, batch_size=16, learning_rate=0.3)
+    }
+    """Pruned models, by name."""
+    dictionaries: dict[str, SparseAutoencoder] = {}
+    """Dictionaries, by name."""
+    evaluate: EvaluateText = EvaluateText()
+    """Evaluations."""
+
+
 class Planted(Section):
     """Data made of known features, on which dictionaries are scored against the truth."""
 
@@ -169,7 +201,7 @@ class Planted(Section):
     """The one evaluation."""
 
 
-KINDS: dict[str, type[Section]] = {"images": Images, "table": Table, "planted": Planted}
+KINDS: dict[str, type[Section]] = {"images": Images, "table": Table, "text": Text, "planted": Planted}
 """Kind of workload -> the section that describes it."""
 
 

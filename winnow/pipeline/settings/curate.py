@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from winnow.pipeline.settings.base import Section
+from winnow.pipeline.settings.base import Names, Section
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -51,4 +51,32 @@ class CurateTable(Split):
     def _folds_divide(self) -> CurateTable:
         if self.folds[1] < 2:
             raise ValueError(f"folds is {self.folds}; give repetitions and folds, of which there must be two or more")
+        return self
+
+
+class CurateText(Split):
+    """What is kept of a set of source files, how it is split, and its tokens."""
+
+    fractions: list[Fraction] = Field([0.8, 0.1, 0.1], min_length=3, max_length=3)
+    """Shares of train, valid and test, in bytes."""
+    held_out: list[str] = []
+    """Packages, or top folders of a folder of one's own, that are a split of their own: held_out."""
+    licences: Names | None = None
+    """Licences that are taken; null takes all."""
+    near_duplicate_similarity: float = Field(0.85, gt=0, le=1)
+    """Jaccard similarity of runs of five tokens from which on two files count as the same."""
+    related_similarity: float = Field(0.5, gt=0, le=1)
+    """Similarity from which on files stay in one split."""
+    vocabulary: int = Field(1024, ge=257, le=65536)
+    """Tokens of the byte-pair encoding."""
+    context: int = Field(256, ge=8, le=8192)
+    """Tokens of a window that models are trained on."""
+
+    @model_validator(mode="after")
+    def _related_before_equal(self) -> CurateText:
+        if self.related_similarity > self.near_duplicate_similarity:
+            raise ValueError(
+                f"related_similarity is {self.related_similarity}, above near_duplicate_similarity "
+                f"{self.near_duplicate_similarity}; lower it"
+            )
         return self

@@ -219,3 +219,14 @@ class EvaluatePlanted(Section):
         if max(self.k) >= self.width:
             raise ValueError(f"k is {max(self.k)}, not below width {self.width}; lower k or raise width")
         return self
+
+
+class EvaluateText(EvaluateModels):
+    """Evaluations of language models; null leaves one out."""
+
+    criteria: dict[str, PruningCriteria] = {}
+    """Comparisons of pruning criteria, by name."""
+    survival: FeatureSurvival | None = None
+    """Survival of features under compression."""
+    pareto: DictionaryPareto | None = None
+    """Comparison of dictionary architectures."""

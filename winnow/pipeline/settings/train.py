@@ -26,6 +26,7 @@ ARGUMENTS = {
     "efficientnet_lite0": (),
     "table_mlp": ("hidden", "activation"),
     "table_linear": (),
+    "transformer": ("width", "layers", "heads", "hidden"),
 }
 
 
@@ -75,6 +76,19 @@ class TrainTable(Train):
     """Passes over the training split."""
     batch_size: int = Field(64, ge=1)
     """Rows a step."""
+
+
+class TrainText(Train):
+    """One language model trained with AdamW."""
+
+    model: Literal["transformer"] = "transformer"  # type: ignore[assignment]
+    """Name in the model registry."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the training split."""
+    batch_size: int = Field(16, ge=1)
+    """Windows a step."""
+    learning_rate: float = Field(3e-3, gt=0)
+    """Peak learning rate."""
 
 
 def method_of(section: Any) -> str:

@@ -1,0 +1,173 @@
+"""Counts add up, near copies stay together or go, held-out packages stay apart, and order does not matter."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from winnow.curate.texts import REASONS, SPLITS, curate_texts, parses
+from winnow.errors import InputError
+from winnow.workloads.text_tables import concat_text_tables, raw_text_table
+
+
+def program(seed, lines=40, change=0):
+    """Python of so many lines, of which the last `change` differ from those of another change."""
+    generator = np.random.default_rng(seed)
+    told = [
+        f"value_{generator.integers(1000)} = {generator.integers(1000)} + {generator.integers(1000)}"
+        for _ in range(lines)
+    ]
+    for i in range(change):
+        told[-1 - i] = f"changed_{change}_{i} = {i}"
+    return ("\n".join(told) + "\n").encode()
+
+
+def raw(packages, licence="MIT"):
+    return concat_text_tables([raw_text_table(files, name, name, licence) for name, files in packages.items()])
+
+
+def many(name, first, count):
+    return {f"{name}/{i}.py": program(first + i) for i in range(count)}
+
+
+CORPUS = {
+    "one": many("one", 0, 30)
+    | {
+        "one/copy.py": program(3),
+        "one/near.py": program(4, change=1),
+        "one/kin.py": program(5, change=12),
+        "one/blank.py": b" \n",
+        "one/broken.py": b"def f(:\n",
+        "one/latin.py": "é = 1".encode("latin-1"),
+        "one/bom.py": b"\xef\xbb\xbf" + program(90),
+        "one/data.txt": b"not code",
+    },
+    "two": many("two", 100, 20)
+    | {"two/of_apart.py": program(201, change=12), "two/near_apart.py": program(202, change=1)},
+    "apart": many("apart", 200, 5),
+}
+
+
+@pytest.fixture(scope="module")
+def curated():
+    return curate_texts(raw(CORPUS), workload="w", held_out=["apart"])
+
+
+def paths(table):
+    return set(table["path"].to_pylist())
+
+
+def test_each_dropped_file_has_its_reason_and_counts_add_up(curated):
+    reasons = dict(zip(curated.dropped["path"].to_pylist(), curated.dropped["reason"].to_pylist(), strict=True))
+    copies = {"one/3.py", "one/copy.py"} & reasons.keys()
+    near = {"one/4.py", "one/near.py"} & reasons.keys()
+    assert len(copies) == len(near) == 1
+    assert reasons == {
+        "one/blank.py": "empty",
+        "one/broken.py": "syntax",
+        "one/latin.py": "encoding",
+        copies.pop(): "exact_duplicate",
+        near.pop(): "near_duplicate",
+        "two/of_apart.py": "related_to_held_out",
+        "two/near_apart.py": "near_duplicate",
+    }
+    report = curated.report
+    kept = [path for table in curated.tables.values() for path in table["path"].to_pylist()]
+    assert len(kept) == len(set(kept)) == report["kept"]
+    assert report["rows_in"] == report["kept"] + sum(report["dropped"].values()) == len(raw(CORPUS))
+    for counts in report["packages"].values():
+        assert counts["rows_in"] == counts["kept"] + sum(counts["dropped"].values())
+    assert set(report["dropped"]) == set(REASONS)
+
+
+def test_what_stays_in_the_place_of_a_copy_is_named(curated):
+    ids = {
+        i: p
+        for t in curated.tables.values()
+        for i, p in zip(t["file_id"].to_pylist(), t["path"].to_pylist(), strict=True)
+    }
+    kept = dict(zip(curated.dropped["path"].to_pylist(), curated.dropped["kept"].to_pylist(), strict=True))
+    assert ids[kept["two/near_apart.py"]] == "apart/2.py"
+    assert kept["one/blank.py"] is None and kept["two/of_apart.py"] is None
+    (copy,) = {"one/3.py", "one/copy.py"} & kept.keys()
+    assert {ids[kept[copy]], copy} == {"one/3.py", "one/copy.py"}
+
+
+def test_held_out_packages_are_a_split_of_their_own(curated):
+    assert paths(curated.tables["held_out"]) == {f"apart/{i}.py" for i in range(5)}
+    for split in SPLITS[:3]:
+        assert not any(path.startswith("apart/") for path in paths(curated.tables[split]))
+
+
+def test_related_files_share_a_cluster_and_a_split(curated):
+    of = {
+        path: (split, cluster)
+        for split, table in curated.tables.items()
+        for path, cluster in zip(table["path"].to_pylist(), table["cluster"].to_pylist(), strict=True)
+    }
+    assert of["one/5.py"] == of["one/kin.py"]
+    assert len({cluster for _, cluster in of.values()}) == len(of) - 1
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(curated):
+    texts = {
+        p: t
+        for table in curated.tables.values()
+        for p, t in zip(table["path"].to_pylist(), table["text"].to_pylist(), strict=True)
+    }
+    assert texts["one/bom.py"] == program(90).decode()
+
+
+def test_shares_are_of_bytes():
+    sizes = {f"p/{i}.py": program(i, lines=5 + i) for i in range(120)}
+    found = curate_texts(raw({"p": sizes}), workload="w", fractions=(0.5, 0.25, 0.25))
+    shares = [sum(found.tables[s]["bytes"].to_pylist()) for s in SPLITS[:3]]
+    assert np.abs(np.array(shares) / sum(shares) - [0.5, 0.25, 0.25]).max() < 0.02
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_files_does_not_matter(random):
+    table = raw(CORPUS)
+    order = list(range(table.num_rows))
+    random.shuffle(order)
+    expected = curate_texts(table, workload="w", held_out=["apart"])
+    found = curate_texts(table.take(pa.array(order)), workload="w", held_out=["apart"])
+    for split in SPLITS:
+        assert found.tables[split].equals(expected.tables[split])
+    assert found.dropped.equals(expected.dropped)
+
+
+def test_only_named_licences_are_taken():
+    mixed = concat_text_tables([raw(CORPUS), raw_text_table(many("shut", 300, 9), "shut", "shut", "proprietary")])
+    found = curate_texts(mixed, workload="w", licences=["MIT"])
+    assert found.report["packages"]["shut"]["dropped"]["licence"] == 9
+    assert found.report["dropped"]["licence"] == 9
+
+
+@pytest.mark.parametrize("text", ["x = (", "def f(:", "\0", "print 1", "(" * 5000 + ")" * 5000])
+def test_what_python_cannot_parse_is_told(text):
+    assert not parses(text)
+
+
+def test_warnings_of_the_parser_stay_silent(recwarn):
+    assert parses('x = "\\d"\nassert (1, "always true")\n')
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "words"),
+    [
+        (lambda: raw(CORPUS).drop_columns(["sha256"]), {}, "w: raw table: has columns"),
+        (lambda: raw(CORPUS).slice(0, 0), {}, "no rows"),
+        (lambda: raw(CORPUS), {"held_out": ["apat"]}, "held_out names 'apat', which is none of apart, one, two"),
+        (lambda: raw(CORPUS), {"related_similarity": 0.9}, "give 0 < related <= near <= 1"),
+        (lambda: raw(CORPUS), {"near_duplicate_similarity": 1.5}, "give 0 < related <= near <= 1"),
+        (lambda: raw(CORPUS), {"licences": ["none"]}, "no file is left to train on"),
+        (lambda: raw({"a": many("a", 0, 2)}), {}, "no file falls to"),
+    ],
+)
+def test_impossible_input_is_one_clear_line(table, changes, words):
+    with pytest.raises(InputError, match=words):
+        curate_texts(table(), workload="w", **changes)

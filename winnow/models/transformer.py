@@ -1,0 +1,102 @@
+"""A decoder-only transformer: RMSNorm before each block, rotary positions, SwiGLU, tied embeddings.
+
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017; Su et al., "RoFormer: Enhanced Transformer with Rotary
+Position Embedding", Neurocomputing, 2024; Zhang and Sennrich, "Root Mean Square Layer Normalization", NeurIPS 2019;
+Shazeer, "GLU Variants Improve Transformer", 2020; put together as in Touvron et al., "LLaMA: Open and Efficient
+Foundation Language Models", 2023.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
+
+ROTARY_BASE = 10_000.0
+
+
+def rotated(x: Tensor, base: float = ROTARY_BASE) -> Tensor:
+    """Rotate queries or keys float[n, heads, t, d] by their position: the pair (i, i + d / 2) by t * base^(-2i/d)."""
+    length, half = x.shape[-2], x.shape[-1] // 2
+    rates = base ** (-torch.arange(half, dtype=torch.float64) / half)
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal self-attention of several heads, without biases."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.output = (nn.Linear(width, width, bias=False) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (
+            part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )
+        mixed = scaled_dot_product_attention(rotated(query), rotated(key), value, is_causal=True)
+        return self.output(mixed.transpose(1, 2).flatten(-2))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: a gated layer of width `hidden`, and back."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate, self.up = nn.Linear(width, hidden, bias=False), nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(silu(self.gate(x)) * self.up(x))
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each added to the residual stream."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.attention_norm, self.attention = nn.RMSNorm(width, eps=1e-6), Attention(width, heads)
+        self.mlp_norm, self.mlp = nn.RMSNorm(width, eps=1e-6), FeedForward(width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Transformer(nn.Module):
+    """Tokens int64[n, t] -> logits float32[n, t, vocabulary] of the token that follows each.
+
+    hidden: width of the feed-forward layers; 0 is 8 / 3 of the width, rounded up to a multiple of 8.
+    """
+
+    def __init__(self, vocabulary: int, width: int = 64, layers: int = 2, heads: int = 4, hidden: int = 0) -> None:
+        if width % (2 * heads):
+            raise ValueError(f"width {width} is no multiple of twice the {heads} heads")
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        hidden = hidden or -(-8 * width // 3 // 8) * 8
+        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.apply(_initialised)
+        for name, weight in self.named_parameters():
+            if name.endswith(("attention.output.weight", "mlp.down.weight")):
+                nn.init.normal_(weight, std=0.02 / (2 * layers) ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embedding(x)
+        for block in self.blocks:
+            x = block(x)
+        return linear(self.norm(x), self.embedding.weight)
+
+    def hook_points(self) -> list[str]:
+        """What each feed-forward layer adds, and the residual stream after each block."""
+        return [f"blocks.{i}{part}" for i in range(len(self.blocks)) for part in (".mlp", "")]
+
+
+def _initialised(module: nn.Module) -> None:
+    # Radford et al. (2019): .02, and less where layers add to the residual stream.
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
