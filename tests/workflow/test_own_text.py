@@ -1,0 +1,53 @@
+"""A folder of source files of one's own runs the same chain, by a section of params.yaml and no code."""
+
+import json
+from collections import Counter
+
+import pytest
+
+SECTION = """
+scripts:
+  kind: text
+  path: data/own/scripts
+  seeds: [0]
+  curate: {held_out: [apart], vocabulary: 300, context: 32}
+  train:
+    transformer: {arguments: {width: 16, layers: 1, heads: 2}}
+  evaluate:
+    models: {latency_repeats: 3}
+"""
+
+
+@pytest.fixture
+def scripts(checkout):
+    """Three projects, one of them held out, with a copy and a file that does not parse."""
+    root = checkout.path / "data/own/scripts"
+    for project, count in (("one", 20), ("two", 15), ("apart", 4)):
+        (root / project).mkdir(parents=True)
+        for i in range(count):
+            lines = [f"def {project}_{i}_{k}(x):\n    return x * {i * k} + {k}\n" for k in range(12)]
+            (root / project / f"f{i}.py").write_text("\n".join(lines))
+    (root / "two/copy.py").write_text((root / "one/f3.py").read_text())
+    (root / "two/broken.py").write_text("def f(:\n")
+    (checkout.path / "params.yaml").write_text((checkout.path / "params.yaml").read_text() + SECTION)
+    return checkout
+
+
+def test_a_folder_of_source_files_runs_the_whole_chain_and_is_followed(scripts):
+    jobs = scripts.snakemake("scripts")
+    assert jobs["acquire"] == jobs["curate_text"] == jobs["train_adamw"] == jobs["prune"] == jobs["measure_models"] == 1
+    report = json.loads((scripts.path / "results/scripts/curate/all/seed0/report.json").read_text())
+    assert report["dropped"]["exact_duplicate"] == report["dropped"]["syntax"] == 1
+    assert report["splits"]["held_out"]["kept"] > 0
+    summary = json.loads((scripts.path / "summaries/scripts.json").read_text())
+    assert summary["evaluate"]["transformer"]["train"]["test.bits_per_byte"] > 0
+    assert scripts.snakemake("-n", "scripts") == Counter()
+    (scripts.path / "data/own/scripts/one/f0.py").write_text("x = 1\n")
+    assert scripts.snakemake("-n", "scripts")["acquire"] == 1
+
+
+def test_a_package_that_is_not_there_ends_in_one_line(scripts):
+    scripts.edit("params.yaml", "held_out: [apart]", "held_out: [apat]")
+    done = scripts.run("snakemake", "scripts_curate", check=False)
+    assert done.returncode != 0
+    assert "held_out names 'apat', which is none of apart, one, two" in done.stdout + done.stderr
