@@ -43,6 +43,7 @@ UNITS = {
     "nonzero": "weights",
     "min_layer_nonzero": "weights",
     "bytes": "bytes",
+    "bits_per_byte": "bits per byte",
     "l0": "features",
 }
 

@@ -101,12 +101,15 @@ class Texts:
             right += float((logits.argmax(-1) == y.flatten()).sum())
             count += y.numel()
         model.train(was_training)
+        return self._rates(nats / count, split) | {"accuracy": right / count}
+
+    def rates(self, probabilities: np.ndarray, split: str) -> dict[str, float]:
+        """bits_per_byte and cross_entropy of the probabilities float64[n] that a model gives a split's tokens."""
+        return self._rates(-float(np.log(probabilities[1:]).mean()), split)
+
+    def _rates(self, nats: float, split: str) -> dict[str, float]:
         tokens, size = self._read(split)
-        return {
-            "bits_per_byte": nats / count * (len(tokens) - 1) / math.log(2) / size,
-            "cross_entropy": nats / count,
-            "accuracy": right / count,
-        }
+        return {"bits_per_byte": nats * (len(tokens) - 1) / math.log(2) / size, "cross_entropy": nats}
 
     def hook_points(self, model: Any) -> list[str]:
         """Names of the model's activations that are worth a dictionary."""

@@ -14,6 +14,7 @@ from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
+from winnow.pipeline.settings.language import LanguageModels
 from winnow.pipeline.settings.planted_reasons import PlantedReasons
 from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
@@ -230,3 +231,5 @@ class EvaluateText(EvaluateModels):
     """Survival of features under compression."""
     pareto: DictionaryPareto | None = None
     """Comparison of dictionary architectures."""
+    language_models: LanguageModels | None = LanguageModels()
+    """Bits per byte beside n-gram models."""
