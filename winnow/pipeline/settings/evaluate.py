@@ -15,6 +15,7 @@ from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
 from winnow.pipeline.settings.language import LanguageModels
+from winnow.pipeline.settings.paging import Paging
 from winnow.pipeline.settings.planted_reasons import PlantedReasons
 from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
@@ -233,3 +234,5 @@ class EvaluateText(EvaluateModels):
     """Comparison of dictionary architectures."""
     language_models: LanguageModels | None = LanguageModels()
     """Bits per byte beside n-gram models."""
+    paging: Paging | None = None
+    """Caches that are told one bit for each request."""

@@ -1,0 +1,46 @@
+"""Audit the bounds of paging with predicted bits, and measure what learned and wrong bits do on traces."""
+
+from winnow.pipeline import stage
+
+
+@stage
+def paging(inputs, outputs, params, log):
+    """Write metrics of audits and policies, the sweep over wrong bits, the traces, and a stretch of who faults when."""
+    import numpy as np
+    import pyarrow as pa
+
+    from winnow.evaluate import paging_study
+    from winnow.evaluate.paging_audit import audit_all, audit_search
+    from winnow.pipeline.progress import Progress
+    from winnow.pipeline.tables import metric_rows, read_parquet, write_parquet
+    from winnow.randomness import numpy_generator
+    from winnow.workloads.traces import cyclic_trace, trace_of, trace_table, zipf_trace
+
+    documents = [d for path in inputs.documents for d in read_parquet(path, ["package", "path", "text"]).to_pylist()]
+    generator = numpy_generator(params.seed, "paging traces")
+    packages = generator.permutation(sorted({d["package"] for d in documents})).tolist()
+    documents.sort(key=lambda d: (packages.index(d["package"]), d["path"]))
+    files = [(d["path"], d["text"]) for d in documents]
+    traces = {what: trace_of(files, what)[: params.limit] for what in ("imports", "calls")}
+    labels = {"system": "paging", "workload": params.workload, "seed": params.seed, "split": "test"}
+    tables, progress = [], Progress(log, "policies", "traces and sizes")
+    for done, (name, share) in enumerate((name, share) for name in traces for share in params.shares):
+        k = max(1, round(share * len(np.unique(traces[name]))))
+        for policy, found in paging_study.on_trace(traces[name], k, params.seed).items():
+            tables.append(metric_rows(found, variant=f"{policy}-{name}-{100 * share:g}", **labels))
+        progress(done + 1, len(traces) * len(params.shares))
+    n = params.audited_requests
+    for policy in ("flush_when_all_0", "mark0", "mark_and_predict"):
+        for k in params.audited_sizes:
+            searched = audit_search(3 * n, k, policy, params.search_starts, params.search_steps, params.seed)
+            for how, audit in (("all", audit_all(n, k, policy)), ("searched", searched)):
+                log.info("%s, k %d, %s: %s", policy, k, how, audit)
+                tables.append(metric_rows(audit._asdict(), variant=f"{policy}-{how}-k{k}", **labels))
+    bad = {"cycle": (cyclic_trace(21, 4000), 20), "zipf": (zipf_trace(200, 4000, generator), 20)}
+    rows = paging_study.noise_sweep(bad, params.chances, params.seed, Progress(log, "wrong bits", "runs"))
+    for policy in paging_study.NOISY:
+        tables.append(metric_rows(paging_study.worst(rows, policy), variant=f"{policy}-noise", **labels))
+    write_parquet(pa.concat_tables(tables), outputs.metrics)
+    write_parquet(pa.Table.from_pylist(rows), outputs.noise)
+    write_parquet(pa.Table.from_pylist(paging_study.timeline(*bad["zipf"], 150, params.seed)), outputs.timeline)
+    write_parquet(trace_table(traces), outputs.traces)

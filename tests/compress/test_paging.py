@@ -1,0 +1,194 @@
+"""The optimum is that of a search over all evictions, policies are the textbook's, and perfect bits cost the optimum."""
+
+from collections import OrderedDict
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from winnow.compress.paging import DISCARD, PHASE, POLICIES, errors, lfd, next_requests, phase_truth, phases, simulate
+from winnow.compress.paging_bits import fit_bits, request_features
+from winnow.errors import InputError
+
+traces = st.lists(st.integers(0, 5), min_size=1, max_size=9)
+ALL = (*POLICIES, "lfd", "robust_flush", "robust_mark0")
+
+
+def optimum(trace, k):
+    """Least faults over every choice of what to evict."""
+
+    @cache
+    def best(t, held):
+        if t == len(trace):
+            return 0
+        if trace[t] in held:
+            return best(t + 1, held)
+        if len(held) < k:
+            return 1 + best(t + 1, held | {trace[t]})
+        return 1 + min(best(t + 1, held - {out} | {trace[t]}) for out in held)
+
+    return best(0, frozenset())
+
+
+def bits_for(policy, trace, k):
+    if policy in DISCARD:
+        return lfd(np.array(trace), k)[1]
+    return phase_truth(np.array(trace), k) if policy in PHASE else None
+
+
+@settings(deadline=None, max_examples=150)
+@given(traces, st.integers(1, 4))
+def test_furthest_in_the_future_faults_as_little_as_can_be(trace, k):
+    assert lfd(np.array(trace), k)[0] == optimum(tuple(trace), k)
+
+
+@settings(deadline=None, max_examples=100)
+@given(traces, st.integers(1, 4), st.integers(0, 9))
+def test_true_discard_bits_make_two_policies_optimal(trace, k, seed):
+    for policy in ("flush_when_all_0", "mark0", "blind"):
+        assert simulate(np.array(trace), bits_for(policy, trace, k), k, policy, seed).faults == optimum(tuple(trace), k)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=60), st.integers(1, 5), st.data())
+def test_no_policy_beats_the_optimum_whatever_the_bits(trace, k, data):
+    bits = np.array(data.draw(st.lists(st.integers(0, 1), min_size=len(trace), max_size=len(trace))))
+    least = lfd(np.array(trace), k)[0]
+    for policy in ALL:
+        found = simulate(np.array(trace), bits if policy in (*DISCARD, *PHASE, *ALL[-2:]) else None, k, policy)
+        assert found.faults >= least
+        if policy != "lfd":
+            assert found.faults == (~found.hits).sum() and found.faults - found.evictions <= k
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=80), st.integers(1, 6))
+def test_lru_and_fifo_are_ordered_dictionaries(trace, k):
+    for policy in ("lru", "fifo"):
+        held, hits = OrderedDict(), []
+        for page in trace:
+            hits.append(page in held)
+            if page in held and policy == "lru":
+                held.move_to_end(page)
+            elif page not in held:
+                if len(held) == k:
+                    held.popitem(last=False)
+                held[page] = None
+        assert simulate(np.array(trace), None, k, policy).hits.tolist() == hits
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=80), st.integers(1, 6), st.integers(0, 99))
+def test_marking_evicts_no_page_of_the_phase(trace, k, seed):
+    """So it has at most k faults a phase, and none on a page that was met in it before."""
+    phase = phases(np.array(trace), k)
+    for policy in ("marker", "mark_and_predict", "mark_and_predict_lru"):
+        bits = bits_for(policy, trace, k)
+        hits = simulate(np.array(trace), bits, k, policy, seed).hits
+        met = set()
+        for page, number, hit in zip(trace, phase.tolist(), hits.tolist(), strict=True):
+            assert hit or (page, number) not in met
+            met.add((page, number))
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 4))
+def test_phases_and_their_bits_are_those_of_the_definition(trace, k):
+    expected, distinct, number = [], set(), 0
+    for page in trace:
+        if page not in distinct and len(distinct) == k:
+            number, distinct = number + 1, set()
+        distinct.add(page)
+        expected.append(number)
+    assert phases(np.array(trace), k).tolist() == expected
+    pages = {n: {p for p, m in zip(trace, expected, strict=True) if m == n} for n in range(number + 2)}
+    truth = [int(p not in pages[n + 1]) for p, n in zip(trace, expected, strict=True)]
+    assert phase_truth(np.array(trace), k).tolist() == truth
+
+
+def test_a_worked_example():
+    trace = np.array([1, 2, 3, 1, 2, 4, 1])
+    faults, bits = lfd(trace, 2)
+    # 1, 2 come in; 3 takes the place of 2, which is furthest; 2 takes that of 3, then 4 that of 2.
+    assert faults == 5 and bits.tolist() == [0, 1, 1, 0, 1, 0, 0]
+    assert next_requests(trace).tolist() == [3, 4, 7, 6, 7, 7, 7]
+    assert errors(np.array([0, 0, 1, 1, 1, 0, 0]), bits) == (1, 1)
+
+
+def test_when_all_bits_are_0_everything_goes():
+    found = simulate(np.array([1, 2, 3, 1, 2]), np.zeros(5, int), 2, "flush_when_all_0")
+    assert found.hits.tolist() == [False] * 5 and found.evictions == 4
+
+
+def test_mark0_keeps_no_page_whose_bit_is_1():
+    assert simulate(np.array([1, 1, 1]), np.ones(3, int), 2, "mark0").faults == 3
+    assert simulate(np.array([1, 1, 1]), np.array([0, 1, 0]), 2, "mark0").faults == 2
+
+
+def test_on_a_cycle_wrong_bits_cost_mark_and_predict_a_logarithm():
+    k = 8
+    trace = np.arange(9 * 400) % 9
+    least = lfd(trace, k)[0]
+    wrong = 1 - phase_truth(trace, k)
+    harmonic = (1 / np.arange(1, k + 1)).sum()
+    mean = np.mean([simulate(trace, wrong, k, "mark_and_predict", seed).faults for seed in range(10)])
+    assert mean <= 2 * harmonic * least
+    assert simulate(trace, None, k, "lru").faults == len(trace)
+
+
+def test_robust_forms_cost_little_more_than_the_better_of_the_two():
+    generator = np.random.default_rng(0)
+    trace = generator.zipf(1.3, 4000) % 60
+    truth = lfd(trace, 6)[1]
+    for bits in (truth, 1 - truth, np.zeros_like(truth)):
+        better = min(simulate(trace, bits, 6, p).faults for p in ("flush_when_all_0", "lru"))
+        assert simulate(trace, bits, 6, "robust_flush").faults <= 3 * better
+
+
+def test_equal_seeds_choose_alike_and_names_of_pages_do_not_matter():
+    trace = np.random.default_rng(1).integers(0, 30, 500)
+    first = simulate(trace, None, 7, "marker", 3)
+    assert simulate(trace * 1000 + 17, None, 7, "marker", 3).hits.tolist() == first.hits.tolist()
+    assert simulate(trace, None, 7, "marker", 4).hits.tolist() != first.hits.tolist()
+
+
+def test_features_tell_the_past_alone():
+    trace = np.array([5, 7, 5, 5, 7])
+    features = np.expm1(request_features(trace))
+    np.testing.assert_allclose(features[:, 2], [0, 0, 1, 2, 1])
+    np.testing.assert_allclose(features[2:, 0], [2, 1, 3])
+    np.testing.assert_allclose(features[2:, 1], [2, 1.5, 3])
+    for cut in range(1, 5):
+        np.testing.assert_array_equal(request_features(trace[:cut]), request_features(trace)[:cut])
+
+
+def test_bits_that_follow_from_the_page_are_learned():
+    # Half of the pages come again and again, half never: what is never met again is to be discarded.
+    generator = np.random.default_rng(2)
+    hot = generator.integers(0, 8, 3000)
+    trace = np.where(generator.random(3000) < 0.5, hot, 100 + np.arange(3000))
+    train, test = trace[:2000], trace[2000:]
+    bits = fit_bits(train, 10).bits(test)
+    truth = lfd(test, 10)[1]
+    assert (bits == truth).mean() > 0.9
+    least, lru = lfd(test, 10)[0], simulate(test, None, 10, "lru").faults
+    assert simulate(test, bits, 10, "mark0").faults - least < (lru - least) / 4
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: lfd(np.array([1]), 0), "k: is 0"),
+        (lambda: lfd(np.array([0.5]), 1), "trace: is float64"),
+        (lambda: lfd(np.array([[1]]), 1), r"trace: is int64 of shape \(1, 1\)"),
+        (lambda: simulate(np.array([1]), None, 1, "lur"), "policy: unknown name 'lur'"),
+        (lambda: simulate(np.array([1]), None, 1, "mark0"), "bits: mark0 needs one for each request"),
+        (lambda: simulate(np.array([1]), np.array([0, 1]), 1, "mark0"), "bits: are 2 for 1 requests"),
+        (lambda: simulate(np.array([1]), np.array([2]), 1, "mark0"), "others than 0 and 1"),
+        (lambda: fit_bits(np.array([1, 1, 1]), 3), "all discard bits of the training part are 0"),
+    ],
+)
+def test_impossible_input_is_refused(call, words):
+    with pytest.raises(InputError, match=words):
+        call()

@@ -1,0 +1,75 @@
+"""Exact expectations are means of simulations, all traces are there once, and a false bound is found out."""
+
+import numpy as np
+import pytest
+
+from winnow.compress.paging import simulate
+from winnow.errors import InputError
+from winnow.evaluate import paging_audit
+from winnow.evaluate.paging_audit import audit_all, audit_search, canonical_traces, expected_cost, harmonic
+from winnow.evaluate.paging_study import noise_sweep, on_trace, timeline, worst
+from winnow.workloads.traces import cyclic_trace, requests_of, trace_of, zipf_trace
+
+
+@pytest.mark.parametrize("policy", ["marker", "mark0", "mark_and_predict"])
+def test_expected_costs_are_the_means_of_simulations(policy):
+    generator = np.random.default_rng(0)
+    for _ in range(4):
+        trace, bits = generator.integers(0, 5, 10), generator.integers(0, 2, 10)
+        faults = [simulate(trace, bits, 3, policy, seed).faults for seed in range(2000)]
+        error = np.std(faults) / np.sqrt(2000)
+        assert abs(np.mean(faults) - expected_cost(trace, bits, 3, policy)) <= 4 * error + 1e-9
+
+
+def test_canonical_traces_are_all_up_to_names():
+    found = [tuple(trace) for trace in canonical_traces(5, 5)]
+    assert len(found) == len(set(found)) == 52  # Bell's number of 5
+    assert len(list(canonical_traces(5, 2))) == 1 + 15  # Stirling's numbers {5, 1} + {5, 2}
+
+
+def test_the_bound_of_flush_holds_and_exchanged_it_does_not():
+    found = audit_search(12, 3, "flush_when_all_0", starts=5, steps=200, seed=0)
+    assert found.violations == 0 and found.exchanged_violations > 0 and found.tightest == 1
+    assert audit_all(4, 2, "mark0").violations == audit_all(4, 2, "mark_and_predict").violations == 0
+
+
+def test_a_bound_that_is_false_is_found_out(monkeypatch):
+    monkeypatch.setattr(paging_audit, "bound", lambda policy, k: (1.0, 0.5, 0.5))
+    assert audit_all(5, 2, "flush_when_all_0").violations > 0
+    assert audit_search(9, 2, "mark0", starts=3, steps=100, seed=0).violations > 0
+
+
+def test_a_policy_without_bound_is_refused():
+    assert harmonic(3) == pytest.approx(11 / 6)
+    with pytest.raises(InputError, match="'lru' has no bound"):
+        paging_audit.bound("lru", 3)
+
+
+def test_imports_and_calls_are_told_in_the_order_of_the_text():
+    text = (
+        "import os, a.b\nfrom . import c\nfrom ..d import e\nfrom x import y\nf(g(1)).h()\ndef k():\n    import late\n"
+    )
+    assert requests_of(text, ["p", "q", "m"], "imports") == ["os", "a.b", "p.q", "p.d", "x", "late"]
+    assert sorted(requests_of(text, ["p", "q", "m"], "calls")) == ["f", "g", "h"]
+    assert requests_of("def f(:", [], "calls") == []
+    assert trace_of([("p/a.py", "import x, y, x"), ("p/b.py", "import y")], "imports").tolist() == [0, 1, 0, 1]
+
+
+def test_made_up_traces():
+    assert cyclic_trace(3, 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    share = np.bincount(zipf_trace(50, 40_000, np.random.default_rng(0)), minlength=50) / 40_000
+    np.testing.assert_allclose(share[:3], (1 / np.arange(1, 4)) / harmonic(50), rtol=0.05)
+
+
+def test_a_study_tells_what_policies_cost():
+    trace = zipf_trace(60, 1500, np.random.default_rng(3))
+    found = on_trace(trace, 6, seed=0)
+    assert found["lru"]["gap_closed"] == 0 and found["lfd"]["gap_closed"] == 1
+    assert all(policy["faults_over_optimum"] >= 1 for policy in found.values())
+    rows = noise_sweep({"zipf": (trace, 6)}, [0.0, 1.0], 0, lambda done, total: None)
+    assert all(row["bound"] is None or row["faults"] <= row["bound"] * 1.05 for row in rows)
+    told = worst(rows, "flush_when_all_0")
+    assert told["true_bits_over_optimum"] == 1 and told["worst_over_bound"] <= 1
+    assert "worst_over_bound" not in worst(rows, "robust_flush")
+    shown = timeline(trace, 6, 100, 0)
+    assert len(shown) == 400 and {row["policy"] for row in shown} >= {"lru", "marker"}

@@ -1,0 +1,67 @@
+"""Request traces: what source files import and call, one after another, and traces that are made up."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+Requests = Literal["imports", "calls"]
+
+
+def requests_of(text: str, module: Sequence[str], what: Requests) -> list[str]:
+    """Modules that a file imports, or names that it calls, in the order of the text.
+
+    module: the parts of the file's own name, to which relative imports refer. A call is named by what stands right
+    before its parentheses; a text that does not parse has no requests.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.stmt, ast.expr))]
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    found: list[str] = []
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
+        if what == "calls" and isinstance(node, ast.Call):
+            found += [node.func.id] if isinstance(node.func, ast.Name) else []
+            found += [node.func.attr] if isinstance(node.func, ast.Attribute) else []
+        elif what == "imports" and isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif what == "imports" and isinstance(node, ast.ImportFrom):
+            base = list(module[: len(module) - node.level]) if node.level else []
+            found.append(".".join([*base, *([node.module] if node.module else [])]))
+    return found
+
+
+def trace_of(files: Iterable[tuple[str, str]], what: Requests) -> np.ndarray:
+    """int64[n]: the requests of files (path, text), one after another, numbered as they come."""
+    numbers: dict[str, int] = {}
+    trace = []
+    for path, text in files:
+        module = path.removesuffix(".py").removesuffix("/__init__").split("/")
+        trace += [numbers.setdefault(name, len(numbers)) for name in requests_of(text, module, what)]
+    return np.array(trace, np.int64)
+
+
+def cyclic_trace(pages: int, n: int) -> np.ndarray:
+    """Pages in turn, again and again: the worst there is for LRU with a cache of one page less."""
+    return np.arange(n) % pages
+
+
+def zipf_trace(pages: int, n: int, generator: np.random.Generator, exponent: float = 1.0) -> np.ndarray:
+    """Independent requests with probabilities that fall as 1 / rank^exponent."""
+    weights = 1 / np.arange(1, pages + 1) ** exponent
+    return generator.choice(pages, n, p=weights / weights.sum())
+
+
+def trace_table(traces: dict[str, np.ndarray]) -> pa.Table:
+    """`trace, t, key`: every request of every trace in order."""
+    names = [name for name, trace in traces.items() for _ in trace]
+    times = np.concatenate([np.arange(len(trace)) for trace in traces.values()])
+    keys = np.concatenate([*traces.values()]).astype(np.int32)
+    return pa.table({"trace": names, "t": times, "key": keys})
