@@ -1,4 +1,4 @@
-"""The optimum is that of a search over all evictions, policies are the textbook's, and perfect bits cost the optimum."""
+"""The optimum is that of a search over all evictions, policies are the textbook's, perfect bits cost the optimum."""
 
 from collections import OrderedDict
 from functools import cache

@@ -77,7 +77,7 @@ def fault_raster(timeline: pa.Table) -> alt.LayerChart:
     shown = [
         {
             "request": row["request"],
-            "policy": f"{row['policy'].replace('_', ' ')} ({100 * shares[row['policy']]:.0f} % faults)",
+            "policy": f"{row['policy'].replace('_', ' ')} ({100 * shares[row['policy']]:.0f} %)",
             "what": "hit" if row["hit"] else "fault",
         }
         for row in rows
@@ -88,7 +88,7 @@ def fault_raster(timeline: pa.Table) -> alt.LayerChart:
         .mark_tick(thickness=2, height=40)
         .encode(
             x=alt.X("request:Q", title="request"),
-            y=alt.Y("policy:N", title=None, sort=None, axis=alt.Axis(labelLimit=400)),
+            y=alt.Y("policy:N", title="policy (faults)", sort=None, axis=alt.Axis(labelLimit=400)),
             color=colour,
             opacity=alt.condition("datum.what == 'fault'", alt.value(1), alt.value(0.25)),
         )
