@@ -195,18 +195,18 @@ def top_edits(importance: np.ndarray, reference: np.ndarray, edits: Sequence[str
 
 
 def misleading(
-    importance: np.ndarray, reference: np.ndarray, edits: Sequence[str], dominant: Sequence[str]
+    importance: np.ndarray, reference: np.ndarray, edits: Sequence[str], dominant: Sequence[str | None]
 ) -> np.ndarray:
     """bool[J]: prototypes whose most important edit is not what meets the eye in their patch.
 
-    dominant: the characteristic that stands out in each prototype's patch, one of the edits. Raises InputError for
-    another name.
+    dominant: the characteristic that stands out in each prototype's patch, one of the edits; None where none does, and
+    nothing is flagged. Raises InputError for another name.
     """
-    unknown = [name for name in dominant if name not in edits]
+    unknown = [name for name in dominant if name is not None and name not in edits]
     if unknown:
         raise InputError(f"dominant characteristic {unknown[0]!r} is none of {', '.join(edits)}")
     top = top_edits(importance, reference, edits)
-    return np.array([found is not None and found != seen for found, seen in zip(top, dominant, strict=True)])
+    return np.array([None not in (found, seen) and found != seen for found, seen in zip(top, dominant, strict=True)])
 
 
 def redundant(
