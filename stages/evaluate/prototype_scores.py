@@ -1,18 +1,22 @@
-"""Judge the prototypes of several networks by part annotations, beside two controls."""
+"""Judge the prototypes of several networks by part annotations, beside other heads and controls."""
 
 from winnow.pipeline import stage
 
 
 @stage(torch=True)
 def prototype_scores(inputs, outputs, params, log):
-    """Write scores, nulls and companions of each network, a row for each prototype, and the curve over windows."""
+    """Write scores, nulls and companions of each network, a row for each prototype, the curve over windows, strips."""
+    import numpy as np
     import pyarrow as pa
 
-    from winnow.evaluate.prototype_judging import judge, with_random_prototypes
+    from winnow.evaluate.prototype_arms import GradCamMaps, arms_of
+    from winnow.evaluate.prototype_judging import judge, rank_correlation
     from winnow.evaluate.prototype_scores import perturb
+    from winnow.evaluate.prototype_strips import strips
     from winnow.models import load_model
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
+    from winnow.train.deep_components import DeepRecipe
     from winnow.workloads import load_workload
     from winnow.workloads.annotations import part_points
 
@@ -23,21 +27,29 @@ def prototype_scores(inputs, outputs, params, log):
     side = max(workload.shape[1:])
     windows = {"half": round(params.half * side), "halves": sorted({max(1, round(h * side)) for h in params.halves})}
     networks = {path.parts[-3]: load_model(path) for path in inputs.models}
-    first = next(iter(networks))
-    arms = {name: ("protopnet", model, False) for name, model in networks.items()}
-    arms["random prototypes"] = ("random_prototypes", with_random_prototypes(networks[first], params.seed), False)
-    arms["image centre"] = ("centre", networks[first], True)
-    progress, metrics, prototypes, curves = Progress(log, "prototype scores", "networks"), [], [], []
-    for done, (name, (system, model, centre)) in enumerate(arms.items()):
-        options = {"threshold": params.threshold, "centre": centre, "seed": params.seed, **windows}
-        found = judge(model, x, noisy, labels, points, **options)
-        own = dict(workload.metrics(model, "test")) if name in networks else {}
-        labelled = {"system": system, "workload": params.workload, "variant": name, "seed": params.seed}
-        metrics.append(metric_rows(found.metrics | own, split="test", **labelled))
-        for table, tables in ((found.prototypes, prototypes), (found.curve, curves)):
-            columns = {"variant": [name] * table.num_rows, "seed": [params.seed] * table.num_rows}
-            tables.append(pa.table(columns | {c: table[c] for c in table.column_names}))
+    plain = GradCamMaps(load_model(inputs.model), params.layer, len(workload.classes))
+    arms = arms_of(networks, plain, *workload.arrays("train"), DeepRecipe(*params.epochs, shift=1), params.seed)
+    progress, told = Progress(log, "prototype scores", "networks"), []
+    metrics, tables, shown = [], ([], []), []
+    for done, (name, (system, model)) in enumerate(arms.items()):
+        options = {"threshold": params.threshold, "centre": system == "centre", "seed": params.seed, **windows}
+        found, one = judge(model, x, noisy, labels, points, **options), {"variant": name, "seed": params.seed}
+        own = {} if system == "centre" else dict(workload.metrics(model, "test"))
+        labelled = {"workload": params.workload, "split": "test", **one}
+        metrics.append(metric_rows(found.metrics | own, system=system, **labelled))
+        told += [(own["accuracy"], found.metrics["consistency"])] if own else []
+        for table, of in zip((found.prototypes, found.curve), tables, strict=True):
+            of.append(pa.Table.from_pylist([one | row for row in table.to_pylist()]))
+        if name in networks:
+            frequency = found.prototypes["frequency"].to_numpy(zero_copy_only=False)
+            at = (found.peaks, model.class_of().numpy(), labels.numpy(), points, workload.pixels("test"))
+            shown += [one | row for row in strips(frequency, *at, windows["half"])]
         progress(done + 1, len(arms))
+    related = rank_correlation(*zip(*told, strict=True), params.seed)
+    related = {name: value if np.isfinite(value) else None for name, value in related.items()}
+    labelled = {"system": "prototype_scores", "workload": params.workload, "variant": "all", "seed": params.seed}
+    metrics.append(metric_rows(related, split="test", **labelled))
     write_parquet(pa.concat_tables(metrics), outputs.metrics)
-    write_parquet(pa.concat_tables(prototypes), outputs.prototypes)
-    write_parquet(pa.concat_tables(curves), outputs.curve)
+    for of, path in zip(tables, (outputs.prototypes, outputs.curve), strict=True):
+        write_parquet(pa.concat_tables(of), path)
+    write_parquet(pa.Table.from_pylist(shown), outputs.strips)

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.evaluate.drawing import drawn
 from winnow.errors import InputError
 from winnow.evaluate.chart_parts import picture, save_chart
-from winnow.evaluate.prototype_charts import prototype_gallery, two_scores, window_curves
+from winnow.evaluate.prototype_charts import accuracy_and_consistency, prototype_gallery, two_scores, window_curves
 from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 10, 20, 3), dtype=np.uint8)
@@ -79,6 +79,23 @@ def test_the_two_scores_of_a_network_are_one_point(tmp_path):
     assert points["b"]["consistency_from"] == points["b"]["consistency_to"] == 10
     save_chart(two_scores(pa.concat_tables(tables)), tmp_path / "b.svg")
     assert "stability" in (tmp_path / "b.svg").read_text()
+
+
+def test_accuracy_is_set_against_consistency_with_their_correlation(tmp_path):
+    labels = {"system": "protopnet", "workload": "parts", "split": "test"}
+    values = [("a", 40.0, 0.7), ("a", 60.0, 0.9), ("b", 10.0, 0.5), ("centre", 100.0, None)]
+    tables = [
+        metric_rows({"consistency": c} | ({"accuracy": s} if s else {}), variant=v, seed=i, **labels)
+        for i, (v, c, s) in enumerate(values)
+    ]
+    related = {"accuracy_spearman": 0.5, "accuracy_spearman_low": -0.25, "accuracy_spearman_high": 1.0}
+    tables.append(metric_rows(related, variant="all", seed=0, **labels))
+    chart = accuracy_and_consistency(pa.concat_tables(tables))
+    points = {r["variant"]: r for r in drawn(chart)}
+    assert points.keys() == {"a", "b"} and points["a"]["accuracy"] == pytest.approx(0.8)
+    assert points["a"]["accuracy_to"] == 1
+    save_chart(chart, tmp_path / "c.svg")
+    assert "Spearman 0.50, 95 % over networks -0.25 to 1.00" in (tmp_path / "c.svg").read_text().replace("−", "-")
 
 
 def test_empty_tables_are_refused():

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from winnow.evaluate.prototype_judging import judge, maps_of, with_random_prototypes
+from winnow.errors import InputError
+from winnow.evaluate.prototype_judging import judge, maps_of, rank_correlation, with_random_prototypes
 from winnow.evaluate.prototype_scores import consistency, parts_hit, perturb
 from winnow.models import build
 from winnow.workloads.annotations import PartPoints
@@ -43,6 +45,7 @@ def test_a_network_that_sees_parts_is_perfect_and_its_nulls_are_not(scenes):
     assert found.metrics["consistency"] == 100 and found.metrics["consistency_90"] == 100
     assert found.metrics["stability"] > 90 and found.metrics["stability_hits"] == found.metrics["stability"]
     assert found.metrics["on_parts"] == 1 and found.metrics["purity"] == 1
+    assert found.metrics["above_nulls"] > 50 and found.metrics["constant_maps"] == 0
     assert found.metrics["null_location"] < 50 and found.metrics["null_permuted"] < 50
     assert found.prototypes["best_part"].to_pylist() == ["head", "tail", "wing"]
     assert found.prototypes["class"].to_pylist() == [0, 0, 1]
@@ -82,6 +85,32 @@ def test_one_that_fires_in_the_middle_is_stable_and_no_better_than_the_place(sce
     found = judge(Spots(), x, perturb(x), labels, points._replace(xy=middle), centre=True, **OPTIONS)
     assert found.metrics["stability"] == 100
     assert found.metrics["consistency"] == found.metrics["null_location"] == 100
+    assert found.metrics["above_nulls"] == 0
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_a_constant_map_is_a_miss_for_every_network(scenes, centre):
+    x, labels, points = scenes
+    flat = x.clone()
+    flat[::4] = 0  # half of class 0
+    middle = points._replace(xy=np.full_like(points.xy, SIDE // 2))
+    found = judge(Spots(), flat, flat, labels, middle, half=64, halves=[64], centre=centre)
+    assert found.metrics["constant_maps"] == pytest.approx(1 / 3)  # two prototypes of three, half of their images
+    assert found.metrics["consistency"] == pytest.approx(100 / 3) and found.metrics["consistency_70"] < 100
+    assert found.prototypes["frequency"].to_pylist() == [0.5, 0.5, 1.0]
+    assert (found.peaks[::4] == -1).all() and (found.peaks[1::2] >= 0).all()
+
+
+def test_accuracy_and_consistency_are_ranked_over_networks():
+    accuracy, consistency = [0.1, 0.5, 0.7, 0.9], [10.0, 30, 20, 40]
+    found = rank_correlation(accuracy, consistency, seed=0)
+    assert found["accuracy_spearman"] == pytest.approx(stats.spearmanr(accuracy, consistency).statistic)
+    assert -1 <= found["accuracy_spearman_low"] < found["accuracy_spearman"] <= found["accuracy_spearman_high"] <= 1
+    rising = rank_correlation([1, 2, 3, 4], [1, 2, 3, 4], seed=0)
+    assert list(rising.values()) == pytest.approx([1, 1, 1])
+    assert all(np.isnan(value) for value in rank_correlation([1, 1, 1], [1, 2, 3], seed=0).values())
+    with pytest.raises(InputError, match="2 networks"):
+        rank_correlation([1, 2], [1, 2], seed=0)
 
 
 def test_random_prototypes_leave_the_network_alone():

@@ -23,6 +23,7 @@ def test_nulls_tell_a_part_from_the_middle_of_the_image():
     centred[:, 0] = [24, 32]  # a part that is always in the middle: the place alone explains the score
     middle = centre_peaks(torch.rand(n, 6, 4, 4), SIZE)
     assert (middle == [32, 24]).all()
+    assert (centre_peaks(torch.zeros(1, 1, 4, 4), SIZE) == -1).all()
     found = null_scores(middle, centred, visible, of, labels, 3)
     assert found["location"] == 100 and found["permuted"] < 20
     one = np.zeros_like(visible)

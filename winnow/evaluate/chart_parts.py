@@ -63,7 +63,8 @@ class Key(NamedTuple):
         return alt.Color(f"{self.field}:N", title=self.title, scale=scale)
 
     def shape(self) -> alt.Shape:
-        shapes = [SHAPES[i % len(SHAPES)] for i in range(len(self.names))]
+        # Colours that come round again meet other shapes.
+        shapes = [SHAPES[(i + i // len(PALETTE)) % len(SHAPES)] for i in range(len(self.names))]
         scale = alt.Scale(domain=self.names, range=shapes)
         return alt.Shape(f"{self.field}:N", title=self.title, scale=scale)
 

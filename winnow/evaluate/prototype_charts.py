@@ -12,6 +12,7 @@ import pyarrow as pa
 from winnow.evaluate.chart_parts import (
     HEIGHT,
     ORANGE,
+    SHARE,
     WIDE,
     WIDTH,
     Key,
@@ -28,6 +29,7 @@ from winnow.evaluate.chart_parts import (
 CELL = 76  # pixels of an image in the gallery
 CURVES = {"consistency": "prototypes", "permuted": "parts shuffled", "location": "peaks of the class"}
 PERCENT = (0.0, 100.0)
+ROW = 3  # panels in a row
 
 
 def prototype_gallery(prototypes: pa.Table, images: np.ndarray, classes: Sequence[str]) -> alt.LayerChart:
@@ -75,7 +77,7 @@ def prototype_gallery(prototypes: pa.Table, images: np.ndarray, classes: Sequenc
     return styled((shown + boxes).properties(width=CELL * columns, height=CELL * len(names)))
 
 
-def window_curves(curves: pa.Table) -> alt.HConcatChart:
+def window_curves(curves: pa.Table) -> alt.ConcatChart:
     """Consistency and its nulls over half the window's side, a panel for each network, with intervals over seeds.
 
     curves: columns variant, seed, half, consistency, permuted, location (percent).
@@ -91,11 +93,11 @@ def window_curves(curves: pa.Table) -> alt.HConcatChart:
     for variant in variants:
         bands = mean_bands([row for row in rows if row["variant"] == variant], ["half", "curve"], PERCENT)
         x = alt.X("half:Q", title="half window (pixels)")
-        title = None if panels else "consistency (%)"
-        y = alt.Y("mean:Q", title=title, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(labels=not panels))
+        title = None if len(panels) % ROW else "consistency (%)"
+        y = alt.Y("mean:Q", title=title, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(labels=title is not None))
         panel = lines(bands, x, y, key)
-        panels.append(panel.properties(width=WIDE / len(variants), height=HEIGHT * 0.8, title=variant))
-    return styled(alt.hconcat(*panels, spacing=12), legend="bottom")
+        panels.append(panel.properties(width=WIDE / ROW, height=HEIGHT * 0.6, title=variant))
+    return styled(alt.concat(*panels, columns=ROW, spacing=14), legend="bottom")
 
 
 def two_scores(metrics: pa.Table) -> alt.LayerChart:
@@ -103,17 +105,42 @@ def two_scores(metrics: pa.Table) -> alt.LayerChart:
 
     metrics: rows of the metrics schema with metrics consistency and stability, a variant for each network.
     """
+    rows = _by_network(metrics, {"consistency": PERCENT, "stability": PERCENT})
+    x = alt.X("stability:Q", title="stability (%)", scale=alt.Scale(zero=False, padding=20))
+    return styled(_crosses(rows, "stability", x).properties(width=WIDTH, height=HEIGHT))
+
+
+def accuracy_and_consistency(metrics: pa.Table) -> alt.LayerChart:
+    """Accuracy against consistency of each network that has both, with their rank correlation over networks.
+
+    metrics: as for `two_scores`, with the metric accuracy, and accuracy_spearman with _low and _high, a value a seed.
+    """
+    rows = [row for row in _by_network(metrics, {"consistency": PERCENT, "accuracy": SHARE}) if "accuracy" in row]
+    told = {m: metric_values(metrics, f"accuracy_spearman{m}") for m in ("", "_low", "_high")}
+    middle, low, high = (
+        float(np.mean([row["value"] for row in found])) if found else np.nan for found in told.values()
+    )
+    title = f"Spearman {middle:.2f}, 95 % over networks {low:.2f} to {high:.2f} (means over seeds)"
+    x = alt.X("accuracy:Q", title="accuracy (share)", scale=alt.Scale(zero=False, padding=20))
+    return styled(_crosses(rows, "accuracy", x).properties(width=WIDTH, height=HEIGHT, title=title))
+
+
+def _by_network(metrics: pa.Table, bounds: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    """A row a network: each metric's mean over seeds, and its interval as <metric>_from and <metric>_to."""
     found: dict[str, dict[str, Any]] = {}
-    for metric in ("consistency", "stability"):
-        for band in mean_bands(some(metric_values(metrics, metric), metric), ["variant"], PERCENT):
+    for metric, limits in bounds.items():
+        for band in mean_bands(some(metric_values(metrics, metric), metric), ["variant"], limits):
             entry = found.setdefault(band["variant"], {"variant": band["variant"]})
             entry |= {metric: band["mean"], f"{metric}_from": band["low"], f"{metric}_to": band["high"]}
-    rows = list(found.values())
+    return list(found.values())
+
+
+def _crosses(rows: list[dict[str, Any]], across: str, x: alt.X) -> alt.LayerChart:
+    """Consistency of each network over another metric, with the intervals of both."""
     key = key_of("variant", "network", rows)
     base = alt.Chart(data(rows)).encode(color=key.colour())
-    x = alt.X("stability:Q", title="stability (%)", scale=alt.Scale(zero=False, padding=20))
     y = alt.Y("consistency:Q", title="consistency (%)", scale=alt.Scale(domain=[0, 100]))
-    across = base.mark_rule(strokeWidth=2, clip=True).encode(x=alt.X("stability_from:Q"), x2="stability_to:Q", y=y)
-    along = base.mark_rule(strokeWidth=2, clip=True).encode(x=x, y=alt.Y("consistency_from:Q"), y2="consistency_to:Q")
+    level = base.mark_rule(strokeWidth=2, clip=True).encode(x=alt.X(f"{across}_from:Q"), x2=f"{across}_to:Q", y=y)
+    upright = base.mark_rule(strokeWidth=2, clip=True).encode(x=x, y=alt.Y("consistency_from:Q"), y2="consistency_to:Q")
     points = base.mark_point(filled=True, size=140, opacity=1).encode(x=x, y=y, shape=key.shape())
-    return styled((across + along + points).properties(width=WIDTH, height=HEIGHT))
+    return level + upright + points

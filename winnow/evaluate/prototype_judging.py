@@ -1,23 +1,27 @@
 """One network's prototypes judged on a split: scores, nulls, companions, the curve over windows.
 
 A network is anything that gives maps [n, J, h, w] and the class of each prototype; two controls need no training: the
-same network with prototypes drawn anew, and one that always fires in the middle of the image.
+same network with prototypes drawn anew, and one that always fires in the middle of the image. The latter's score is its
+location null by construction: what counts is how far a score lies above its nulls.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 import torch
+from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
+from winnow.errors import InputError
 from winnow.evaluate.prototype_nulls import centre_peaks, companions, null_scores, window_curve
-from winnow.evaluate.prototype_scores import consistency, hits_at, peaks, stability
-from winnow.randomness import torch_generator
+from winnow.evaluate.prototype_scores import RESAMPLES, consistency, hits_at, peaks, stability
+from winnow.randomness import numpy_generator, torch_generator
 from winnow.workloads.annotations import PartPoints
 
 BATCH = 128
@@ -32,11 +36,12 @@ class PrototypeNetwork(Protocol):
 
 
 class Judgement(NamedTuple):
-    """metrics: by name, scores in percent. prototypes: a row each. curve: over half windows."""
+    """metrics: by name, scores in percent. prototypes: a row each. curve: over half windows. peaks: int64[n, J, 2]."""
 
     metrics: dict[str, float]
     prototypes: pa.Table
     curve: pa.Table
+    peaks: np.ndarray
 
 
 @torch.no_grad()
@@ -62,8 +67,9 @@ def judge(
 
     x, noisy: float32[n, c, H, W], as the network takes them. half, halves: pixels. centre: judge a network that always
     fires in the middle instead. Metrics: consistency and stability with _low and _high, consistency_70 and _90 (other
-    thresholds), stability_hits (images with a hit only), null_permuted, null_location, purity, entropy, on_parts,
-    distinct_parts.
+    thresholds), stability_hits (images with a hit only), null_permuted, null_location, above_nulls (consistency less
+    the larger null), constant_maps (share of the own class's maps without a peak, which count as misses), purity,
+    entropy, on_parts, distinct_parts.
     """
     size, of, y = (x.shape[2], x.shape[3]), model.class_of().numpy(), labels.numpy()
     maps, maps_noisy = maps_of(model, x), maps_of(model, noisy)
@@ -89,6 +95,8 @@ def judge(
     }
     nulls = null_scores(at, points.xy, visible, of, y, half, threshold, seed)
     metrics |= {f"null_{name}": value for name, value in nulls.items()}
+    metrics["above_nulls"] = main.value - max(nulls.values())
+    metrics["constant_maps"] = float((at[..., 0] < 0)[y[:, None] == of].mean())
     metrics |= companions(maps.amax((2, 3)), maps, hits, of, y)
     names = np.array([*points.names, None], object)
     prototypes = pa.table(
@@ -101,7 +109,7 @@ def judge(
             "stability": pa.array(steady.per_prototype, pa.float64(), mask=np.isnan(steady.per_prototype)),
         }
     )
-    return Judgement(metrics, prototypes, window_curve(at, points.xy, visible, of, y, halves, threshold, seed))
+    return Judgement(metrics, prototypes, window_curve(at, points.xy, visible, of, y, halves, threshold, seed), at)
 
 
 def with_random_prototypes(model: Any, seed: int) -> Any:
@@ -110,3 +118,24 @@ def with_random_prototypes(model: Any, seed: int) -> Any:
     drawn = torch.rand(control.prototypes.shape, generator=torch_generator(seed, "random prototypes"))
     control.prototypes = nn.Parameter(functional.normalize(drawn))
     return control
+
+
+def rank_correlation(accuracy: Sequence[float], consistency: Sequence[float], seed: int) -> dict[str, float]:
+    """Spearman correlation over networks of accuracy with consistency, with a 95 % bootstrap interval over networks.
+
+    Resamples in which one of them is constant tell nothing and are left out. Keys accuracy_spearman, _low, _high; NaN
+    where one of them is constant. Raises InputError for fewer than 3 networks.
+    """
+    if len(accuracy) < 3:
+        raise InputError(f"{len(accuracy)} networks have an accuracy; a rank correlation needs 3")
+    values = np.array([accuracy, consistency])
+    picks = numpy_generator(seed, "accuracy and consistency").integers(0, values.shape[1], (RESAMPLES, values.shape[1]))
+    drawn = np.array([_spearman(*values[:, pick]) for pick in picks])
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
+    names = ("accuracy_spearman", "accuracy_spearman_low", "accuracy_spearman_high")
+    return dict(zip(names, (_spearman(*values), float(low), float(high)), strict=True))
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+    return float(stats.spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else float("nan")

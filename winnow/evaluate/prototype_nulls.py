@@ -110,7 +110,9 @@ def companions(
 
 
 def centre_peaks(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """The peaks of a network that always fires in the middle of the image: a control for centred objects."""
+    """The peaks of a network that always fires in the middle of the image: a control for centred objects.
+
+    A constant map has no peak here either: -1, -1.
+    """
     at = peaks(maps, size)
-    at[...] = np.array(size) // 2
-    return at
+    return np.where(at < 0, -1, np.array(size) // 2)

@@ -20,7 +20,7 @@ from winnow.randomness import numpy_generator
 from winnow.train.protopnet import LossWeights, cluster, orthogonality, separation
 
 RATE, RISE = 3e-3, 0.3
-WIDTHS, DILATIONS, STRIDES = (32, 64, 64, 64, 64), (1, 1, 1, 2, 2), (2, 2, 1, 1, 1)
+WIDTHS, DILATIONS, STRIDES = (16, 32, 32, 32, 32), (1, 1, 1, 2, 2), (2, 2, 1, 1, 1)
 
 
 class SmallPrototypes(nn.Module):

@@ -60,9 +60,15 @@ class Protopnet(System):
 class PrototypeScores(System):
     """Consistency and stability of the prototypes of several networks, beside nulls."""
 
-    pictures = ("windows", "scores")
+    pictures = ("windows", "scores", "accuracy", "prototypes", "strips")
     models: Names
-    """Train variants whose prototypes are judged; * stands for any run of characters."""
+    """Train variants whose prototypes are judged; * stands for any run of characters. The first lends its trunk."""
+    model: str = "depthwise_cnn"
+    """Train or compress variant without prototypes, whose Grad-CAM is judged beside them."""
+    layer: str = Field("blocks.2", min_length=1)
+    """Hook point of that model, of maps, for Grad-CAM."""
+    epochs: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)] = [12, 84, 48]
+    """Passes of the other heads: warm-up, whole, and head alone."""
     half: float = Field(36 / 224, gt=0, lt=0.5)
     """Half the window's side as a share of the image's."""
     threshold: float = Field(0.8, gt=0, le=1)

@@ -1,0 +1,89 @@
+"""Other heads on a trained trunk are seen as prototypes; Grad-CAM is captum's."""
+
+import pytest
+import torch
+from captum.attr import LayerGradCam
+
+from winnow.evaluate.prototype_arms import GradCamMaps, OnTrunk, arms_of, deep_features, fit_on_trunk
+from winnow.evaluate.prototype_judging import maps_of
+from winnow.models import build
+from winnow.train.component_arms import accuracy
+from winnow.train.deep_components import DeepCBC, DeepRecipe
+
+IMAGE = {"in_channels": 3, "height": 32, "width": 32, "classes": 3}
+RECIPE = DeepRecipe(2, 20, 5, batch=12, shift=0, learning_rate=1e-2, head_learning_rate=2e-2)
+
+
+def coloured(n=24, seed=0):
+    """Images of three colours under noise, and which colour."""
+    labels = torch.arange(n) % 3
+    x = 0.3 * torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    x[torch.arange(n), labels] += 1.5
+    return x, labels
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return build("protopnet", seed=0, channels=8, per_class=2, **IMAGE).eval()
+
+
+@pytest.mark.parametrize("head", ["cbc", "pipnet"])
+def test_another_head_on_the_trunk_learns_and_leaves_the_trunk_alone(trunk, head):
+    x, labels = coloured()
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    features = deep_features(trunk, x)
+    model = fit_on_trunk(trunk, features, labels, head, RECIPE, seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
+    maps = maps_of(model, x)
+    assert maps.shape == (24, 6, *features.shape[2:]) and torch.allclose(maps.sum(dim=1), torch.ones(()), atol=1e-5)
+    assert torch.allclose(model(x), model.components.head(maps.amax((2, 3))), atol=1e-5)
+    assert accuracy(model, *coloured(seed=1)) > 0.6  # chance is a third
+    again = fit_on_trunk(trunk, features, labels, head, RECIPE, seed=0)
+    assert torch.equal(again(x), model(x))
+
+
+def test_a_component_is_of_the_class_that_its_presence_speaks_for(trunk):
+    for head in ("cbc", "pipnet"):
+        model = DeepCBC(torch.nn.Identity(), 112, 4, 3, head)
+        wanted = torch.tensor([2, 0, 1, 1])
+        with torch.no_grad():
+            if head == "cbc":
+                model.head.logits.zero_()
+                model.head.logits[torch.arange(4), wanted] = 3.0
+                model.head.logits[4:, 0] = 2.0  # absences speak for class 0
+            else:
+                model.head.weight.fill_(-5.0)
+                model.head.weight[torch.arange(4), wanted] = 1.0
+        assert OnTrunk(trunk, model).class_of().tolist() == wanted.tolist()
+
+
+def test_grad_cam_has_a_map_for_each_class_as_captum_gives_it():
+    torch.manual_seed(0)
+    model = build("depthwise_cnn", seed=0, channels=[4, 8], **IMAGE).eval()
+    layer = "blocks.0"
+    x = torch.randn(5, 3, 32, 32)
+    control = GradCamMaps(model, layer, 3)
+    with torch.no_grad():
+        found = control.maps(x)
+    module = dict(model.named_modules())[layer]
+    for c in range(3):
+        expected = LayerGradCam(model, module).attribute(x, target=c, relu_attributions=True)[:, 0]
+        assert torch.allclose(found[:, c], expected, atol=1e-6)
+    assert control.class_of().tolist() == [0, 1, 2] and torch.equal(control(x), model(x))
+
+
+def test_every_arm_stands_beside_the_networks_given(trunk):
+    x, labels = coloured()
+    plain = GradCamMaps(build("depthwise_cnn", seed=0, channels=[4, 8], **IMAGE), "blocks.0", 3)
+    arms = arms_of({"base": trunk, "both": trunk}, plain, x, labels, DeepRecipe(1, 1, 1, shift=0), seed=0)
+    assert [(name, system) for name, (system, _) in arms.items()] == [
+        ("base", "protopnet"),
+        ("both", "protopnet"),
+        ("components", "components"),
+        ("pipnet", "pipnet"),
+        ("grad-cam", "grad_cam"),
+        ("random prototypes", "random_prototypes"),
+        ("image centre", "centre"),
+    ]
+    for _, model in arms.values():
+        assert len(model.maps(x[:2])[0]) == len(model.class_of())
