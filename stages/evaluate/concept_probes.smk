@@ -9,6 +9,7 @@ rule concept_probes:
         cosines="results/{workload}/evaluate/concept_probes/seed{seed}/cosines.parquet",
         learnability="results/{workload}/evaluate/concept_probes/seed{seed}/learnability.parquet",
         explanations="results/{workload}/evaluate/concept_probes/seed{seed}/explanations.parquet",
+        units="results/{workload}/evaluate/concept_probes/seed{seed}/units.parquet",
         directions="results/{workload}/evaluate/concept_probes/seed{seed}/directions.safetensors",
     log:
         "logs/{workload}/evaluate/concept_probes/seed{seed}.log",

@@ -17,7 +17,7 @@ def concept_study(inputs, outputs, params, log):
     from winnow.workloads.parts import CONCEPT_NAMES, probe_arrays
 
     workload = load_workload(inputs.train.parent)
-    pixels, concepts = probe_arrays("study", params.shown, params.seed, workload.shape[1])
+    pixels, concepts, _ = probe_arrays("study", params.shown, params.seed, workload.shape[1])
     said = predictions(load_model(inputs.model), workload.standardise(pixels)).argmax(dim=1).tolist()
     tasks = []
     for i, (image, present, label) in enumerate(zip(pixels, concepts, said, strict=True)):

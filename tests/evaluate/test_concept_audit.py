@@ -81,6 +81,20 @@ def test_concepts_harder_than_the_classes_are_counted():
     assert values["fidelity_bottleneck"] > 0.9
     easy, _ = learnability(a, range(6), told, np.random.default_rng(0).random((120, 3)), labels, seed=0)
     assert easy["easy_concepts"] >= 5 and easy["fidelity_easy"] > 0.95
+    assert easy["fidelity_all"] == told.fidelity(a["test"])
+    assert easy["fidelity_lost"] == easy["fidelity_all"] - easy["fidelity_easy"]
+
+
+def test_an_explanation_without_easy_concepts_expects_the_most_frequent_class():
+    a = probe()
+    for split, part in a.items():  # features that tell nothing
+        part.features[:] = np.random.default_rng(len(split)).normal(size=part.features.shape)
+    _, _, (told, _) = dataset_choice(a, probe(1), range(6), draws=1, seed=0)
+    labels = np.tile([0, 1, 2], 40)
+    values, _ = learnability(a, range(6), told, np.eye(3)[labels], labels, seed=0)
+    assert values["easy_concepts"] == 0
+    most = np.bincount(a["train"].predictions).argmax()
+    assert values["fidelity_easy"] == np.mean(a["test"].predictions == most) < values["fidelity_all"]
 
 
 def test_the_permutation_test_is_small_for_a_gap_and_uniform_without():
@@ -96,9 +110,9 @@ def test_the_permutation_test_is_small_for_a_gap_and_uniform_without():
 def test_explanations_are_cut_to_sizes_below_all_and_to_all():
     a = probe()
     _, _, (told, _) = dataset_choice(a, probe(1), range(6), draws=1, seed=0)
-    rows = capability(a, range(6), told, [1, 4, 16])
-    assert [row["concepts"] for row in rows] == [1, 4, 6]
-    assert rows[0]["fidelity"] < rows[2]["fidelity"] == pytest.approx(told.fidelity(a["test"]))
+    found = capability(a, range(6), told, [1, 4, 16])
+    assert list(found) == ["1", "4", "all"]
+    assert found["1"] < found["all"] == pytest.approx(told.fidelity(a["test"]))
 
 
 def metrics():

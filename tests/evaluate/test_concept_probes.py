@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from captum.attr import LayerGradientXActivation
+from captum.concept import TCAV, Classifier, Concept
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.evaluate.probe_sets import probe_set
 from winnow.errors import InputError
@@ -17,11 +20,9 @@ from winnow.evaluate.concept_probes import (
     Probe,
     area_under_curve,
     baseline_explanation,
-    basis_decomposition,
     bottleneck_probe,
     cosine,
     direction,
-    dissect,
     normalised_ap,
     random_directions,
     tcav,
@@ -116,7 +117,7 @@ class Net(nn.Module):
 def test_features_maps_and_gradients_are_those_of_the_layer():
     torch.manual_seed(0)
     model, x = Net(), torch.randn(150, 3, 6, 7)
-    maps = layer_maps(model, x, "relu", (6, 7))
+    maps = layer_maps(model, x, "relu")
     assert torch.allclose(maps, model.relu(model.conv(x)))
     assert torch.allclose(probe_features(model, x, "relu"), maps.mean(dim=(2, 3)), atol=1e-6)
     assert torch.allclose(predictions(model, x), model(x), atol=1e-6)
@@ -139,6 +140,45 @@ def test_tcav_is_one_for_an_aligned_and_zero_for_an_opposed_head_and_chance_is_n
     assert p[0] == p[1]
 
 
+class _Fixed(Classifier):
+    """A classifier of captum that is given its vectors, the first concept's first."""
+
+    def __init__(self, vectors):
+        self.vectors = vectors
+
+    def train_and_eval(self, dataloader, **kwargs):
+        return {}
+
+    def weights(self):
+        return torch.as_tensor(np.stack([self.vectors[0], -self.vectors[0]]), dtype=torch.float32)
+
+    def classes(self):
+        return [0, 1]
+
+
+@pytest.mark.parametrize("target", [0, 3])
+def test_tcav_is_that_of_captum(tmp_path, target):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)), torch.randn(60, 6)
+    vector = np.random.default_rng(1).normal(size=8)
+    concepts = [Concept(id=i, name=str(i), data_iter=DataLoader(TensorDataset(x[:4]), batch_size=2)) for i in (0, 1)]
+    for concept in concepts:
+        concept.data_iter = [batch for (batch,) in concept.data_iter]
+    captum = TCAV(
+        model,
+        ["1"],
+        layer_attr_method=LayerGradientXActivation(model, None, multiply_by_inputs=False),
+        classifier=_Fixed([vector]),
+        save_path=str(tmp_path),
+    )
+    scores = captum.interpret(x, [concepts], target=target)
+    expected = float(scores["0-1"]["1"]["sign_count"][0])
+    hidden = model[1](model[0](x)).detach().requires_grad_()
+    (gradients,) = torch.autograd.grad(model[2](hidden)[:, target].sum(), hidden)
+    found, _ = tcav(gradients.numpy(), vector[None], np.random.default_rng(2).normal(size=(19, 8)))
+    assert found[0] == pytest.approx(expected, abs=1e-6)
+
+
 def test_random_directions_know_nothing_of_their_concept():
     probe, truth = probe_set()
     found = random_directions(probe, range(8), 16, C=0.1, seed=0)
@@ -146,40 +186,6 @@ def test_random_directions_know_nothing_of_their_concept():
     assert np.array_equal(found, random_directions(probe, range(8), 16, C=0.1, seed=0))
     assert np.mean([abs(cosine(v, truth[i % 8])) for i, v in enumerate(found)]) < 0.45
     assert cosine(direction(probe, 0).vector, truth[0]) > 0.9
-
-
-def test_dissection_is_the_overlap_counted_pixel_by_pixel():
-    generator = np.random.default_rng(0)
-    activations = generator.random((40, 3, 4, 4)).astype(np.float32)
-    masks = generator.random((40, 2, 4, 4)) < 0.3
-    masks[:, 1] = activations[:, 2] > np.quantile(activations[:, 2], 0.9)
-    found = dissect(activations, masks, quantile=0.1, least=0.0)
-    for unit in range(3):
-        on = activations[:, unit] > np.quantile(activations[:, unit], 0.9)
-        for k in range(2):
-            expected = (on & masks[:, k]).sum() / (on | masks[:, k]).sum()
-            assert found[unit, k] == pytest.approx(expected)
-    assert found[2, 1] == 1 and dissect(activations, masks, 0.1, least=0.5)[0, 0] == 0
-    large = dissect(activations, masks.repeat(3, axis=2).repeat(3, axis=3), quantile=0.1)
-    assert large.argmax(axis=0)[1] == 2
-
-
-def test_a_planted_combination_of_concepts_is_decomposed_again():
-    generator = np.random.default_rng(0)
-    vectors = generator.normal(size=(20, 32)) * generator.uniform(0.1, 9, (20, 1))
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    truth = np.zeros(20)
-    truth[[3, 8, 15]] = [2.0, 0.5, 1.0]
-    found, residual = basis_decomposition(truth @ unit, vectors)
-    assert np.allclose(found, truth, atol=1e-6) and residual < 1e-12
-    one, left = basis_decomposition(truth @ unit, vectors, most=1)
-    assert np.count_nonzero(one) == 1 and one[3] > 0
-    best = max((truth @ unit) @ u for u in unit)
-    assert left == pytest.approx(1 - best**2 / np.sum((truth @ unit) ** 2))
-    opposed, all_left = basis_decomposition(-unit[0], unit[:1])
-    assert opposed.tolist() == [0] and all_left == pytest.approx(1)
-    with pytest.raises(InputError, match="weights of 0"):
-        basis_decomposition(np.zeros(32), vectors)
 
 
 @pytest.mark.parametrize("multinomial", [False, True])

@@ -5,32 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
-from scipy.stats import norm
 from skimage.draw import polygon2mask
 
 from winnow.curate.images import check_raw_images, curate_images
 from winnow.errors import InputError
-from winnow.workloads import part_pictures
+from winnow.workloads import part_pictures, part_scenes
 from winnow.workloads.annotations import concept_labels, masks, part_points
 from winnow.workloads.image_tables import image_meta, pixel_array
 from winnow.workloads.part_pictures import ANATOMY, PARTS, SHAPES, TEXTURES, outline, part_frames, picture, rgb, texture
-from winnow.workloads.parts import (
-    COLOURED,
-    CONCEPT_NAMES,
-    HUES,
-    PLANTED,
-    SKEWED,
-    UNIFORM,
-    classes_of,
-    draw_scenes,
-    kind_attributes,
-    nearest,
-    perturbations,
-    probe_set,
-    render_parts,
-    scene_table,
-    shifted,
-)
+from winnow.workloads.part_scenes import COLOURED, HUES, SKEWED, draw_scenes
+from winnow.workloads.parts import CONCEPT_NAMES, nearest, probe_set, render_parts, scene_table
 
 SIDE = 96
 
@@ -38,11 +22,6 @@ SIDE = 96
 @pytest.fixture(scope="module")
 def table():
     return render_parts(side=SIDE, scenes=32, seed=3)
-
-
-def attributes(scene, part):
-    look = scene.looks.get(part)
-    return None if look is None else (nearest(look.hue), look.texture, look.shape, look.contrast)
 
 
 def test_equal_seeds_give_equal_bytes_and_a_smaller_set_is_the_beginning_of_a_larger(table):
@@ -61,60 +40,6 @@ def test_the_table_is_a_raw_image_table_that_curation_takes_and_splits_by_block(
     groups = [set(curated.tables[s]["group"].to_pylist()) for s in ("train", "valid", "test")]
     assert [len(g) for g in groups] == [16, 8, 8] and len(set.union(*groups)) == 32
     assert curated.tables["train"].schema.names[-3:] == ["factors", "parts", "concepts"]
-
-
-@pytest.mark.parametrize("part", COLOURED)
-def test_no_attribute_of_a_part_tells_the_kind_alone_and_all_together_do(part):
-    kinds = [kind_attributes(k) for k in range(8)]
-    for which in range(3):
-        seen = [kind[part][which] for kind in kinds]
-        assert min(seen.count(value) for value in seen) >= 2
-        assert len(set(seen)) >= 2
-    assert len({tuple(kind[p] for p in COLOURED) for kind in kinds}) == 8
-
-
-def test_most_attributes_follow_the_kind_and_some_do_not():
-    scenes = draw_scenes(160, seed=0)
-    same = [
-        found == own
-        for scene in scenes
-        for part in COLOURED
-        if part in scene.looks
-        for found, own in zip(attributes(scene, part), kind_attributes(scene.label)[part], strict=False)
-    ]
-    assert 0.88 < np.mean(same) < 0.96  # 0.9, and 0.1 times the chance to hit the kind's own
-
-
-@pytest.mark.parametrize("planted", PLANTED)
-def test_a_planted_set_differs_in_one_factor_of_one_part_and_in_nothing_else(planted):
-    classes = classes_of(planted)
-    scenes = draw_scenes(48 * len(classes), seed=1, planted=planted, part="wing")
-    factor = {"hue": 0, "texture": 1, "confounded": 1, "shape": 2, "contrast": 3}.get(planted)
-    for label in range(len(classes)):
-        mine = [s for s in scenes if s.label == label]
-        assert len(mine) == 48 and all(s.occluder is None for s in mine)
-        wings = [attributes(s, "wing") for s in mine]
-        if planted == "absence":
-            assert all((wing is None) == (label == 1) for wing in wings)
-            continue
-        assert len({wing[factor] for wing in wings}) == 1
-        for free in {0, 1, 2} - {factor} - ({0} if planted == "confounded" else set()):
-            assert len({wing[free] for wing in wings}) >= 3
-        # The other parts know nothing of the class.
-        assert len({attributes(s, "body")[:3] for s in mine}) > 20
-    if factor is not None:
-        told = {attributes(s, "wing")[factor] for s in scenes}
-        assert len(told) == len(classes)
-    if planted == "confounded":
-        assert {attributes(s, "wing")[0] for s in scenes} == {"red"}
-
-
-def test_drawing_is_the_same_for_two_classes_but_for_what_is_planted():
-    scene = draw_scenes(1, seed=0, planted="hue")[0]
-    other = replace(scene, looks=scene.looks | {"wing": replace(scene.looks["wing"], hue=0.5)})
-    first, second = picture(scene, SIDE), picture(other, SIDE)
-    changed = (first.pixels != second.pixels).any(axis=2)
-    assert changed.sum() > 50 and not (changed & ~binary_dilation(first.seen["wing"], iterations=2)).any()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -219,21 +144,6 @@ def test_textures_repeat_with_their_period_and_only_plain_is_flat(kind):
         assert np.allclose(light, texture(kind, along, across + 0.3))
 
 
-def test_the_shifted_distribution_goes_from_uniform_to_skewed_in_a_straight_line():
-    assert shifted(0.0) == replace(UNIFORM, **{k: tuple(np.array(getattr(UNIFORM, k)) / n) for k, n in weights()})
-    end = shifted(1.0)
-    assert end.hue == pytest.approx(np.array(SKEWED.hue) / sum(SKEWED.hue))
-    assert (end.noise, end.contrast, end.twig) == (SKEWED.noise, SKEWED.contrast, SKEWED.twig)
-    half = shifted(0.5)
-    assert half.noise == pytest.approx(0.04) and half.saturation == pytest.approx((0.45, 0.85))
-    with pytest.raises(InputError, match="shift strength is 1.5"):
-        shifted(1.5)
-
-
-def weights():
-    return [(name, len(getattr(UNIFORM, name))) for name in ("hue", "texture", "shape", "background")]
-
-
 def test_probe_sets_of_other_names_share_no_picture_and_follow_their_distribution():
     a, b = probe_set("a", 200, 0, side=16), probe_set("b", 200, 0, side=16, shift=1.0)
     assert a["label"].null_count == b["label"].null_count == 200
@@ -255,16 +165,6 @@ def test_a_concept_that_hardly_shows_is_absent(table, monkeypatch):
     area = concept_labels(scene_table(scenes, SIDE)).area
     full = concept_labels(table).area[:8]
     assert np.array_equal(area, np.where(full >= 0.01, full, 0)) and (area != full).any()
-
-
-def test_perturbations_are_clipped_noise_that_does_not_depend_on_the_count():
-    noise = perturbations(6, 64, seed=1)
-    assert noise.shape == (6, 3, 64, 64) and noise.dtype == np.float32
-    assert np.array_equal(noise[:2], perturbations(2, 64, seed=1))
-    assert np.abs(noise).max() == 0.25
-    c = 0.25 / 0.2
-    variance = 2 * norm.cdf(c) - 1 - 2 * c * norm.pdf(c) + 2 * c**2 * norm.sf(c)  # of a standard normal clipped at c
-    assert abs(noise.mean()) < 0.002 and noise.std() == pytest.approx(0.2 * np.sqrt(variance), abs=0.002)
 
 
 @pytest.mark.parametrize(
@@ -289,9 +189,7 @@ def test_a_larger_picture_shows_the_same_scene():
 
 
 def test_the_drawing_has_a_version_in_every_key(table, monkeypatch):
-    from winnow.workloads import parts
-
-    monkeypatch.setattr(parts, "VERSION", 99)
+    monkeypatch.setattr(part_scenes, "VERSION", 99)
     again = render_parts(side=SIDE, scenes=4, seed=3)
     assert "parts99" in again["source"][0].as_py() and "parts99" in again["group"][0].as_py()
     assert not np.array_equal(pixel_array(again, image_meta(again)), pixel_array(table, image_meta(table))[:4])

@@ -82,7 +82,8 @@ def learnability(
 
     scores float[n, classes], labels int[n]: the model's own on the workload's test. The number of positives that both
     are brought to is the size of a balanced class. Concepts used are those of a coefficient that is not 0; a concept is
-    easy where its AP is at least the class median's.
+    easy where its AP is at least the class median's. fidelity_lost: what keeping to easy concepts costs, which is all
+    but the most frequent class where none is easy.
     """
     test, classes = probe["test"], scores.shape[1]
     directions = {k: direction(probe, k, seed=seed) for k in concepts}
@@ -110,10 +111,18 @@ def learnability(
         "fidelity_bottleneck": baseline_explanation(
             changed := bottleneck_probe(probe, directions), concepts, seed=seed
         ).fidelity(changed["test"]),
+        "fidelity_all": explanation.fidelity(test),
+        "fidelity_easy": _fidelity_of(probe, easy, seed),
     }
-    if easy:
-        values["fidelity_easy"] = baseline_explanation(probe, easy, seed=seed).fidelity(test)
+    values["fidelity_lost"] = values["fidelity_all"] - values["fidelity_easy"]
     return values, rows
+
+
+def _fidelity_of(probe: ProbeSet, concepts: Sequence[int], seed: int) -> float:
+    """Fidelity on test of an explanation by these concepts; by none, it always expects the most frequent class."""
+    if concepts:
+        return baseline_explanation(probe, concepts, seed=seed).fidelity(probe["test"])
+    return float((probe["test"].predictions == np.bincount(probe["train"].predictions).argmax()).mean())
 
 
 def _permutation_p(low: np.ndarray, high: np.ndarray, seed: int, draws: int = 9999) -> float:
@@ -126,7 +135,10 @@ def _permutation_p(low: np.ndarray, high: np.ndarray, seed: int, draws: int = 99
     return float((1 + np.count_nonzero(gaps >= observed - 1e-12)) / (1 + draws))
 
 
-def capability(probe: ProbeSet, concepts: Sequence[int], explanation: Explanation, sizes: Sequence[int]) -> Rows:
-    """Factor 3, as far as a machine goes: fidelity of explanations cut to their most used concepts, and of all."""
+def capability(
+    probe: ProbeSet, concepts: Sequence[int], explanation: Explanation, sizes: Sequence[int]
+) -> dict[str, float]:
+    """Factor 3, as far as a machine goes: fidelity of explanations cut to their most used concepts, and to "all"."""
     sizes = [*(size for size in sizes if size < len(concepts)), len(concepts)]
-    return [{"concepts": size, "fidelity": value} for size, value in truncated(probe, explanation, sizes).items()]
+    found = truncated(probe, explanation, sizes)
+    return {"all" if size == len(concepts) else str(size): value for size, value in found.items()}

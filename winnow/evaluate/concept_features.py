@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from winnow.models.hooks import capture, run_with
+from winnow.models.hooks import capture, rest_of, run_with
 
 BATCH = 128
 
@@ -25,12 +25,10 @@ def probe_features(model: nn.Module, images: Tensor, layer: str) -> Tensor:
 
 
 @torch.no_grad()
-def layer_maps(model: nn.Module, images: Tensor, layer: str, grid: tuple[int, int]) -> Tensor:
-    """float32[n, d, h, w]: the output of a layer of maps, of which grid is the height and width."""
+def layer_maps(model: nn.Module, images: Tensor, layer: str) -> Tensor:
+    """float32[n, d, h, w]: the output of a layer of maps."""
     model.eval()
-    found = [capture(model, x, layer) for x in images.split(BATCH)]
-    rows = torch.cat(found)
-    return rows.reshape(len(images), *grid, rows.shape[-1]).movedim(-1, 1)
+    return torch.cat([rest_of(model, x, layer)[0] for x in images.split(BATCH)])
 
 
 @torch.no_grad()

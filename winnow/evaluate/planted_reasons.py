@@ -24,7 +24,7 @@ from winnow.randomness import torch_generator
 from winnow.train.planted_prototypes import fit_small
 from winnow.workloads.annotations import PartPoints
 from winnow.workloads.part_pictures import picture
-from winnow.workloads.parts import classes_of, draw_scenes
+from winnow.workloads.part_scenes import classes_of, draw_scenes
 
 SETS = ("hue", "texture", "shape", "contrast", "confounded")
 """Planted sets, each named as the edit that is right for it; in the confounded one that is texture."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import System, _distinct
 
@@ -34,8 +34,16 @@ class ConceptProbes(System):
     """A concept is used where it is present, and absent, in this share of both probe sets."""
     random_concepts: int = Field(40, ge=10)
     """Directions of shuffled concepts beside which TCAV scores are judged."""
+    dissected: int = Field(100, ge=5)
+    """Of the images of the first probe set's test, those on which units are set against masks of concepts."""
     sizes: Sizes = [4, 8, 16, 32]
     """Numbers of concepts that explanations are cut to."""
+
+    @model_validator(mode="after")
+    def _dissects_test(self) -> ConceptProbes:
+        if self.dissected > self.test:
+            raise ValueError(f"dissected is {self.dissected}; it must be at most test, {self.test}")
+        return self
 
 
 class ConceptStudy(System):
