@@ -16,6 +16,7 @@ from winnow.train.protopnet import (
     cluster,
     fit_protopnet,
     orthogonality,
+    outputs_of,
     sdfa,
     separation,
 )
@@ -110,6 +111,18 @@ def test_training_moves_what_it_should_and_learns(similarity, head):
     assert steps == list(range(1, 19))
     accuracy = [value for metric, value, _ in rows if metric == "valid_accuracy"]
     assert len(accuracy) == 6 and accuracy[-1] > 0.6  # chance is a third, the trunk random
+    # The parts of the loss are told as they are at the end, before they are weighed.
+    out, valid = outputs_of(model, data["valid"]), data["valid"]
+    expected = {
+        "accuracy": (out.logits.argmax(1) == valid.labels).double().mean(),
+        "cross_entropy": torch.nn.functional.cross_entropy(out.logits, valid.labels),
+        "cluster": cluster(out.distances, valid.labels, CLASS_OF),
+        "separation": separation(out.distances, valid.labels, CLASS_OF),
+        "alignment": sdfa(out.maps, valid.shallow, out.deep, valid.labels, CLASS_OF),
+        "orthogonality": orthogonality(model.prototypes, 3),
+    }
+    told = {metric.removeprefix("valid_"): value for metric, value, _ in rows if metric.startswith("valid_")}
+    assert told == pytest.approx({name: value.item() for name, value in expected.items()}, abs=1e-6)
 
 
 def test_learning_rates_follow_the_two_phases():

@@ -8,7 +8,13 @@ from scipy.optimize import minimize
 from tests.train.prototype_networks import CLASS_OF, coloured, fronts, network, randn
 from winnow.errors import InputError
 from winnow.train.protopnet import compute_fronts, outputs_of
-from winnow.train.prototype_push import last_layer, nearest_patches, prune, push
+from winnow.train.prototype_push import evidence_table, last_layer, nearest_patches, prune, push
+
+
+class Drawn:
+    """As much of a workload as tables of prototypes ask for."""
+
+    shape = (3, 32, 32)
 
 
 @pytest.mark.parametrize("similarity", ["l2log", "projection"])
@@ -107,3 +113,25 @@ def test_impossible_counts_are_refused(k, keep):
     model = network()
     with pytest.raises(InputError, match="prune: k is"):
         prune(model, fronts(model)["train"], k, keep)
+
+
+@pytest.mark.parametrize("head", ["linear", "aggregate"])
+def test_the_evidence_shown_sums_to_the_logit_and_its_boxes_are_those_of_the_image(head):
+    model = network(head=head).eval()
+    front = fronts(model)["valid"]
+    x, _ = coloured(seed=1)
+    rows = evidence_table(model, front, Drawn, "valid", row=7).to_pylist()
+    logits = model(x[7:8])[0].detach()
+    assert sorted(row["prototype"] for row in rows) == list(range(6))
+    assert {(row["split"], row["row"], row["predicted"]) for row in rows} == {("valid", 7, int(logits.argmax()))}
+    assert sum(row["contribution"] for row in rows) == pytest.approx(float(logits.max()), abs=1e-5)
+    assert rows[0]["logit"] == pytest.approx(float(logits.max()), abs=1e-5)
+    values = [row["contribution"] for row in rows]
+    assert values == sorted(values, reverse=True)
+    maps = torch.nn.functional.interpolate(model.maps(x[7:8]).detach(), size=(32, 32), mode="bicubic")[0]
+    for row in rows:
+        assert row["contribution"] == pytest.approx(row["similarity"] * row["weight"])
+        assert row["class"] == int(CLASS_OF[row["prototype"]])
+        own = maps[row["prototype"]].numpy()
+        high, wide = np.nonzero(own >= np.quantile(own, 0.95))
+        assert row["box"] == [wide.min(), high.min(), wide.max() + 1, high.max() + 1]

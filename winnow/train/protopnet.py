@@ -129,8 +129,18 @@ class _Features:
         return loss
 
     def metrics(self, model: Any, split: str) -> dict[str, float]:
-        front = self.fronts[split]
-        return {"accuracy": float((outputs_of(model, front).logits.argmax(1) == front.labels).double().mean())}
+        """Accuracy, and each part of the loss before it is weighed."""
+        front, class_of = self.fronts[split], model.class_of()
+        out = outputs_of(model, front)
+        aligned = sdfa(out.maps, front.shallow, out.deep, front.labels, class_of, self.weights.threshold)
+        return {
+            "accuracy": float((out.logits.argmax(1) == front.labels).double().mean()),
+            "cross_entropy": float(functional.cross_entropy(out.logits, front.labels)),
+            "cluster": float(cluster(out.distances, front.labels, class_of)),
+            "separation": float(separation(out.distances, front.labels, class_of)),
+            "alignment": float(aligned),
+            "orthogonality": float(orthogonality(model.prototypes, model.classes)),
+        }
 
 
 @torch.no_grad()

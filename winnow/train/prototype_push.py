@@ -129,6 +129,40 @@ def prune(model: ProtoPNet, front: Fronts, k: int = 6, keep: int = 3) -> Tensor:
     return stays
 
 
+def _boxes(maps: Tensor, size: tuple[int, int], quantile: float) -> list[list[int]]:
+    """Left, top, right, bottom of what exceeds the quantile of maps float[k, h, w] brought to the image's size."""
+    large = functional.interpolate(maps[:, None], size=size, mode="bicubic", align_corners=False)[:, 0].numpy()
+    boxes = []
+    for mask in large >= np.quantile(large, quantile, axis=(1, 2), keepdims=True):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        boxes.append([int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1])
+    return boxes
+
+
+@torch.no_grad()
+def evidence_table(
+    model: ProtoPNet, front: Fronts, workload: Any, split: str, row: int = 0, quantile: float = 0.95
+) -> pa.Table:
+    """Why the network gives one image its class: what each prototype adds to that class's logit, the most first.
+
+    Columns split, row, predicted, logit, prototype, class, similarity, weight, contribution (their product, which sums
+    to the logit), box (as in `prototype_table`, of the prototype's response in this image).
+    """
+    out = model.from_front(front.middle[row : row + 1])
+    predicted = int(out.logits[0].argmax())
+    scores, weights = out.scores[0], model.evidence_weights()[predicted]
+    order = (scores * weights).argsort(descending=True, stable=True)
+    boxes = _boxes(out.maps[0], workload.shape[1:], quantile)
+    return pa.Table.from_pylist(
+        [
+            {"split": split, "row": row, "predicted": predicted, "logit": float(out.logits[0, predicted])}
+            | {"prototype": j, "class": int(model.class_of()[j]), "similarity": float(scores[j])}
+            | {"weight": float(weights[j]), "contribution": float(scores[j] * weights[j]), "box": boxes[j]}
+            for j in order.tolist()
+        ]
+    )
+
+
 @torch.no_grad()
 def prototype_table(model: ProtoPNet, front: Fronts, workload: Any, quantile: float = 0.95) -> pa.Table:
     """Where each prototype is found in the training split, and what it counts for its class.
@@ -139,14 +173,8 @@ def prototype_table(model: ProtoPNet, front: Fronts, workload: Any, quantile: fl
     """
     projection, _ = nearest_patches(model, front)
     maps = model.from_front(front.middle[projection.image]).maps
-    height, width = workload.shape[1:]
-    large = functional.interpolate(maps, size=(height, width), mode="bicubic", align_corners=False)
-    own = large[torch.arange(len(large)), torch.arange(len(large))].numpy()
-    above = own >= np.quantile(own, quantile, axis=(1, 2), keepdims=True)
-    boxes = []
-    for mask in above:
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    own = maps[torch.arange(len(maps)), torch.arange(len(maps))]
+    boxes = _boxes(own, workload.shape[1:], quantile)
     classes = model.class_of()
     weights = model.evidence_weights()[classes, torch.arange(len(classes))]
     return pa.table(

@@ -14,7 +14,7 @@ Halves = Annotated[list[Annotated[float, Field(gt=0, lt=0.5)]], Field(min_length
 class Protopnet(System):
     """A network that classifies by how much patches look like learned prototypes of parts."""
 
-    pictures = ("prototypes",)
+    pictures = ("prototypes", "evidence", "losses")
     method: Literal["protopnet"]
     """How it is trained."""
     weights: str | None = "efficientnet_lite0"
