@@ -100,24 +100,47 @@ def test_random_peaks_hit_a_part_as_often_as_its_window_is_large():
     assert abs(hits.mean() - expected) < 3 * (expected * (1 - expected) / n) ** 0.5
 
 
-@given(st.integers(0, 10**6), st.sampled_from([(4, 4), (7, 7), (16, 12)]))
-@settings(max_examples=20, deadline=None)
-def test_peaks_lie_where_another_bicubic_interpolation_has_them(seed, grid):
-    from PIL import Image
+def opencv_cubic(length, target):
+    """float64[target, length]: OpenCV's INTER_CUBIC along one axis, tap by tap (coefficient -0.75, border repeated)."""
+    matrix = np.zeros((target, length))
+    for i in range(target):
+        at = (i + 0.5) * length / target - 0.5
+        start = int(np.floor(at))
+        for tap in range(-1, 3):
+            d = abs(at - start - tap)
+            weight = 1.25 * d**3 - 2.25 * d**2 + 1 if d <= 1 else -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+            matrix[i, min(max(start + tap, 0), length - 1)] += weight
+    return matrix
 
-    random = noise(seed)
+
+@pytest.mark.parametrize("grid", [(4, 4), (6, 6), (7, 7), (16, 12)])
+def test_peaks_and_hits_are_those_of_the_published_loop_with_its_interpolation(grid):
+    """The evaluation of EvalProtoPNet, one map after another: cv2.resize, argmax, a box of half pixels, parts in it."""
+    random, half, n, j = noise(5), 5, 40, 10
     y, x = np.mgrid[: grid[0], : grid[1]]
-    centre = random.random((2, 3, 2, 1, 1)) * [[[grid[0] - 1]], [[grid[1] - 1]]]
+    centre = random.random((n, j, 2, 1, 1)) * [[[grid[0] - 1]], [[grid[1] - 1]]]
     bumps = np.exp(-((y - centre[:, :, 0]) ** 2 + (x - centre[:, :, 1]) ** 2) / 2)
-    maps = torch.from_numpy((bumps + 0.05 * random.random(bumps.shape)).astype(np.float32))
-    found = peaks(maps, SIZE)
-    for i in range(2):
-        for j in range(3):
-            # Pillow's bicubic has coefficient -0.5, torch's and OpenCV's -0.75: a peak may move within its cell.
-            large = np.asarray(Image.fromarray(maps[i, j].numpy()).resize(SIZE[::-1], Image.Resampling.BICUBIC))
-            row, column = np.unravel_index(large.argmax(), large.shape)
-            assert abs(found[i, j, 0] - row) <= SIZE[0] / grid[0] + 1
-            assert abs(found[i, j, 1] - column) <= SIZE[1] / grid[1] + 1
+    maps = (bumps + 0.05 * random.random(bumps.shape)).astype(np.float32)
+    xy = np.stack([random.integers(0, SIZE[1], (n, 6)), random.integers(0, SIZE[0], (n, 6))], 2).astype(float)
+    visible = random.random((n, 6)) < 0.8
+    found, (hits, seen) = (
+        peaks(torch.from_numpy(maps), SIZE),
+        parts_hit(torch.from_numpy(maps), xy, visible, half, SIZE),
+    )
+    down, right = opencv_cubic(grid[0], SIZE[0]), opencv_cubic(grid[1], SIZE[1])
+    same_peak, same_hits = [], []
+    for i in range(n):
+        for k in range(j):
+            row, column = np.unravel_index((down @ maps[i, k] @ right.T).argmax(), SIZE)
+            same_peak.append((row, column) == tuple(found[i, k]))
+            top, bottom = max(0, row - half), min(SIZE[0] - 1, row + half)
+            left, end = max(0, column - half), min(SIZE[1] - 1, column + half)
+            for part in range(6):
+                px, py = xy[i, part]
+                inside = visible[i, part] and top <= py <= bottom and left <= px <= end
+                same_hits.append(inside == hits[i, k, part])
+    assert np.mean(same_peak) >= 0.99 and np.mean(same_hits) >= 0.995
+    assert np.array_equal(seen, visible)
 
 
 def test_x_runs_right_and_y_down():
@@ -128,6 +151,16 @@ def test_x_runs_right_and_y_down():
     xy = np.array([[[60.0, 3.0], [3.0, 60.0]]])
     hits, _ = parts_hit(maps, xy, np.ones((1, 2), bool), 6, (64, 64))
     assert hits[0, 0].tolist() == [True, False]
+
+
+@given(st.integers(0, 10**6), st.integers(-6, 6), st.integers(-6, 6))
+@settings(max_examples=40, deadline=None)
+def test_moving_image_and_points_together_changes_no_hit_away_from_borders(seed, down, right):
+    random = noise(seed)
+    at, xy = random.integers(10, 30, (5, 3, 2)), random.integers(10, 30, (5, 4, 2)).astype(float)
+    visible = random.random((5, 4)) < 0.7
+    moved = hits_at(at + [down, right], xy + [right, down], visible, 4)
+    assert np.array_equal(moved, hits_at(at, xy, visible, 4))
 
 
 def test_the_window_is_closed_and_clipped_by_the_image():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pyarrow as pa
 
-from winnow.evaluate.chart_parts import ORANGE, SKY, VERMILION, WIDTH, Rows, data, grouped, picture, some, styled
+from winnow.evaluate.chart_parts import BLACK, ORANGE, SKY, VERMILION, WIDTH, Rows, data, grouped, picture, some, styled
 from winnow.evaluate.prototype_strips import SHOWN
 from winnow.workloads.image_tables import decode_png
 
@@ -21,7 +21,7 @@ def prototypes(table: pa.Table) -> alt.Chart:
     dots = [{"variant": r["variant"], "frequency": 100 * r["frequency"], "consistent": r["consistent"]} for r in rows]
     order = list(dict.fromkeys(row["variant"] for row in rows))
     x = alt.X("frequency:Q", title="images in which a prototype hits its part (%)", scale=alt.Scale(domain=[0, 100]))
-    y = alt.Y("variant:N", title=None, sort=order)
+    y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(minExtent=210, labelLimit=210))
     colour = alt.Color(
         "consistent:N", title="consistent", scale=alt.Scale(domain=[True, False], range=[VERMILION, SKY])
     )
@@ -32,7 +32,7 @@ def prototypes(table: pa.Table) -> alt.Chart:
 def strips(table: pa.Table) -> alt.LayerChart:
     """Images of the best and the worst prototype of each network, first seed: region, and points of visible parts.
 
-    table: columns variant, seed and those of `prototype_strips.strips`. Points in the region are filled.
+    table: columns variant, seed and those of `prototype_strips.strips`. Points in the region have another colour.
     """
     rows = some(table.to_pylist(), "strips")
     first = min(row["seed"] for row in rows)
@@ -62,6 +62,7 @@ def _layered(images: Rows, boxes: Rows, points: Rows, names: list[str]) -> alt.L
         values=[i + 0.5 for i in range(len(names))],
         labelExpr=f"{names}[floor(datum.value)]",
         labelLimit=330,
+        minExtent=310,
         grid=False,
         ticks=False,
         domain=False,
@@ -72,7 +73,8 @@ def _layered(images: Rows, boxes: Rows, points: Rows, names: list[str]) -> alt.L
     region = alt.Chart(data(boxes)).mark_rect(filled=False, stroke=ORANGE, strokeWidth=2.5)
     left, top = alt.X("left:Q", axis=None), alt.Y("top:Q", axis=bare, title=None)
     layers: list[alt.Chart] = [shown, region.encode(x=left, x2="right:Q", y=top, y2="bottom:Q")]
-    for hit in (False, True):
+    for hit, colour in ((False, BLACK), (True, VERMILION)):
         of = alt.Chart(data([point for point in points if point["hit"] == hit]))
-        layers.append(of.mark_point(size=28, filled=hit, color=VERMILION, opacity=1).encode(x=x, y=y))
+        dots = of.mark_point(size=40, filled=True, color=colour, stroke="white", strokeWidth=1, opacity=1)
+        layers.append(dots.encode(x=x, y=y))
     return alt.LayerChart(layer=layers)
