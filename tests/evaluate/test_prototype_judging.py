@@ -101,6 +101,15 @@ def test_a_constant_map_is_a_miss_for_every_network(scenes, centre):
     assert (found.peaks[::4] == -1).all() and (found.peaks[1::2] >= 0).all()
 
 
+def test_prototypes_that_hit_parts_of_other_classes_alone_are_not_stable(scenes):
+    x, labels, points = scenes
+    away = points.xy.copy()
+    for label, parts in ((0, [0, 1]), (1, [2])):  # the parts that a class's prototypes see lie outside
+        away[np.ix_(labels.numpy() == label, parts)] = -1
+    found = judge(Spots(), x, x, labels, points._replace(xy=away), half=0, halves=[1])
+    assert found.metrics["stability_hits"] == 0 and found.metrics["stability"] == 100
+
+
 def test_accuracy_and_consistency_are_ranked_over_networks():
     accuracy, consistency = [0.1, 0.5, 0.7, 0.9], [10.0, 30, 20, 40]
     found = rank_correlation(accuracy, consistency, seed=0)

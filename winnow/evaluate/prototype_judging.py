@@ -79,6 +79,8 @@ def judge(
         inside = (points.xy >= 0).all(2) & (points.xy <= np.array(size[::-1]) - 1).all(2)
     visible = points.visible & inside
     hits, hits_noisy = hits_at(at, points.xy, visible, half), hits_at(at_noisy, points.xy, visible, half)
+    own = y[:, None] == of
+    hit_any = bool((own & hits.any(axis=2)).any())
     steady = stability(hits, hits_noisy, of, y, seed)
     found = {t: consistency(hits, visible, of, y, t, seed) for t in (threshold, 0.7, 0.9)}
     main = found[threshold]
@@ -91,12 +93,12 @@ def judge(
         "stability": steady.value,
         "stability_low": steady.low,
         "stability_high": steady.high,
-        "stability_hits": stability(hits, hits_noisy, of, y, seed, only_hits=True).value if hits.any() else 0.0,
+        "stability_hits": stability(hits, hits_noisy, of, y, seed, only_hits=True).value if hit_any else 0.0,
     }
     nulls = null_scores(at, points.xy, visible, of, y, half, threshold, seed)
     metrics |= {f"null_{name}": value for name, value in nulls.items()}
     metrics["above_nulls"] = main.value - max(nulls.values())
-    metrics["constant_maps"] = float((at[..., 0] < 0)[y[:, None] == of].mean())
+    metrics["constant_maps"] = float((at[..., 0] < 0)[own].mean())
     metrics |= companions(maps.amax((2, 3)), maps, hits, of, y)
     names = np.array([*points.names, None], object)
     prototypes = pa.table(
