@@ -22,11 +22,11 @@ from winnow.evaluate.chart_parts import (
 )
 
 CELL, SHOWN = 130, 5
-WORDS = 470  # width
+WORDS = 330  # width
 LOSSES = {
     "valid_cross_entropy": "cross-entropy (nats)",
-    "valid_cluster": "distance to own prototypes",
-    "valid_separation": "distance to others' prototypes",
+    "valid_cluster": "distance to own",
+    "valid_separation": "distance to others",
     "valid_alignment": "misalignment",
     "valid_orthogonality": "lack of orthogonality",
 }
@@ -95,7 +95,8 @@ def losses(history: pa.Table) -> alt.ConcatChart:
     for metric, title in LOSSES.items():
         found = [row for row in history.to_pylist() if row["metric"] == metric and row["step"] is not None]
         bands = mean_bands(some(found, metric), ["step"])
-        x, y = alt.X("step:Q", title="step"), alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False))
+        x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, tickMinStep=1))
+        y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4))
         base = alt.Chart(data(bands)).encode(x=x)
         spread = base.mark_area(opacity=0.12, color=BLUE).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
         panel = alt.LayerChart(layer=[spread, base.mark_line(strokeWidth=2.5, color=BLUE).encode(y=y)])
