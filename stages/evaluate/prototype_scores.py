@@ -9,37 +9,42 @@ def prototype_scores(inputs, outputs, params, log):
     import numpy as np
     import pyarrow as pa
 
-    from winnow.evaluate.prototype_arms import GradCamMaps, arms_of
+    from winnow.evaluate.prototype_arms import GradCamMaps, arms_of, shared_fronts
     from winnow.evaluate.prototype_judging import judge, rank_correlation
     from winnow.evaluate.prototype_scores import perturb
     from winnow.evaluate.prototype_strips import strips
     from winnow.models import load_model
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
+    from winnow.train.component_arms import accuracy
     from winnow.train.deep_components import DeepRecipe
     from winnow.workloads import load_workload
     from winnow.workloads.annotations import part_points
 
     workload = load_workload(inputs.train.parent)
-    x, labels = workload.arrays("test")
+    (images, known), (x, labels) = workload.arrays("train"), workload.arrays("test")
     points = part_points(workload.annotations("test"))
-    noisy = perturb(x)  # one set of perturbations for every network and seed
-    side = max(workload.shape[1:])
-    windows = {"half": round(params.half * side), "halves": sorted({max(1, round(h * side)) for h in params.halves})}
+    size = workload.shape[1:]
+    halves = sorted({max(1, round(h * max(size))) for h in params.halves})
+    windows = {"half": round(params.half * max(size)), "halves": halves, "size": size, "threshold": params.threshold}
     networks = {path.parts[-3]: load_model(path) for path in inputs.models}
     plain = GradCamMaps(load_model(inputs.model), params.layer, len(workload.classes))
-    arms = arms_of(networks, plain, *workload.arrays("train"), DeepRecipe(*params.epochs, shift=1), params.seed)
+    noisy = perturb(x)  # one set of perturbations for every network and seed
+    middle, *seen = shared_fronts(list(networks.values()), images, x, noisy)
+    arms = arms_of(networks, middle, known, DeepRecipe(*params.epochs, shift=1), params.seed)
+    arms = {name: (*arm, *seen) for name, arm in arms.items()} | {"grad-cam": ("grad_cam", plain, x, noisy)}
     progress, told = Progress(log, "prototype scores", "networks"), []
     metrics, tables, shown = [], ([], []), []
-    for done, (name, (system, model)) in enumerate(arms.items()):
-        options = {"threshold": params.threshold, "centre": system == "centre", "seed": params.seed, **windows}
-        found, one = judge(model, x, noisy, labels, points, **options), {"variant": name, "seed": params.seed}
-        own = {} if system == "centre" else dict(workload.metrics(model, "test"))
+    for done, (name, (system, model, still, moved)) in enumerate(arms.items()):
+        options = {"centre": system == "centre", "seed": params.seed, **windows}
+        found, one = judge(model, still, moved, labels, points, **options), {"variant": name, "seed": params.seed}
+        own = {} if system == "centre" else {"accuracy": accuracy(model, still, labels)}
         labelled = {"workload": params.workload, "split": "test", **one}
         metrics.append(metric_rows(found.metrics | own, system=system, **labelled))
         told += [(own["accuracy"], found.metrics["consistency"])] if own else []
         for table, of in zip((found.prototypes, found.curve), tables, strict=True):
-            of.append(pa.Table.from_pylist([one | row for row in table.to_pylist()]))
+            columns = {key: [value] * table.num_rows for key, value in one.items()}
+            of.append(pa.table(columns | {key: table[key] for key in table.column_names}))
         if name in networks:
             frequency = found.prototypes["frequency"].to_numpy(zero_copy_only=False)
             at = (found.peaks, model.class_of().numpy(), labels.numpy(), points, workload.pixels("test"))

@@ -1,10 +1,13 @@
 """Other heads on a trained trunk are seen as prototypes; Grad-CAM is captum's."""
 
+import copy
+
 import pytest
 import torch
 from captum.attr import LayerGradCam
 
-from winnow.evaluate.prototype_arms import GradCamMaps, OnTrunk, arms_of, deep_features, fit_on_trunk
+from winnow.errors import InputError
+from winnow.evaluate.prototype_arms import AfterFront, GradCamMaps, OnTrunk, arms_of, fit_on_trunk, shared_fronts
 from winnow.evaluate.prototype_judging import maps_of
 from winnow.models import build
 from winnow.train.component_arms import accuracy
@@ -31,15 +34,37 @@ def trunk():
 def test_another_head_on_the_trunk_learns_and_leaves_the_trunk_alone(trunk, head):
     x, labels = coloured()
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
-    features = deep_features(trunk, x)
-    model = fit_on_trunk(trunk, features, labels, head, RECIPE, seed=0)
+    (middle,) = shared_fronts([trunk], x)
+    model = fit_on_trunk(trunk, middle, labels, head, RECIPE, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
-    maps = maps_of(model, x)
-    assert maps.shape == (24, 6, *features.shape[2:]) and torch.allclose(maps.sum(dim=1), torch.ones(()), atol=1e-5)
-    assert torch.allclose(model(x), model.components.head(maps.amax((2, 3))), atol=1e-5)
-    assert accuracy(model, *coloured(seed=1)) > 0.6  # chance is a third
-    again = fit_on_trunk(trunk, features, labels, head, RECIPE, seed=0)
-    assert torch.equal(again(x), model(x))
+    maps = maps_of(model, middle)
+    assert maps.shape == (24, 6, *trunk.maps(x[:1]).shape[2:]) and torch.allclose(
+        maps.sum(dim=1), torch.ones(()), atol=1e-5
+    )
+    assert torch.allclose(model(middle), model.components.head(maps.amax((2, 3))), atol=1e-5)
+    other, of = coloured(seed=1)
+    assert accuracy(model, *shared_fronts([trunk], other), of) > 0.6  # chance is a third
+    again = fit_on_trunk(trunk, middle, labels, head, RECIPE, seed=0)
+    assert torch.equal(again(middle), model(middle))
+
+
+def test_networks_of_one_trunk_share_their_first_layers_and_others_are_refused(trunk):
+    x, _ = coloured(150)  # more than a batch
+    middle, few = shared_fronts([trunk, copy.deepcopy(trunk)], x, x[:3])
+    model = AfterFront(trunk)
+    with torch.no_grad():
+        assert torch.allclose(model(middle), trunk(x), atol=1e-5)
+        assert torch.allclose(model.maps(few), trunk.maps(x[:3]), atol=1e-5)
+    assert torch.equal(model.class_of(), trunk.class_of())
+    for start, shared in (("stem.", False), ("input_shift", False), ("blocks.4.", False), ("blocks.5.", True)):
+        other = copy.deepcopy(trunk)
+        name = next(n for n in other.state_dict() if n.startswith(start) and n.endswith(("weight", "shift")))
+        other.state_dict()[name].add_(1)
+        if shared:
+            assert len(shared_fronts([trunk, other], x[:1])[0]) == 1
+        else:
+            with pytest.raises(InputError, match="network 1 has other first layers"):
+                shared_fronts([trunk, other], x[:1])
 
 
 def test_a_component_is_of_the_class_that_its_presence_speaks_for(trunk):
@@ -74,16 +99,15 @@ def test_grad_cam_has_a_map_for_each_class_as_captum_gives_it():
 
 def test_every_arm_stands_beside_the_networks_given(trunk):
     x, labels = coloured()
-    plain = GradCamMaps(build("depthwise_cnn", seed=0, channels=[4, 8], **IMAGE), "blocks.0", 3)
-    arms = arms_of({"base": trunk, "both": trunk}, plain, x, labels, DeepRecipe(1, 1, 1, shift=0), seed=0)
+    (middle,) = shared_fronts([trunk], x)
+    arms = arms_of({"base": trunk, "both": trunk}, middle, labels, DeepRecipe(1, 1, 1, shift=0), seed=0)
     assert [(name, system) for name, (system, _) in arms.items()] == [
         ("base", "protopnet"),
         ("both", "protopnet"),
         ("components", "components"),
         ("pipnet", "pipnet"),
-        ("grad-cam", "grad_cam"),
         ("random prototypes", "random_prototypes"),
         ("image centre", "centre"),
     ]
     for _, model in arms.values():
-        assert len(model.maps(x[:2])[0]) == len(model.class_of())
+        assert model.maps(middle[:2]).shape[1] == len(model.class_of())

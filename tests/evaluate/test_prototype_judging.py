@@ -36,7 +36,7 @@ def scenes():
     return x, torch.arange(N) % 2, PartPoints(("head", "tail", "wing"), xy, np.ones((N, 3), bool))
 
 
-OPTIONS = {"half": 4, "halves": [1, 4, 32]}
+OPTIONS = {"half": 4, "halves": [1, 4, 32], "size": (SIDE, SIDE)}
 
 
 def test_a_network_that_sees_parts_is_perfect_and_its_nulls_are_not(scenes):
@@ -62,7 +62,7 @@ def test_the_numbers_are_those_of_the_scores_themselves(scenes):
     x, labels, points = scenes
     hidden = points._replace(visible=np.random.default_rng(1).random((N, 3)) < 0.6)
     moved = x.roll(5, dims=3)  # peaks beside the parts
-    found = judge(Spots(), moved, x, labels, hidden, half=5, halves=[5], threshold=0.7, seed=4)
+    found = judge(Spots(), moved, x, labels, hidden, size=(SIDE, SIDE), half=5, halves=[5], threshold=0.7, seed=4)
     hits, visible = parts_hit(Spots().maps(moved), hidden.xy, hidden.visible, 5, (SIDE, SIDE))
     expected = consistency(hits, visible, Spots().class_of().numpy(), labels.numpy(), 0.7, seed=4)
     assert found.metrics["consistency"] == expected.value
@@ -74,7 +74,7 @@ def test_points_outside_the_image_count_as_hidden(scenes):
     x, labels, points = scenes
     outside = points.xy.copy()
     outside[:, 0] = SIDE  # one pixel too far
-    found = judge(Spots(), x, x, labels, points._replace(xy=outside), half=64, halves=[64])
+    found = judge(Spots(), x, x, labels, points._replace(xy=outside), size=(SIDE, SIDE), half=64, halves=[64])
     assert "head" not in found.prototypes["best_part"].to_pylist()
 
 
@@ -94,7 +94,7 @@ def test_a_constant_map_is_a_miss_for_every_network(scenes, centre):
     flat = x.clone()
     flat[::4] = 0  # half of class 0
     middle = points._replace(xy=np.full_like(points.xy, SIDE // 2))
-    found = judge(Spots(), flat, flat, labels, middle, half=64, halves=[64], centre=centre)
+    found = judge(Spots(), flat, flat, labels, middle, size=(SIDE, SIDE), half=64, halves=[64], centre=centre)
     assert found.metrics["constant_maps"] == pytest.approx(1 / 3)  # two prototypes of three, half of their images
     assert found.metrics["consistency"] == pytest.approx(100 / 3) and found.metrics["consistency_70"] < 100
     assert found.prototypes["frequency"].to_pylist() == [0.5, 0.5, 1.0]
@@ -106,7 +106,7 @@ def test_prototypes_that_hit_parts_of_other_classes_alone_are_not_stable(scenes)
     away = points.xy.copy()
     for label, parts in ((0, [0, 1]), (1, [2])):  # the parts that a class's prototypes see lie outside
         away[np.ix_(labels.numpy() == label, parts)] = -1
-    found = judge(Spots(), x, x, labels, points._replace(xy=away), half=0, halves=[1])
+    found = judge(Spots(), x, x, labels, points._replace(xy=away), size=(SIDE, SIDE), half=0, halves=[1])
     assert found.metrics["stability_hits"] == 0 and found.metrics["stability"] == 100
 
 

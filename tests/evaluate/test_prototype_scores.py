@@ -180,6 +180,9 @@ def test_a_constant_map_hits_nothing():
     maps = torch.zeros(1, 2, 4, 4)
     maps[0, 1, 2, 2] = 1
     assert peaks(maps, SIZE)[0, 0].tolist() == [-1, -1]
+    wanted = np.array([[False, True]])
+    assert np.array_equal(peaks(maps.flip(1), SIZE, ~wanted)[0, 0], peaks(maps, SIZE)[0, 1])
+    assert (peaks(maps, SIZE, wanted)[0, 0] == -1).all() and (peaks(maps, SIZE, ~wanted | False) == -1).all()
     hits, _ = parts_hit(maps, np.array([[[0.0, 0.0]]]), np.ones((1, 1), bool), 60, SIZE)
     assert hits[0, :, 0].tolist() == [False, True]
 

@@ -57,6 +57,7 @@ def judge(
     labels: Tensor,
     points: PartPoints,
     *,
+    size: tuple[int, int],
     half: int,
     halves: list[int],
     threshold: float = 0.8,
@@ -65,21 +66,22 @@ def judge(
 ) -> Judgement:
     """Consistency, stability and what stands beside them, of one network.
 
-    x, noisy: float32[n, c, H, W], as the network takes them. half, halves: pixels. centre: judge a network that always
+    x, noisy: float32[n, ...], as the network takes them. size: height and width of the images. half, halves: pixels.
+    centre: judge a network that always
     fires in the middle instead. Metrics: consistency and stability with _low and _high, consistency_70 and _90 (other
     thresholds), stability_hits (images with a hit only), null_permuted, null_location, above_nulls (consistency less
     the larger null), constant_maps (share of the own class's maps without a peak, which count as misses), purity,
     entropy, on_parts, distinct_parts.
     """
-    size, of, y = (x.shape[2], x.shape[3]), model.class_of().numpy(), labels.numpy()
+    of, y = model.class_of().numpy(), labels.numpy()
+    own = y[:, None] == of
     maps, maps_noisy = maps_of(model, x), maps_of(model, noisy)
     find = centre_peaks if centre else peaks
-    at, at_noisy = find(maps, size), find(maps_noisy, size)
+    at, at_noisy = find(maps, size), find(maps_noisy, size, own)
     with np.errstate(invalid="ignore"):
         inside = (points.xy >= 0).all(2) & (points.xy <= np.array(size[::-1]) - 1).all(2)
     visible = points.visible & inside
     hits, hits_noisy = hits_at(at, points.xy, visible, half), hits_at(at_noisy, points.xy, visible, half)
-    own = y[:, None] == of
     hit_any = bool((own & hits.any(axis=2)).any())
     steady = stability(hits, hits_noisy, of, y, seed)
     found = {t: consistency(hits, visible, of, y, t, seed) for t in (threshold, 0.7, 0.9)}

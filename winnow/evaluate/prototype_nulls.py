@@ -109,10 +109,10 @@ def companions(
     }
 
 
-def centre_peaks(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
+def centre_peaks(maps: Tensor, size: tuple[int, int], wanted: np.ndarray | None = None) -> np.ndarray:
     """The peaks of a network that always fires in the middle of the image: a control for centred objects.
 
-    A constant map has no peak here either: -1, -1.
+    A constant map has no peak here either: -1, -1. wanted: as for `peaks`.
     """
-    at = peaks(maps, size)
+    at = peaks(maps, size, wanted)
     return np.where(at < 0, -1, np.array(size) // 2)

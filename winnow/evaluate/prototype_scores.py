@@ -17,7 +17,7 @@ from winnow.errors import InputError
 from winnow.randomness import numpy_generator
 
 RESAMPLES = 999
-BATCH = 32
+BATCH = 1024  # maps
 
 
 class Score(NamedTuple):
@@ -32,21 +32,23 @@ class Score(NamedTuple):
     high: float
 
 
-def peaks(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
+def peaks(maps: Tensor, size: tuple[int, int], wanted: np.ndarray | None = None) -> np.ndarray:
     """Where maps are largest once they are as large as the image: int64[n, J, 2], row and column.
 
     maps: float[n, J, h, w], brought to `size` by bicubic interpolation. Of equal values the first in row-major order
-    counts. A constant map has no peak: -1, -1. Raises InputError for values that are not finite.
+    counts. A constant map has no peak: -1, -1. wanted: bool[n, J]; the others are left at -1, -1 to save time.
+    Raises InputError for values that are not finite.
     """
     if not torch.isfinite(maps).all():
         raise InputError("maps: a value is NaN or infinite; train the model again")
+    chosen = np.ones(maps.shape[:2], bool) if wanted is None else wanted
+    flat = np.full(chosen.shape, -1)
     found = []
-    for batch in maps.float().split(BATCH):
-        large = functional.interpolate(batch, size=size, mode="bicubic", align_corners=False).flatten(2)
-        at = large.argmax(2)
-        low, high = batch.flatten(2).aminmax(dim=2)
-        found.append(torch.where(low == high, -1, at))
-    flat = torch.cat(found).numpy()
+    for batch in maps[torch.from_numpy(chosen)].float().split(BATCH):
+        large = functional.interpolate(batch[:, None], size=size, mode="bicubic", align_corners=False).flatten(1)
+        low, high = batch.flatten(1).aminmax(dim=1)
+        found.append(torch.where(low == high, -1, large.argmax(1)))
+    flat[chosen] = torch.cat(found).numpy() if found else -1
     return np.where(flat[..., None] < 0, -1, np.stack([flat // size[1], flat % size[1]], axis=2))
 
 
