@@ -46,13 +46,26 @@ def test_train_is_set_against_test_for_each_network_and_seed(tmp_path):
     assert "on train" in (tmp_path / "a.svg").read_text()
 
 
-def test_the_heat_map_shows_the_first_seed_standardised_and_grouped_by_main_edit():
+def test_the_heat_map_shows_the_first_seed_standardised():
     chart = reason_charts.importances(table())
     cells = {(row["prototype"], row["edit"]): row["value"] for row in rows_of(chart, "hconcat", 1)}
     assert cells["a 0", "hue"] == pytest.approx(2 / 3) and cells["a 1", "hue"] == pytest.approx(4 / 3)
     assert cells["a 0", "shape"] == pytest.approx(1.5) and cells["a 1", "shape"] == pytest.approx(-0.5)
     assert len(cells) == 4
-    assert chart.to_dict()["hconcat"][1]["encoding"]["y"]["sort"] == ["a 1", "a 0"]
+    assert sorted(chart.to_dict()["hconcat"][1]["encoding"]["y"]["sort"]) == ["a 0", "a 1"]
+
+
+def test_prototypes_of_like_importances_stand_side_by_side():
+    values = {0: (1.0, 0.0), 1: (0.0, 1.0), 2: (1.1, 0.1), 3: (0.1, 1.1)}
+    rows = [
+        {"variant": "one", "seed": 0, "prototype": j, "class": "a", "edit": edit, "train": value, "test": value}
+        for j, pair in values.items()
+        for edit, value in zip(("hue", "shape"), pair, strict=True)
+    ]
+    order = reason_charts.importances(pa.Table.from_pylist(rows)).to_dict()["hconcat"][0]["encoding"]["y"]["sort"]
+    assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset({"a 0", "a 2"}), frozenset({"a 1", "a 3"})}
+    alone = reason_charts.importances(pa.Table.from_pylist(rows[:2])).to_dict()["hconcat"][0]
+    assert alone["encoding"]["y"]["sort"] == ["a 0"]
 
 
 def test_a_table_without_importances_is_refused():

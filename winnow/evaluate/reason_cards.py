@@ -13,7 +13,7 @@ from winnow.evaluate.prototype_explanations import ORIGINAL
 from winnow.workloads.image_tables import decode_png
 
 CELL = 76  # pixels of a patch on a card
-BARS, WORDS = 180, 330  # widths
+BARS, WORDS = 180, 400  # widths
 BARE: dict[str, Any] = {"grid": False, "ticks": False, "domain": False}
 
 

@@ -28,7 +28,7 @@ def agreement(table: pa.Table) -> alt.HConcatChart:
 
 
 def importances(table: pa.Table) -> alt.HConcatChart:
-    """Standardised importance of each edit for each prototype of the first seed, a row each, by their main edit."""
+    """Standardised importance of each edit for each prototype of the first seed, a row each, like ones side by side."""
     rows = some([row for row in table.to_pylist() if finite(row["train"])], "importances")
     first = min(row["seed"] for row in rows)
     panels: list[Any] = []
@@ -40,14 +40,24 @@ def importances(table: pa.Table) -> alt.HConcatChart:
             | {"value": row["train"] / scale[row["edit"]]}
             for row in found
         ]
-        by_prototype = grouped(cells, ["prototype"])
-        main = {key[0]: max(of, key=lambda cell: cell["value"])["edit"] for key, of in by_prototype.items()}
-        order = sorted(main, key=lambda prototype: (main[prototype], prototype))
+        order = _clustered(cells, [edit for (edit,) in by_edit])
         colour = alt.Color("value:Q", title="importance", scale=alt.Scale(scheme="blueorange", domainMid=0))
         x, y = alt.X("edit:N", title=None), alt.Y("prototype:N", title=None, sort=order)
         chart = alt.Chart(data(cells)).mark_rect().encode(x=x, y=y, color=colour)
         panels.append(chart.properties(width=240, height=18 * len(order), title=name))
     return styled(alt.hconcat(*panels))
+
+
+def _clustered(cells: Rows, edits: list[str]) -> list[str]:
+    """Prototypes in the order of the leaves of average linkage on their importances; what is unknown counts as 0."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    known = {(cell["prototype"], cell["edit"]): cell["value"] for cell in cells}
+    names = list(dict.fromkeys(cell["prototype"] for cell in cells))
+    if len(names) < 2:
+        return names
+    values = np.array([[known.get((name, edit), 0.0) for edit in edits] for name in names])
+    return [names[i] for i in leaves_list(linkage(values, "average", optimal_ordering=True))]
 
 
 def planted(table: pa.Table) -> alt.HConcatChart:
