@@ -17,7 +17,7 @@ def compatibility(inputs, outputs, params, log):
     from winnow.evaluate.compatibility import scores
     from winnow.models import build
     from winnow.pipeline.tables import metric_rows, write_parquet
-    from winnow.train.simplex import load_embedding
+    from winnow.train.simplex_networks import load_embedding
     from winnow.train.simplex_scenarios import headless, in_order
     from winnow.workloads import load_workload
 

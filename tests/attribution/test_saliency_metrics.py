@@ -197,18 +197,6 @@ def test_a_blur_is_gaussian_and_flat_where_it_is_wide():
     torch.testing.assert_close(wide, X.mean((2, 3), keepdim=True).expand(X.shape), rtol=1e-4, atol=1e-5)
 
 
-def test_shares_inside_a_region_by_hand():
-    maps = torch.zeros(2, 4, 5)
-    inside = torch.zeros(2, 4, 5, dtype=torch.bool)
-    inside[:, :1] = True
-    maps[0, 0, 1], maps[0, 3, 3], maps[0, 2, 2] = -3.0, 4.0, 1.0
-    shares = sm.energy_share(maps, inside)
-    assert shares.tolist() == pytest.approx([9 / 26, 5 / 20])  # a map of zeros counts as an even one
-    assert sm.top_share(maps, inside, 0.1)[0] == 0.5  # of the two largest magnitudes, one lies inside
-    assert sm.top_share(maps, inside, 0.01)[0] == 0.0  # at least one pixel is looked at
-    assert sm.top_share(maps, inside, 1.0).tolist() == [0.25, 0.25]
-
-
 def test_sizes_are_those_of_8_bit_pixels_with_channels_last():
     images = torch.rand(2, 3, 2, 4, 4, generator=torch_generator(5, "i"))
     sizes = sm.compressed_sizes(images)
@@ -238,9 +226,6 @@ def test_many_images_in_several_calls_score_as_in_one(monkeypatch):
         (lambda: METRICS["ADP"](net(), X, TARGET, 2 * MAPS), "range from 0 to 1"),
         (lambda: METRICS["PIC"](net(), X, TARGET, MAPS - 1), "range from 0 to 1"),
         (lambda: sm.pixel_order(torch.tensor([[1.0, 2.0], [torch.nan, 1.0]])), "map 1 has a NaN"),
-        (lambda: sm.top_share(MAPS, MAPS > 0.5, 0.0), "top is 0"),
-        (lambda: sm.top_share(MAPS, MAPS > 0.5, 1.5), "top is 1.5"),
-        (lambda: sm.energy_share(MAPS, MAPS[:2] > 0.5), "give both one shape"),
         (lambda: sm.blurred(X, 0.0), "above 0"),
     ],
 )

@@ -11,8 +11,9 @@ from scipy.optimize import brentq
 
 from winnow.errors import InputError
 from winnow.evaluate.certified_radius import certified_accuracy, certified_radius, violations
+from winnow.train.component_reasoning import OriginalReasoning, Reasoning
 from winnow.train.glvq import Glvq
-from winnow.train.rbf_components import CBC, OriginalReasoning, Reasoning
+from winnow.train.rbf_components import CBC
 
 
 def draws(*shape, seed=0):

@@ -12,7 +12,8 @@ from winnow.evaluate import component_charts
 from winnow.evaluate.certified_radius import certificates, certified_radius, component_rows, thin_predictions
 from winnow.evaluate.chart_parts import save_chart
 from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
-from winnow.train.rbf_components import CBC, OriginalReasoning, Reasoning
+from winnow.train.component_reasoning import OriginalReasoning, Reasoning
+from winnow.train.rbf_components import CBC
 from winnow.workloads.unit_interval import as_columns, as_images
 
 

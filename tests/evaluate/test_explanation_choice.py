@@ -9,7 +9,8 @@ from torch import nn
 from winnow.attribution.perturbation import from_numpy
 from winnow.errors import InputError
 from winnow.evaluate.explanation_choice import choose, distances, faithfulness, losses, perturbation_test, slopes
-from winnow.evaluate.local_approximation import ADDITIVE, METHODS, NATIVE, Explainer, Explanation
+from winnow.evaluate.local_approximation import ADDITIVE, METHODS, Explainer, Explanation
+from winnow.evaluate.native_explanations import NATIVE
 from winnow.evaluate.neighbourhoods import gaussian, masks, replacement
 from winnow.randomness import torch_generator
 

@@ -8,9 +8,11 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from torch import nn
 
-from winnow.attribution.perturbation import every_mask, from_numpy, kernel_shap, shapley_kernel
+from winnow.attribution.coalitions import shapley_kernel
+from winnow.attribution.perturbation import every_mask, from_numpy, kernel_shap
 from winnow.errors import InputError
-from winnow.evaluate.local_approximation import ADDITIVE, METHODS, MULTIPLICATIVE, NATIVE, Explainer, design
+from winnow.evaluate.local_approximation import ADDITIVE, METHODS, MULTIPLICATIVE, Explainer, design
+from winnow.evaluate.native_explanations import NATIVE
 from winnow.evaluate.neighbourhoods import (
     Noise,
     by_size,

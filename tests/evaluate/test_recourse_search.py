@@ -6,16 +6,16 @@ import torch
 
 from winnow.attribution.influence import influence
 from winnow.errors import InputError
+from winnow.evaluate.nearest_point import nearest
 from winnow.evaluate.recourse_networks import (
     FittedNetwork,
-    SoftplusNetwork,
     network_recourse,
     network_validity,
     surrogate_recourse,
     surrogates,
 )
 from winnow.evaluate.recourse_search import cchvae, fit_autoencoder, linear_least, wachter
-from winnow.evaluate.robust_recourse import nearest, outputs
+from winnow.evaluate.robust_recourse import outputs
 
 
 def data(n=60, d=3, seed=0):
@@ -80,27 +80,6 @@ def test_growing_spheres_decode_valid_points_from_the_first_shell_that_has_one()
     assert torch.allclose(again, found[:1])
     never = cchvae(queries, lambda p: -1 - 0 * p[..., 0], autoencoder, seed=0, samples=10, shells=3)
     assert never.isnan().all()
-
-
-def test_the_network_is_what_its_formula_says():
-    net = SoftplusNetwork(2, 3, beta=4.0)
-    theta = net.initial(1)
-    assert len(theta) == net.parameters == 2 * 3 + 3 + 9 + 3 + 3 + 1
-    w1, b1 = theta[:6].view(3, 2), theta[6:9]
-    w2, b2 = theta[9:18].view(3, 3), theta[18:21]
-    w3, b3 = theta[21:24], theta[24]
-    x = torch.tensor([[0.3, -0.7]], dtype=torch.float64)
-
-    def unit(z):
-        return (torch.log1p(torch.exp(4 * z)) - np.log(2)) / 4
-
-    expected = unit(unit(x @ w1.T + b1) @ w2.T + b2) @ w3 + b3
-    assert torch.allclose(net(theta, x), expected, atol=1e-12)
-    other = net.initial(2)
-    both = net(torch.stack([theta, other])[:, None], torch.stack([x, 2 * x])[None])
-    expected = torch.stack([torch.cat([net(t, x), net(t, 2 * x)]) for t in (theta, other)])
-    assert torch.allclose(both[..., 0], expected, atol=1e-12)
-    assert net.penalty(0.5).unique().tolist() == [0, 0.5] and (net.penalty(0.5) == 0).sum() == 7
 
 
 def test_a_fit_is_a_minimum_and_its_gradients_are_finite_differences(network):

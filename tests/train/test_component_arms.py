@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from winnow.train.component_arms import Plan, accuracy, deep_model, fit_deeply, fit_planted, fit_shallow, shallow_model
+from winnow.train.component_reasoning import OriginalReasoning
 from winnow.train.deep_components import DeepRecipe
 from winnow.train.glvq import Glvq
-from winnow.train.rbf_components import OriginalReasoning, fit_components
+from winnow.train.rbf_components import fit_components
 
 PLAN = Plan(6, 3, 2, 20, 0.02, [0.05, 0.4], [0.5, 2.0], 0.1, 0.5, 0)
 

@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from winnow.errors import InputError
+from winnow.train.component_reasoning import OriginalReasoning, Reasoning
 from winnow.train.glvq import Glvq, class_means, squared_distances, true_and_best_other
-from winnow.train.rbf_components import (
-    CBC,
-    OriginalReasoning,
-    Reasoning,
-    fit_components,
-    margin_loss,
-    worst_margins,
-)
+from winnow.train.rbf_components import CBC, fit_components, margin_loss, worst_margins
 
 
 def draws(*shape, seed=0):
@@ -102,29 +96,6 @@ def test_the_terms_of_an_explanation_sum_to_p_and_the_largest_comes_first(vector
         for term in terms:
             seen = term["detection"] if term["sign"] == "+" else 1 - term["detection"]
             assert term["share"] == pytest.approx(term["weight"] * seen)
-
-
-def test_the_original_reasoning_is_its_definition_and_may_rest_on_a_vanishing_share():
-    head = OriginalReasoning(4, 3, seed=1).double()
-    with torch.no_grad():
-        head.importance.copy_(draws(4))
-        head.logits.mul_(5)
-    d = torch.rand(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    r, a = head.logits.softmax(0), head.importance.softmax(0)
-    for i in range(6):
-        for c in range(3):
-            above = sum(a[k] * (r[0, k, c] * d[i, k] + r[1, k, c] * (1 - d[i, k])) for k in range(4))
-            below = sum(a[k] * (1 - r[2, k, c]) for k in range(4))
-            assert float(head(d)[i, c].detach()) == pytest.approx(float((above / below).detach()))
-            assert float(head.definite()[c].detach()) == pytest.approx(float(below.detach()))
-    with torch.no_grad():
-        head.logits.zero_()
-        head.logits[2] = 12.0  # nearly all is indefinite
-        head.importance.zero_()
-        head.logits[0, 0, 0] = 7.0
-    seen = head(torch.tensor([[1.0, 0, 0, 0]]).double())
-    assert float(seen[0, 0].detach()) > 0.9
-    assert float(head.definite()[0].detach()) < 1e-2
 
 
 def test_true_scores_and_the_best_of_the_others():

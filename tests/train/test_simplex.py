@@ -13,43 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from winnow.errors import InputError
-from winnow.train.simplex import (
-    Embedding,
-    ExpandingNet,
-    Recipe,
-    SimplexNet,
-    dsimplex,
-    fit_sequence,
-    hoc_loss,
-    new_model,
-)
+from winnow.train.simplex import Recipe, fit_sequence, hoc_loss, new_model
+from winnow.train.simplex_networks import ExpandingNet, SimplexNet
 
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.05, final_learning_rate=0.01, memory=2)
-
-
-@pytest.mark.parametrize("classes", [2, 3, 4, 10, 32, 257])
-def test_vertices_are_unit_centred_and_equally_far_apart(classes):
-    vertices = dsimplex(classes)
-    d = classes - 1
-    gram = (1 + 1 / d) * torch.eye(classes, dtype=torch.float64) - 1 / d
-    assert vertices.shape == (classes, d)
-    assert (vertices @ vertices.T - gram).abs().max() < 1e-12
-    assert vertices.sum(dim=0).abs().max() < 1e-12
-
-
-def test_two_vertices_are_plus_and_minus_one_and_three_a_triangle_of_unit_radius():
-    assert dsimplex(2).tolist() == [[1.0], [-1.0]]
-    triangle = dsimplex(3)
-    sides = torch.cdist(triangle, triangle)[~torch.eye(3, dtype=torch.bool)]
-    torch.testing.assert_close(sides, torch.full((6,), math.sqrt(3), dtype=torch.float64), rtol=0, atol=1e-12)
-    # The formula puts the first axis' vertex on the side of the first axis.
-    assert triangle[0, 0] > 0 > triangle[0, 1]
-    assert triangle[2, 0] == pytest.approx(triangle[2, 1])
-
-
-def test_one_class_makes_no_simplex():
-    with pytest.raises(InputError, match="classes is 1; a simplex needs 2"):
-        dsimplex(1)
 
 
 def by_hand(new, old, labels, scale, zero):
@@ -118,22 +85,6 @@ def tasks(*groups, each=24, seed=0):
 
 def start(method="simplex_hoc", classes=8):
     return new_model(method, backbone(), 12, classes, seed=3)
-
-
-def test_logits_are_the_features_against_the_vertices_and_a_projection_stands_only_where_widths_differ():
-    model = start()
-    x = tasks([0, 1])[0][0]
-    z, logits = model(x)
-    torch.testing.assert_close(logits, z @ dsimplex(8, torch.float32).T)
-    torch.testing.assert_close(z, model.backbone(x) @ model.project.weight.T)
-    assert model.project.bias is None
-    assert isinstance(SimplexNet(backbone(7), 7, 8).project, nn.Identity)
-    assert isinstance(Embedding(backbone(6), 6, 6).project, nn.Identity)
-
-
-def test_a_backbone_of_another_width_is_refused():
-    with pytest.raises(InputError, match=r"features \(6,\); tell its width, not 5"):
-        SimplexNet(backbone(6), 5, 8)(torch.zeros(1, 8))
 
 
 def test_the_vertices_are_the_same_bytes_after_training_and_after_a_file():

@@ -20,7 +20,8 @@ from torch import Tensor
 from winnow.attribution import gradients
 from winnow.attribution.saliency_metrics import METRICS, Metric, blurred
 from winnow.errors import InputError
-from winnow.evaluate.bee import FAMILIES, Explained, Mixture, Policy, Thompson, best_of, explain, pretrain
+from winnow.evaluate.bee import FAMILIES, Explained, best_of, explain, pretrain
+from winnow.evaluate.thompson import Mixture, Policy, Thompson
 from winnow.models.hooks import capture
 from winnow.models.modes import evaluating
 from winnow.randomness import torch_generator

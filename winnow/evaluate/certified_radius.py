@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from winnow.errors import InputError
 from winnow.models.adversarial import pgd
+from winnow.train.component_reasoning import OriginalReasoning
 from winnow.train.glvq import Glvq, true_and_best_other
-from winnow.train.rbf_components import CBC, OriginalReasoning, best_column, reasoning_of, worst_margins
+from winnow.train.rbf_components import CBC, best_column, reasoning_of, worst_margins
 from winnow.workloads.unit_interval import Show
 
 Method = Literal["closed", "tight"]

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from winnow.attribution import gradients
-from winnow.attribution.saliency_metrics import energy_share, pixel_order, top_share
+from winnow.attribution.regions import energy_share, top_share
+from winnow.attribution.saliency_metrics import pixel_order
 from winnow.errors import InputError
 from winnow.models.modes import evaluating
 from winnow.randomness import torch_generator

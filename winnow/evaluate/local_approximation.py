@@ -10,7 +10,6 @@ Additive noise x + z gives weights of the scale of a gradient ("w"); multiplicat
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,18 +20,13 @@ from winnow.attribution.least_squares import Fit, weighted_least_squares
 from winnow.attribution.perturbation import (
     ENTRIES_PER_CALL,
     Function,
-    c_lime,
     chosen_output,
     evaluate,
-    kernel_shap,
-    lime,
-    occlusion,
     predicted_class,
 )
 from winnow.errors import InputError
 from winnow.evaluate.local_solvers import adam_grid, logistic_fit, mean_gradients
 from winnow.evaluate.neighbourhoods import (
-    SCALE,
     Kernel,
     Noise,
     by_size,
@@ -47,8 +41,6 @@ from winnow.randomness import torch_generator
 
 LIMIT = 1e-3
 """How near the limits 0 and 1 stand in for them."""
-STEPS = 200
-"""Steps of integrated gradients, by the midpoint rule."""
 RECOVERED = 1e-6
 
 
@@ -192,38 +184,6 @@ METHODS: dict[str, Explainer] = {
 
 MULTIPLICATIVE = tuple(name for name, method in METHODS.items() if method.noise.scale == "wx")
 ADDITIVE = tuple(name for name in METHODS if name not in MULTIPLICATIVE)
-
-Native = Callable[[Function, Tensor, Tensor | None, int, int], Tensor]
-"""(f, x[n, d], target, samples, seed) -> weights float64[n, d]."""
-
-
-def _shrunken(f: Function, x: Tensor, target: Tensor | None) -> Tensor:
-    share = ((torch.arange(STEPS, dtype=torch.float64) + 0.5) / STEPS)[None, :, None]
-    return x * input_gradients(f, share * x[:, None], target).mean(1)
-
-
-def _smoothed(f: Function, x: Tensor, target: Tensor | None, samples: int, seed: int) -> Tensor:
-    noise = torch.randn(len(x), samples, x.shape[1], generator=torch_generator(seed, "native"), dtype=torch.float64)
-    return input_gradients(f, x[:, None] + SCALE * noise, target).mean(1)
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch_generator(seed, "native")
-
-
-NATIVE: dict[str, Native] = {
-    "lime": lambda f, x, t, m, s: lime(f, x, samples=m, target=t, generator=_generator(s)).coefficients,
-    "kernel_shap": lambda f, x, t, m, s: kernel_shap(f, x, samples=m, target=t, generator=_generator(s)).coefficients,
-    "occlusion": lambda f, x, t, m, s: occlusion(f, x, target=t),
-    "c_lime": lambda f, x, t, m, s: (
-        c_lime(f, x, scale=SCALE, samples=m, target=t, generator=_generator(s)).coefficients
-    ),
-    "smoothgrad": _smoothed,
-    "gradient": lambda f, x, t, m, s: input_gradients(f, x[:, None], t)[:, 0],
-    "integrated_gradients": lambda f, x, t, m, s: _shrunken(f, x, t),
-    "gradient_input": lambda f, x, t, m, s: x * input_gradients(f, x[:, None], t)[:, 0],
-}
-"""The same eight without the framework, each as its own authors define it."""
 
 
 def design(

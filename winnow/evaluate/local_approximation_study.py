@@ -16,13 +16,8 @@ from torch import Tensor, nn
 from winnow.attribution.least_squares import weighted_least_squares
 from winnow.attribution.perturbation import Function, predicted_class
 from winnow.evaluate.explanation_choice import distances, losses, perturbation_test
-from winnow.evaluate.local_approximation import (
-    METHODS,
-    NATIVE,
-    Explainer,
-    Explanation,
-    input_gradients,
-)
+from winnow.evaluate.local_approximation import METHODS, Explainer, Explanation, input_gradients
+from winnow.evaluate.native_explanations import NATIVE
 from winnow.evaluate.neighbourhoods import gaussian, masks, shrinking
 
 Rows = list[dict[str, Any]]

@@ -12,10 +12,11 @@ import torch
 
 from winnow.attribution.influence import influence
 from winnow.errors import InputError
+from winnow.evaluate.nearest_point import length
 from winnow.evaluate.recourse_audit import Refit, audit, drops, strongest_adversary
 from winnow.evaluate.recourse_data import RecourseData, budget_name, rows_of
 from winnow.evaluate.recourse_search import Margins, cchvae, fit_autoencoder, linear_least, wachter
-from winnow.evaluate.robust_recourse import Cuts, cutting_planes, extra_cost_bound, length, roar, robust_recourse
+from winnow.evaluate.robust_recourse import Cuts, cutting_planes, extra_cost_bound, roar, robust_recourse
 from winnow.statistics import wilcoxon
 
 SLACK = 2.5

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from winnow.errors import InputError
+from winnow.evaluate.nearest_point import length
 from winnow.evaluate.recourse_data import RecourseData, budget_name, rows_of
 from winnow.evaluate.recourse_experiment import SLACK
 from winnow.evaluate.recourse_networks import FittedNetwork, network_recourse, network_validity, surrogate_recourse
-from winnow.evaluate.robust_recourse import length
 
 
 def network_metrics(data: RecourseData, settings: Any, seed: int) -> list[tuple[str, str, str, float | None]]:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from winnow.models.fitting import History
+from winnow.train.component_reasoning import OriginalReasoning, Reasoning
 from winnow.train.deep_components import DeepCBC, DeepRecipe, Head, fit_deep, planted_absence
 from winnow.train.glvq import Glvq
-from winnow.train.rbf_components import CBC, OriginalReasoning, Reasoning, fit_components
+from winnow.train.rbf_components import CBC, fit_components
 
 SHALLOW = ("cbc", "rbf", "original", "glvq")
 CHANNELS = 16

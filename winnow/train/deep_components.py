@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from winnow.models.fitting import History, fit
 from winnow.randomness import torch_generator
-from winnow.train.rbf_components import Reasoning, margin_loss
+from winnow.train.component_reasoning import Reasoning
+from winnow.train.rbf_components import margin_loss
 
 Head = Literal["cbc", "rbf", "pipnet"]
 Views = tuple[Tensor, Tensor, Tensor]
