@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from winnow.attribution.influence import fit_without, influence, influence_of, ridge_penalty, with_intercept
+from winnow.attribution.influence import influence, influence_of, ridge_penalty, with_intercept
+from winnow.attribution.newton_fits import fit_without
 from winnow.errors import InputError
 
 
@@ -37,26 +38,6 @@ def refit(x, y, kept, ridge, loss="logistic"):
 
 def all_but(n, rows):
     return np.setdiff1d(np.arange(n), rows)
-
-
-@pytest.mark.parametrize("loss", ["logistic", "squared"])
-def test_fits_without_rows_are_those_of_scikit_learn(loss):
-    x, y = data(loss=loss)
-    kept = np.random.default_rng(1).random((7, 60)) < 0.8
-    found = fit_without(with_intercept(x), y, kept, ridge_penalty(0.1, 5), loss=loss)
-    for theta, mask in zip(found, kept, strict=True):
-        assert np.allclose(theta, refit(x, y, mask, 0.1, loss), atol=1e-7)
-
-
-def test_fits_side_by_side_equal_fits_alone_with_their_own_penalties():
-    x, y = data()
-    kept = np.random.default_rng(1).random((5, 60)) < 0.7
-    penalties = np.random.default_rng(2).random((5, 5))
-    together = fit_without(with_intercept(x), y, kept, penalties)
-    for i in range(5):
-        assert np.allclose(fit_without(with_intercept(x), y, kept[i], penalties[i])[0], together[i], atol=1e-10)
-    far = fit_without(with_intercept(x), y, kept, penalties, start=np.full(5, 30.0))
-    assert np.allclose(far, together, atol=1e-9)
 
 
 def test_a_fit_is_where_the_gradient_vanishes_and_the_hessian_is_its_derivative():

@@ -11,14 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from winnow.attribution.influence import (
-    Influence,
-    fit_without,
-    hessians_of,
-    residual_and_curvature,
-    ridge_penalty,
-    with_intercept,
-)
+from winnow.attribution.influence import Influence, ridge_penalty, with_intercept
+from winnow.attribution.newton_fits import FEW, Hessians, fit_without, hessians_of, residual_and_curvature
 from winnow.evaluate.robust_recourse import Adversary, deletions, outputs
 from winnow.randomness import numpy_generator
 
@@ -38,6 +32,7 @@ class Refit:
     def __init__(self, x: np.ndarray, y: np.ndarray, ridge: float, start: np.ndarray | None = None) -> None:
         self.x, self.y, self.ridge, self.start = x, y, ridge, start
         self.design = with_intercept(x)
+        self._of_many = hessians_of(self.design, FEW)
         self._blind: dict[tuple[int, int], np.ndarray] = {}
 
     def penalty(self, deleted: np.ndarray) -> np.ndarray:
@@ -50,8 +45,14 @@ class Refit:
         plain = ridge_penalty(self.ridge, self.design.shape[1])
         return np.column_stack([plain[:-1] * variance, np.zeros(len(deleted))])
 
-    def __call__(self, deleted: np.ndarray) -> np.ndarray:
-        return fit_without(self.design, self.y, ~deleted, self.penalty(deleted), start=self.start)
+    def __call__(self, deleted: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+        start = self.start if start is None else start  # [fits, d + 1], or the parameters of the whole set
+        hessians = self.hessians(len(deleted))
+        return fit_without(self.design, self.y, ~deleted, self.penalty(deleted), start=start, hessians=hessians)
+
+    def hessians(self, fits: int) -> Hessians:
+        """`hessians_of` the rows for so many fits; what many need is made once."""
+        return self._of_many if fits >= FEW else hessians_of(self.design, fits)
 
     def blind(self, k: int, seed: int) -> np.ndarray:
         """Parameters float64[sets, d + 1] without the rows of `random_deletions`, which do not depend on any point."""
@@ -64,11 +65,11 @@ def greedy_deletions(points: np.ndarray, refit: Refit, k: int, parts: int = GREE
     """bool[points, n]: rows erased a part of k at a time, the worst to first order for the model fitted so far."""
     n, design = len(refit.design), refit.design
     phi = np.column_stack([points, np.ones(len(points))])
-    deleted = np.zeros((len(points), n), bool)
-    hessians = hessians_of(design, len(points))
+    deleted, theta = np.zeros((len(points), n), bool), None
+    hessians = refit.hessians(len(points))
     for part in range(min(parts, k)):
         take = (part + 1) * k // min(parts, k) - part * k // min(parts, k)
-        theta = refit(deleted)
+        theta = refit(deleted, theta)
         residual, curvature = residual_and_curvature(theta @ design.T, refit.y, "logistic")
         hessian = hessians(~deleted * curvature / n)
         hessian[:, np.arange(design.shape[1]), np.arange(design.shape[1])] += refit.penalty(deleted)

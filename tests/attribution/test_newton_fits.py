@@ -1,0 +1,88 @@
+"""Fits by Newton's method against scikit-learn, and side by side against alone."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from winnow.attribution.influence import ridge_penalty, with_intercept
+from winnow.attribution.newton_fits import fit_without, hessians_of, inverse_of
+from winnow.errors import InputError
+
+
+def data(n=60, d=4, seed=0, loss="logistic"):
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(n, d))
+    signal = x @ np.linspace(-1, 1, d) + 0.3
+    y = (
+        signal + generator.normal(size=n)
+        if loss == "squared"
+        else (signal + generator.logistic(size=n) > 0).astype(float)
+    )
+    return x, y
+
+
+def refit(x, y, kept, ridge, loss="logistic"):
+    """By scikit-learn on the rows that are left, with the penalty that the whole set had."""
+    if loss == "squared":
+        model = Ridge(alpha=ridge * len(y)).fit(x[kept], y[kept])
+        return np.append(model.coef_, model.intercept_)
+    model = LogisticRegression(C=1 / (ridge * len(y)), tol=1e-12, solver="newton-cholesky", max_iter=1000)
+    model.fit(x[kept], y[kept])
+    return np.append(model.coef_[0], model.intercept_)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_fits_without_rows_are_those_of_scikit_learn(loss):
+    x, y = data(loss=loss)
+    kept = np.random.default_rng(1).random((7, 60)) < 0.8
+    found = fit_without(with_intercept(x), y, kept, ridge_penalty(0.1, 5), loss=loss)
+    for theta, mask in zip(found, kept, strict=True):
+        assert np.allclose(theta, refit(x, y, mask, 0.1, loss), atol=1e-7)
+
+
+def test_fits_side_by_side_equal_fits_alone_with_their_own_penalties():
+    x, y = data()
+    kept = np.random.default_rng(1).random((5, 60)) < 0.7
+    penalties = np.random.default_rng(2).random((5, 5))
+    together = fit_without(with_intercept(x), y, kept, penalties)
+    for i in range(5):
+        assert np.allclose(fit_without(with_intercept(x), y, kept[i], penalties[i])[0], together[i], atol=1e-10)
+    far = fit_without(with_intercept(x), y, kept, penalties, start=np.full(5, 30.0))
+    assert np.allclose(far, together, atol=1e-9)
+
+
+def test_separable_classes_without_a_penalty_are_refused():
+    _, y = data(20, 2)
+    with pytest.raises(InputError, match="smallest eigenvalue is .*; raise the ridge"):
+        fit_without(with_intercept(np.column_stack([y, y])), y, np.ones((1, 20), bool), ridge_penalty(0.0, 3))
+
+
+@pytest.mark.parametrize("fits", [2, 9])
+def test_hessians_are_weighted_sums_of_outer_products(fits):
+    design = np.random.default_rng(0).normal(size=(30, 4))
+    weights = np.random.default_rng(1).random((fits, 30))
+    expected = np.einsum("fn,np,nq->fpq", weights, design, design)
+    assert np.allclose(hessians_of(design, fits)(weights), expected, atol=1e-12)
+
+
+def test_each_fit_may_start_elsewhere_and_ends_at_its_own_minimum():
+    x, y = data()
+    design, penalty = with_intercept(x), ridge_penalty(0.1, 5)
+    kept = np.random.default_rng(1).random((8, 60)) < 0.7
+    starts = np.random.default_rng(2).normal(size=(8, 5))
+    found = fit_without(design, y, kept, penalty, start=starts, hessians=hessians_of(design, 8))
+    residual = 1 / (1 + np.exp(-found @ design.T)) - y
+    gradient = (kept * residual) @ design / 60 + penalty * found
+    assert np.abs(gradient).max() < 1e-11
+    assert np.allclose(found, fit_without(design, y, kept, penalty), atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_inverses_are_given_where_they_exist_and_refused_by_the_smallest_eigenvalue(size):
+    root = np.random.default_rng(0).normal(size=(3, size, size))
+    hessian = root @ root.transpose(0, 2, 1) + 0.1 * np.eye(size)
+    assert np.allclose(inverse_of(hessian) @ hessian, np.eye(size), atol=1e-10)
+    assert np.allclose(inverse_of(np.diag([1.0, 1e-11])), np.diag([1.0, 1e11]))
+    for smallest in (0.0, 1e-13):
+        with pytest.raises(InputError, match="its smallest eigenvalue is"):
+            inverse_of(np.diag([1.0, smallest]))
