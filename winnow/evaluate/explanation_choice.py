@@ -7,6 +7,7 @@ Post Hoc Explanations", NeurIPS 2022.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -156,12 +157,16 @@ def perturbation_test(
     if kind == "binary":
         inputs = x[:, None] * (1 - chosen)
     else:
-        generator = torch_generator(seed, "perturbation test")
-        drawn = torch.randn(n, repeats, d, generator=generator, dtype=torch.float64) * noise
-        inputs = x[:, None] + drawn * chosen
+        inputs = x[:, None] + _noise(n, repeats, d, seed) * noise * chosen
     target = predicted_class(f, x) if target is None else target
     values = evaluate(f, x, torch.cat([x[:, None], inputs], dim=1), lambda _, rows: rows, target)
     return (values[:, 1:] - values[:, :1]).abs().mean(1)
+
+
+@lru_cache(maxsize=1)
+def _noise(n: int, repeats: int, d: int, seed: int) -> Tensor:
+    """Standard normal [n, repeats, d]: the same for all methods and numbers of features, so drawn once."""
+    return torch.randn(n, repeats, d, generator=torch_generator(seed, "perturbation test"), dtype=torch.float64)
 
 
 def distances(first: Mapping[str, Tensor], second: Mapping[str, Tensor], kind: Literal["l1", "cosine"]) -> Tensor:
