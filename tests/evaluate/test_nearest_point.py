@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import linprog, minimize
 
 from winnow.evaluate.nearest_point import length, nearest
 
@@ -61,3 +61,49 @@ def test_what_cannot_be_met_has_no_point(cost):
     assert nearest(x, w, np.array([1.0, 0.5]), cost) is None
     assert nearest(x, w[:1], np.array([1.0]), cost, immutable=np.array([True, False])) is None
     assert nearest(x, w[:1], np.array([3.0]), cost, bounds=np.array([[-2.0, -2], [2, 2]])) is None
+
+
+def by_epigraph(x, weights, least):
+    """The l1 problem with a bound t on each absolute value, both free in sign, as a linear programme of its own."""
+    d = len(x)
+    eye = np.eye(d)
+    above = np.block([[eye, -eye], [-eye, -eye], [-weights, np.zeros_like(weights)]])
+    right = np.concatenate([x, -x, -least])
+    free = [(None, None)] * 2 * d
+    return linprog(np.r_[np.zeros(d), np.ones(d)], A_ub=above, b_ub=right, bounds=free, method="highs").fun
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_in_l1_it_is_as_near_as_another_programme_says(seed, m, d):
+    generator = np.random.default_rng(seed)
+    x, weights = generator.normal(size=d), generator.normal(size=(m, d))
+    least = weights @ generator.normal(size=d) * 3 - generator.random(m)
+    point = nearest(x, weights, least, cost="l1")
+    assert (weights @ point >= least - 1e-7).all()
+    assert length(point - x, "l1") == pytest.approx(by_epigraph(x, weights, least), abs=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+def test_the_scale_of_the_problem_does_not_matter(scale):
+    w, least = np.array([[1.0, 2.0], [2.0, -1.0]]), np.array([1.0, 0.5])
+    plain = nearest(np.zeros(2), w, least)
+    assert np.allclose(plain, by_slsqp(np.zeros(2), w, least), atol=1e-6)
+    assert np.allclose(nearest(np.zeros(2), w, scale * least) / scale, plain, atol=1e-9)
+    opposite = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    assert nearest(np.zeros(2), opposite, scale * np.array([1.0, 0.5])) is None
+
+
+@pytest.mark.parametrize("cost", ["l2", "l1"])
+def test_a_lower_bound_and_a_frozen_feature_bind_too(cost):
+    x, w = np.array([1.0, 1.0, 1.0]), np.array([[-1.0, -2.0, -1.0]])
+    bounds = np.array([[0.5, 0.25, -9.0], [9.0, 9.0, 9.0]])
+    found = nearest(x, w, np.array([-1.0]), cost, immutable=np.array([True, False, False]), bounds=bounds)
+    # With the first at 1, 2 b + c = 0 is to be met from (1, 1), and b stops at a quarter.
+    assert found == pytest.approx([1.0, 0.25, -0.5], abs=1e-9)
+
+
+def test_lengths_of_many_moves_by_hand():
+    moves = np.array([[[3.0, -4.0], [0.0, 2.0]], [[-1.0, 0.0], [5.0, 12.0]], [[0.0, 0.0], [-8.0, 6.0]]])
+    assert length(moves).tolist() == [[5.0, 2.0], [1.0, 13.0], [0.0, 10.0]]
+    assert length(moves, "l1").tolist() == [[7.0, 2.0], [1.0, 17.0], [0.0, 14.0]]
