@@ -25,6 +25,7 @@ rule plot_concept_probes:
         metrics=flow.tables("evaluate", "metrics.parquet", "concept_probes"),
         cosines=flow.tables("evaluate", "cosines.parquet", "concept_probes"),
         learnability=flow.tables("evaluate", "learnability.parquet", "concept_probes"),
+        explanations=flow.tables("evaluate", "explanations.parquet", "concept_probes"),
     output:
         fidelity=report(
             "results/{workload}/evaluate/concept_probes/fidelity.svg",
@@ -49,6 +50,12 @@ rule plot_concept_probes:
             caption="../../docs/report/concept_probes.rst",
             category="Explanations",
             labels={"workload": "{workload}", "figure": "fidelity by number of concepts"},
+        ),
+        weights=report(
+            "results/{workload}/evaluate/concept_probes/weights.svg",
+            caption="../../docs/report/concept_probes.rst",
+            category="Gallery",
+            labels={"workload": "{workload}", "figure": "what concepts count for each class"},
         ),
     log:
         "logs/{workload}/evaluate/plot_concept_probes.log",

@@ -5,7 +5,7 @@ from winnow.pipeline import stage
 
 @stage
 def plot_concept_probes(inputs, outputs, params, log):
-    """Draw fidelity, cosines, learnability and the curve over numbers of concepts."""
+    """Draw fidelity, cosines, learnability, the curve over numbers of concepts, and weights."""
     import pyarrow as pa
 
     from winnow.evaluate import concept_charts
@@ -19,3 +19,5 @@ def plot_concept_probes(inputs, outputs, params, log):
     save_chart(concept_charts.cosines(cosines), outputs.cosines)
     save_chart(concept_charts.learnability(learned), outputs.learnability)
     save_chart(concept_charts.truncation(metrics), outputs.truncation)
+    explained = pa.concat_tables([read_parquet(path) for path in inputs.explanations])
+    save_chart(concept_charts.concept_weights(explained), outputs.weights)

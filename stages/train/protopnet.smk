@@ -32,7 +32,7 @@ rule plot_protopnet:
         prototypes=report(
             "results/{workload}/train/{variant}/prototypes.svg",
             caption="../../docs/report/protopnet.rst",
-            category="Explanations",
+            category="Gallery",
             labels={"workload": "{workload}", "figure": "prototypes of {variant}"},
         ),
         evidence=report(

@@ -185,3 +185,20 @@ def test_a_chart_without_rows_says_so():
     empty = metrics().slice(0, 0)
     with pytest.raises(InputError, match="the table has no fidelity"):
         concept_charts.fidelity(empty)
+
+
+def test_weights_are_means_over_seeds_of_the_concepts_that_count_most_anywhere():
+    rows = [
+        {"seed": seed, "class": label, "concept": f"c{k:02}", "coefficient": (k + seed) * (-1 if label == "b" else 0.5)}
+        for seed in (0, 1)
+        for label in ("a", "b")
+        for k in range(concept_charts.LISTED + 2)
+    ]
+    chart = concept_charts.concept_weights(pa.Table.from_pylist(rows))
+    values = values_of(chart, [])
+    kept = sorted({row["concept"] for row in values})
+    assert kept == [f"c{k:02}" for k in range(2, concept_charts.LISTED + 2)]
+    found = {(row["class"], row["concept"]): row["weight"] for row in values}
+    assert found["a", "c05"] == pytest.approx(2.75) and found["b", "c05"] == pytest.approx(-5.5)
+    encoding = chart.to_dict()["encoding"]
+    assert encoding["color"]["scale"]["domain"] == [-26.5, 0, 26.5] and encoding["y"]["sort"][0] == "c26"

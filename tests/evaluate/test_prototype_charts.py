@@ -35,13 +35,19 @@ def test_a_picture_is_the_image_pixel_for_pixel():
         assert np.array_equal(shown, image)
 
 
-def test_the_gallery_shows_each_prototypes_image_and_box_in_its_classs_row(tmp_path):
-    rows = {row["uri"]: row for row in drawn(prototype_gallery(prototypes(), IMAGES, ["cat", "dog"]))}
-    assert set(rows) == {picture(IMAGES[i]) for i in (2, 3, 0)}
-    whole, inner, other = (rows[picture(IMAGES[i])] for i in (2, 3, 0))
-    assert (whole["x"], whole["y"], inner["x"], inner["y"], other["x"], other["y"]) == (0.5, 0.5, 1.5, 0.5, 0.5, 1.5)
+def test_the_gallery_shows_each_prototypes_image_box_and_patch_in_its_classs_row(tmp_path):
+    rows = drawn(prototype_gallery(prototypes(), IMAGES, ["cat", "dog"]))
+    boxes = {row["uri"]: row for row in rows if "left" in row}
+    patches = {row["uri"]: (row["x"], row["y"]) for row in rows if "left" not in row}
+    assert patches == {
+        picture(IMAGES[2]): (1.5, 0.5),
+        picture(IMAGES[3][2:6, 5:10]): (3.5, 0.5),
+        picture(IMAGES[0][:1, :1]): (1.5, 1.5),
+    }
+    whole, inner, other = (boxes[picture(IMAGES[i])] for i in (2, 3, 0))
+    assert (whole["x"], whole["y"], inner["x"], inner["y"], other["x"], other["y"]) == (0.5, 0.5, 2.5, 0.5, 0.5, 1.5)
     assert (whole["left"], whole["right"], whole["top"], whole["bottom"]) == pytest.approx((0.03, 0.97, 0.03, 0.97))
-    assert (inner["left"], inner["right"]) == pytest.approx((1.03 + 0.94 / 4, 1.03 + 0.94 / 2))
+    assert (inner["left"], inner["right"]) == pytest.approx((2.03 + 0.94 / 4, 2.03 + 0.94 / 2))
     assert (inner["top"], inner["bottom"]) == pytest.approx((0.03 + 0.94 * 0.2, 0.03 + 0.94 * 0.6))
     assert inner["opacity"] < 1 == whole["opacity"]
     save_chart(prototype_gallery(prototypes(), IMAGES, ["cat", "dog"]), tmp_path / "a.svg")

@@ -1,4 +1,4 @@
-"""Charts of explanations by concepts: fidelity, cosines of directions, learnability, numbers of concepts."""
+"""Charts of explanations by concepts: fidelity, cosines of directions, learnability, numbers of concepts, weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from winnow.evaluate.chart_parts import (
     BLUE,
     HEIGHT,
     SHARE,
+    VERMILION,
     WIDTH,
     Key,
     Rows,
@@ -30,6 +31,9 @@ FIDELITIES = {
     "fidelity_ba": "from b, on a",
     "majority_b": "majority of b",
 }
+
+LISTED = 25
+"""Concepts that a heat map of weights has, at most."""
 
 
 def fidelity(metrics: pa.Table) -> alt.LayerChart:
@@ -97,3 +101,31 @@ def truncation(metrics: pa.Table) -> alt.LayerChart:
     x = alt.X("concepts:O", title="concepts", sort=order, axis=alt.Axis(labelAngle=0))
     y = alt.Y("mean:Q", title="fidelity (share)", scale=alt.Scale(domain=[0, 1]))
     return styled(lines(bands, x, y, Key("explanation", "", ["L1"]), bars=True).properties(width=WIDTH, height=HEIGHT))
+
+
+def concept_weights(table: pa.Table) -> alt.Chart:
+    """Heat map of what each concept counts for each class, the concepts of largest weight first; mean over seeds.
+
+    table: columns class, concept, coefficient.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in some(table.to_pylist(), "explanations by concepts"):
+        found.setdefault((str(row["class"]), row["concept"]), []).append(row["coefficient"])
+    means = {key: float(np.mean(values)) for key, values in found.items()}
+    largest: dict[str, float] = {}
+    for (_, concept), value in means.items():
+        largest[concept] = max(largest.get(concept, 0.0), abs(value))
+    order = sorted(largest, key=lambda concept: (-largest[concept], concept))[:LISTED]
+    rows = [{"class": c, "concept": k, "weight": w} for (c, k), w in sorted(means.items()) if k in order]
+    limit = max(largest.values()) or 1.0
+    scale = alt.Scale(domain=[-limit, 0, limit], range=[BLUE, "#FFFFFF", VERMILION])
+    chart = (
+        alt.Chart(data(rows))
+        .mark_rect(stroke="#E5E5E5")
+        .encode(
+            x=alt.X("class:N", title="class", axis=alt.Axis(orient="top", labelAngle=0)),
+            y=alt.Y("concept:N", title=None, sort=order),
+            color=alt.Color("weight:Q", title="weight", scale=scale),
+        )
+    )
+    return styled(chart.properties(width=90 * len({c for c, _ in means}), height=24 * len(order)))

@@ -33,27 +33,32 @@ ROW = 3  # panels in a row
 
 
 def prototype_gallery(prototypes: pa.Table, images: np.ndarray, classes: Sequence[str]) -> alt.LayerChart:
-    """The training image that each prototype is nearest to, with the box of its response; one class a row.
+    """The training image that each prototype is nearest to with the box of its response, and what is in the box.
+
+    One class a row. The patch beside the image is enlarged to the side of a cell, its shape kept.
 
     prototypes: columns class, row, box, active. images: uint8[n, h, w, c], the training split in stored order.
     """
     height, width = images.shape[1:3]
     seen: dict[int, int] = {}
     rows: list[dict[str, Any]] = []
+    patches: list[dict[str, Any]] = []
     for entry in some(prototypes.to_pylist(), "prototypes"):
         column = seen.setdefault(entry["class"], 0)
-        seen[entry["class"]] += 1
+        seen[entry["class"]] += 2
         left, top, right, bottom = entry["box"]
+        image = images[entry["row"]]
+        place = {"y": entry["class"] + 0.5, "opacity": 1.0 if entry["active"] else 0.25}
+        patches.append(place | {"uri": picture(image[top:bottom, left:right]), "x": column + 1.5})
         rows.append(
-            {
-                "uri": picture(images[entry["row"]]),
+            place
+            | {
+                "uri": picture(image),
                 "x": column + 0.5,
-                "y": entry["class"] + 0.5,
                 "left": column + 0.03 + 0.94 * left / width,
                 "right": column + 0.03 + 0.94 * right / width,
                 "top": entry["class"] + 0.03 + 0.94 * top / height,
                 "bottom": entry["class"] + 0.03 + 0.94 * bottom / height,
-                "opacity": 1.0 if entry["active"] else 0.25,
             }
         )
     columns = max(seen.values())
@@ -68,13 +73,16 @@ def prototype_gallery(prototypes: pa.Table, images: np.ndarray, classes: Sequenc
     )
     y = alt.Y("y:Q", scale=alt.Scale(domain=[len(names), 0]), axis=labels, title="class")
     base = alt.Chart(data(rows))
-    shown = base.mark_image(width=0.94 * CELL, height=0.94 * CELL).encode(
-        x=x, y=y, url="uri:N", opacity=alt.Opacity("opacity:Q", scale=None)
+    shown, cut = (
+        chart.mark_image(width=side * CELL, height=side * CELL).encode(
+            x=x, y=y, url="uri:N", opacity=alt.Opacity("opacity:Q", scale=None)
+        )
+        for chart, side in ((base, 0.94), (alt.Chart(data(patches)), 0.8))
     )
     boxes = base.mark_rect(filled=False, stroke=ORANGE, strokeWidth=2.5).encode(
         x=alt.X("left:Q", axis=None), x2="right:Q", y=alt.Y("top:Q", axis=labels, title="class"), y2="bottom:Q"
     )
-    return styled((shown + boxes).properties(width=CELL * columns, height=CELL * len(names)))
+    return styled((shown + cut + boxes).properties(width=CELL * columns, height=CELL * len(names)))
 
 
 def window_curves(curves: pa.Table) -> alt.ConcatChart:

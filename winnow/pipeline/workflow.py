@@ -33,7 +33,7 @@ CHAPTERS = {
     "size": "Compression",
     "latency": "Compression",
     "speed": "Compression",
-    "criteria": "Compression",
+    "criteria": "Gallery",
     "layers": "Compression",
 }
 LEDGER = ("results/claims.parquet", "results/claims.html")

@@ -15,7 +15,7 @@ Sizes = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterV
 class ConceptProbes(System):
     """Explanations of a model by the concepts of rendered probe sets, and how far they depend on the probe set."""
 
-    pictures = ("fidelity", "cosines", "learnability", "truncation")
+    pictures = ("fidelity", "cosines", "learnability", "truncation", "weights")
     model: str = "depthwise_cnn"
     """Train or compress variant that is explained."""
     layer: str = Field("blocks.2", min_length=1)

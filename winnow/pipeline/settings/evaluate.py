@@ -14,6 +14,7 @@ from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
+from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.language import LanguageModels
 from winnow.pipeline.settings.paging import Paging
 from winnow.pipeline.settings.planted_reasons import PlantedReasons
@@ -164,6 +165,8 @@ class EvaluateImages(EvaluateModels):
     """LIME on images."""
     local_approximation: LocalApproximation | None = None
     """Explanations as local fits."""
+    gallery: Gallery | None = None
+    """Maps of all methods of attribution side by side."""
 
 
 class EvaluateTable(EvaluateModels):
