@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 import skimage.color
 import skimage.segmentation
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import ndimage
 
+from tests.evaluate.regions import assert_regions
 from winnow.errors import InputError
+from winnow.evaluate.connected_regions import calm, colours, connected
 from winnow.evaluate.segments import (
     SEGMENTERS,
-    calm,
-    colours,
-    connected,
     grid,
     match_count,
     quickshift,
@@ -44,78 +41,10 @@ def variation_of_information(a, b):
     return -(joint[here] * (np.log(given_a[here]) + np.log(given_b[here]))).sum()
 
 
-def assert_regions(labels, shape):
-    assert labels.dtype == np.int32 and labels.shape == shape
-    count = labels.max() + 1
-    _, first = np.unique(labels, return_index=True)
-    assert len(first) == count and (np.diff(first) > 0).all()  # 0 to k - 1, in the order of the pixels
-    for label in range(count):
-        assert ndimage.label(labels == label)[1] == 1
-
-
 @pytest.mark.parametrize("shape", [(32, 32), (20, 45), (32, 32, 1), (24, 30, 3)])
 @pytest.mark.parametrize("make", [slic, quickshift, lambda i: grid(i, 17), lambda i: random_cells(i, 17)])
 def test_regions_are_connected_and_numbered_as_they_appear(shape, make):
     assert_regions(make(np.random.default_rng(0).normal(size=shape)), shape[:2])
-
-
-def pieces_by_hand(labels):
-    """Flood fill, pixel by pixel."""
-    h, w = labels.shape
-    found = -np.ones((h, w), int)
-    count = 0
-    for start in np.ndindex(h, w):
-        if found[start] >= 0:
-            continue
-        found[start], todo = count, [start]
-        while todo:
-            i, j = todo.pop()
-            for a, b in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
-                if 0 <= a < h and 0 <= b < w and found[a, b] < 0 and labels[a, b] == labels[i, j]:
-                    found[a, b] = count
-                    todo.append((a, b))
-        count += 1
-    return found
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([0, 2, 5, 12]))
-def test_pieces_are_those_of_a_flood_fill_and_small_ones_are_merged(seed, kinds, smallest):
-    labels = np.random.default_rng(seed).integers(0, kinds, (9, 11))
-    assert (connected(labels) == pieces_by_hand(labels)).all()
-    merged = connected(labels, smallest)
-    assert_regions(merged, (9, 11))
-    sizes = np.bincount(merged.ravel())
-    assert len(sizes) == 1 or sizes.min() >= smallest
-    for piece in range(pieces_by_hand(labels).max() + 1):  # no piece is torn
-        assert len(np.unique(merged[pieces_by_hand(labels) == piece])) == 1
-
-
-def test_a_small_piece_goes_to_the_neighbour_with_most_edges():
-    labels = np.array([[0, 0, 0, 1], [0, 2, 0, 1], [0, 0, 1, 1]])
-    assert connected(labels, 2).tolist() == [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 1, 1]]
-    row = np.array([[0, 0, 0, 2, 1, 1, 1]])
-    assert connected(row, 2).tolist() == [[0, 0, 0, 0, 1, 1, 1]]  # of equal borders the earlier piece
-
-
-def test_colours_are_the_image_s_own_range_or_cielab():
-    image = speckled()
-    low, high = image.min(), image.max()
-    assert np.allclose(colours(image)[..., 0], (image - low) / (high - low))
-    assert np.allclose(colours(300 * image + 7), colours(image))
-    assert (colours(np.full((4, 4), 3)) == 0).all()
-    rgb = np.random.default_rng(0).random((8, 9, 3))
-    rgb[0, 0], rgb[0, 1] = 0, 1  # the full range, so that nothing is rescaled
-    rgb[0, 2] = 0.02  # the dark, linear part of the curves
-    assert np.allclose(colours(rgb) * 100, skimage.color.rgb2lab(rgb), atol=1e-3)
-
-
-def test_medians_take_speckle_out_and_leave_channels_apart():
-    image = np.zeros((5, 5, 3))
-    image[2, 2, 0] = 9
-    image[..., 2] = 4
-    assert (calm(image)[..., 0] == 0).all() and (calm(image)[..., 2] == 4).all()
-    assert (calm(speckled()) == ndimage.median_filter(speckled(), 3)).all()
 
 
 @pytest.mark.parametrize("colour", [False, True])

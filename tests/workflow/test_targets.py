@@ -43,4 +43,5 @@ def test_a_workload_is_no_part_of_itself_or_of_a_family(sources_only):
         sources_only.edit("params.yaml", f"part_of: {before}", f"part_of: {refused}")
         done = sources_only.run("snakemake", "-n", check=False)
         assert done.returncode != 0
-        assert f"sonar_objects.part_of: '{refused}' is a target already; name another" in done.stdout + done.stderr
+        told = f"params.yaml: sonar_objects.part_of: '{refused}' is a target already; name another"
+        assert (done.stdout + done.stderr).splitlines()[1:] == [told]  # no traceback; the first line names the profile

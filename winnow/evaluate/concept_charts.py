@@ -104,7 +104,7 @@ def truncation(metrics: pa.Table) -> alt.LayerChart:
 
 
 def concept_weights(table: pa.Table) -> alt.Chart:
-    """Heat map of what each concept counts for each class, the concepts of largest weight first; mean over seeds.
+    """Heat map of what each concept counts for each class, the largest weights first; mean over seeds.
 
     table: columns class, concept, coefficient.
     """
@@ -115,10 +115,10 @@ def concept_weights(table: pa.Table) -> alt.Chart:
     largest: dict[str, float] = {}
     for (_, concept), value in means.items():
         largest[concept] = max(largest.get(concept, 0.0), abs(value))
-    order = sorted(largest, key=lambda concept: (-largest[concept], concept))[:LISTED]
+    order = sorted(filter(largest.get, largest), key=lambda concept: (-largest[concept], concept))[:LISTED]
     rows = [{"class": c, "concept": k, "weight": w} for (c, k), w in sorted(means.items()) if k in order]
-    limit = max(largest.values()) or 1.0
-    scale = alt.Scale(domain=[-limit, 0, limit], range=[BLUE, "#FFFFFF", VERMILION])
+    limit = max(largest.values()) or 1.0  # all are 0 where a model predicts one class alone
+    scale = alt.Scale(domain=[-limit, 0, limit], range=[BLUE, "#FFFFFF", VERMILION], interpolate="rgb")
     chart = (
         alt.Chart(data(rows))
         .mark_rect(stroke="#E5E5E5")

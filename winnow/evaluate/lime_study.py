@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from winnow.errors import InputError
+from winnow.evaluate.connected_regions import calm
 from winnow.evaluate.lime_images import (
     Predict,
     RegionExplanation,
@@ -23,7 +24,7 @@ from winnow.evaluate.lime_images import (
     localisation,
     stability,
 )
-from winnow.evaluate.segments import SEGMENTERS, calm, match_count, random_cells
+from winnow.evaluate.segments import SEGMENTERS, match_count, random_cells
 from winnow.evaluate.submodular_pick import (
     coverage_of,
     describe_regions,

@@ -176,7 +176,8 @@ def side_scan(members: dict[str, bytes], source_id: str) -> pa.Table:
 
 def sonar_scenes(members: dict[str, bytes], source_id: str) -> pa.Table:
     """Raw table of simulated side-scan sonar, calibrated by real pings."""
-    from winnow.workloads.sonar_scenes import calibrate, sonar_scenes
+    from winnow.workloads.sonar_calibration import calibrate
+    from winnow.workloads.sonar_scenes import sonar_scenes
 
     return sonar_scenes(calibrate(humminbird(members, source_id)), source_id)
 

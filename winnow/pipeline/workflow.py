@@ -57,6 +57,9 @@ class Workflow:
         self.requested = requested
         self.general, self.workloads = load_params(overrides=overrides)
         self.learnable = {name: entry for name, entry in self.workloads.items() if isinstance(entry, Learnable)}
+        for name, entry in self.learnable.items():
+            if entry.part_of in {name, *FAMILIES, "all", "everything"}:
+                raise InputError(f"params.yaml: {name}.part_of: {entry.part_of!r} is a target already; name another")
         self.variants = {name: self._variants(entry) for name, entry in self.workloads.items()}
 
     def _variants(self, workload: Any) -> dict[str, dict[str, dict]]:
@@ -295,10 +298,6 @@ class Workflow:
         named |= {name: list(files) for name, files in wholes.items()}
         for name, entry in self.learnable.items():
             if entry.part_of is not None:
-                if entry.part_of in {name, *FAMILIES, "all", "everything"}:
-                    raise InputError(
-                        f"params.yaml: {name}.part_of: {entry.part_of!r} is a target already; name another"
-                    )
                 named.setdefault(entry.part_of, []).extend(wholes[name])
         for family in FAMILIES:
             named[family] = [file for n in self.workloads for file in both[n, family]]

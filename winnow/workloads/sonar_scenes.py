@@ -8,115 +8,30 @@ Ground range stands for slant range: layover is not simulated, nor is multipath.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from scipy import ndimage, optimize, special, stats
+from scipy import ndimage, special, stats
 
-from winnow.errors import InputError
 from winnow.randomness import numpy_generator
 from winnow.workloads.annotations import CONCEPTS
 from winnow.workloads.image_tables import encode_png, raw_image_table
-from winnow.workloads.side_scan import DARK, LOOKS, PIXEL, SIDE, Pings, class_of, despeckled, patch_corners, pixels_of
+from winnow.workloads.side_scan import SIDE
+from winnow.workloads.sonar_calibration import Calibration
+from winnow.workloads.sonar_shapes import MARGIN, METRES, OBJECTS, ellipsoid
 
 CLASSES = ("floor", "mine", "victim", "plane", "wreck")
 SHARES = (0.4, 0.2, 0.15, 0.1, 0.15)
 LINES, SCENES = 100, 14
 """Survey lines, and scenes of each. A line keeps its sea floor and its sensor, and is never divided among splits."""
-METRES = 0.2
-"""Side of a pixel on the ground: 64 of them hold an aeroplane."""
 BEAM = np.radians(0.6)
 """Width of the beam along the track, between its half-power points."""
 RISEN = 0.05
 """Height in metres from which on a pixel belongs to an object."""
 TRUTH = ("object", "shadow")
 """Concepts that annotate every scene."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What is measured in real pings, in levels of 0 to 255."""
-
-    fall: tuple[float, float]
-    """Level of smooth bottom: a + b ln(range in metres)."""
-    gain: float
-    """Levels for a factor e of echo energy: the recorder compresses logarithmically."""
-    looks: float
-    """Shape of the gamma distribution that energy has under speckle."""
-    across: float
-    """Correlation of speckle between neighbouring pixels of a ping."""
-    along: float
-    """Correlation of speckle between neighbouring pings."""
-    shadow: tuple[float, float]
-    """Mean and standard deviation of levels in shadow."""
-
-
-def calibrate(beams: dict[str, Pings]) -> Calibration:
-    """Measure real pings: patches of smooth bottom, and patches of shadow.
-
-    Where log-energy of gamma speckle with shape k is recorded with gain g, its variance is g^2 psi'(k) and its skewness
-    psi''(k) / psi'(k)^1.5. Single samples are skewed and tell g; pixels are means of samples, and their variance
-    then tells their own k. Of all patches the medians count. Raises InputError where the beams show no smooth bottom,
-    no shadow, or speckle that is no logarithm of an energy.
-    """
-    levels, ranges, dark, moments = [], [], [], []
-    for pings in beams.values():
-        pixels = pixels_of(pings)
-        calm, bottom = despeckled(pixels), pings.depth / PIXEL
-        for block, first in patch_corners(pixels.shape):
-            rows, columns = slice(block, block + SIDE), slice(first, first + SIDE)
-            kind = class_of(calm[rows, columns], first, bottom[rows])
-            if kind == "smooth":
-                levels.append(pixels[rows, columns].mean())
-                ranges.append((first + SIDE / 2) * PIXEL)
-                samples = _rest(pings.samples[rows, first * LOOKS : (first + SIDE) * LOOKS].astype(float), 31)
-                moments.append(
-                    [samples.var(), stats.skew(samples, axis=None), *_speckle_moments(pixels[rows, columns])]
-                )
-            elif kind == "shadow":
-                dark.append(pixels[rows, columns][calm[rows, columns] < DARK])
-    if not levels or not dark:
-        raise InputError("sonar: the pings show no smooth bottom or no shadow; there is nothing to calibrate by")
-    slope, level = np.polyfit(np.log(ranges), levels, 1)
-    variance, skewness, variance_of_pixels, across, along = np.median(moments, axis=0)
-    gain, _ = speckle_of(variance, skewness)
-    shadow = np.concatenate(dark)
-    return Calibration(
-        fall=(float(level), float(slope)),
-        gain=gain,
-        looks=_shape_of(lambda k: special.polygamma(1, k) * gain**2 - variance_of_pixels),
-        across=float(across),
-        along=float(along),
-        shadow=(float(shadow.mean()), float(shadow.std())),
-    )
-
-
-def _rest(values: np.ndarray, window: int) -> np.ndarray:
-    return values - ndimage.uniform_filter(values, window)
-
-
-def _speckle_moments(pixels: np.ndarray) -> tuple[float, float, float]:
-    """Variance, and correlations between neighbours across and along the track."""
-    rest = _rest(pixels, 15)
-    variance = rest.var()
-    return variance, (rest[:, 1:] * rest[:, :-1]).mean() / variance, (rest[1:] * rest[:-1]).mean() / variance
-
-
-def speckle_of(variance: float, skewness: float) -> tuple[float, float]:
-    """Gain g and shape k of g ln(energy), energy gamma of shape k, with this variance and skewness."""
-    shape = _shape_of(lambda k: skewness - special.polygamma(2, k) / special.polygamma(1, k) ** 1.5)
-    return float(np.sqrt(variance / special.polygamma(1, shape))), shape
-
-
-def _shape_of(off: Callable[[float], float]) -> float:
-    """Where a function that falls with the shape of a gamma distribution is 0."""
-    least, most = 0.05, 1e4
-    if not off(least) > 0 > off(most):
-        raise InputError("sonar: the speckle of the pings is no logarithm of an energy; they are not raw samples")
-    return float(np.exp(optimize.brentq(lambda log_shape: off(float(np.exp(log_shape))), np.log(least), np.log(most))))
 
 
 class Scene(NamedTuple):
@@ -164,79 +79,8 @@ def sea_floor(line: Line, rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.poisson(line.boulders)):
         radius = rng.uniform(0.15, 0.45)
         centre = rng.uniform(0, SIDE * METRES, 2)
-        ground = np.maximum(ground, _ellipsoid(centre, 0.0, (radius, radius * rng.uniform(0.7, 1), radius)))
+        ground = np.maximum(ground, ellipsoid(centre, 0.0, (radius, radius * rng.uniform(0.7, 1), radius)))
     return np.asarray(ground)
-
-
-def _ellipsoid(centre: np.ndarray, heading: float, radii: tuple[float, float, float], lift: float = 0.0) -> np.ndarray:
-    """Heights of the upper half of an ellipsoid lying on the ground; -inf beside it. centre: along track, range."""
-    y, x = np.mgrid[:SIDE, :SIDE] * METRES
-    ahead = (y - centre[0]) * np.cos(heading) + (x - centre[1]) * np.sin(heading)
-    aside = (x - centre[1]) * np.cos(heading) - (y - centre[0]) * np.sin(heading)
-    inside = 1 - (ahead / radii[0]) ** 2 - (aside / radii[1]) ** 2
-    return np.where(inside > 0, lift + radii[2] * np.sqrt(np.clip(inside, 0, None)), -np.inf)
-
-
-def _part(
-    centre: np.ndarray, heading: float, place: tuple[float, float], turn: float, radii: tuple[float, float, float]
-) -> np.ndarray:
-    """An ellipsoid at a place given in the object's own axes, turned against them."""
-    ahead, aside = place
-    shift = np.array(
-        [ahead * np.cos(heading) - aside * np.sin(heading), ahead * np.sin(heading) + aside * np.cos(heading)]
-    )
-    return _ellipsoid(centre + shift, heading + turn, radii)
-
-
-def mine(centre: np.ndarray, heading: float, rng: np.random.Generator) -> np.ndarray:
-    """A cylinder, a truncated cone or a sphere of half a metre to two."""
-    kind = rng.integers(3)
-    radius = rng.uniform(0.25, 0.4)
-    if kind == 0:
-        return _ellipsoid(centre, heading, (rng.uniform(0.8, 1.1), radius, 1.6 * radius))
-    if kind == 1:
-        return np.minimum(_ellipsoid(centre, heading, (0.55, 0.55, 0.9)), rng.uniform(0.4, 0.5))
-    return _ellipsoid(centre, heading, (radius, radius, radius), lift=radius)
-
-
-def victim(centre: np.ndarray, heading: float, rng: np.random.Generator) -> np.ndarray:
-    """A human body of about 1.75 metres: trunk, head, two legs and two arms."""
-    spread, reach = rng.uniform(0.1, 0.35), rng.uniform(0.3, 1.1)
-    parts = [
-        ((0.0, 0.0), 0.0, (0.38, 0.22, 0.26)),
-        ((0.52, 0.0), 0.0, (0.14, 0.12, 0.22)),
-        ((-0.72, 0.14), spread, (0.48, 0.11, 0.17)),
-        ((-0.72, -0.14), -spread, (0.48, 0.11, 0.17)),
-        ((0.2, 0.36), reach, (0.34, 0.09, 0.13)),
-        ((0.2, -0.36), -reach, (0.34, 0.09, 0.13)),
-    ]
-    return np.max([_part(centre, heading, *part) for part in parts], axis=0)
-
-
-def plane(centre: np.ndarray, heading: float, rng: np.random.Generator) -> np.ndarray:
-    """A small aeroplane of 6 to 8 metres, a wing perhaps broken off."""
-    length = rng.uniform(3.0, 4.0)
-    wings = [side for side in (1, -1) if rng.random() > 0.2] or [1]
-    parts = [((0.0, 0.0), 0.0, (length, 0.55, 0.9)), ((-0.85 * length, 0.0), 0.0, (0.5, 1.3, 0.5))]
-    parts += [((0.25 * length, side * 1.9), 0.0, (0.7, 2.1, 0.4)) for side in wings]
-    return np.max([_part(centre, heading, *part) for part in parts], axis=0)
-
-
-def wreck(centre: np.ndarray, heading: float, rng: np.random.Generator) -> np.ndarray:
-    """A hull of 7 to 11 metres with a deckhouse, perhaps broken in two."""
-    length, beam, height = rng.uniform(3.5, 5.5), rng.uniform(1.0, 1.5), rng.uniform(0.8, 1.5)
-    hull = np.minimum(_part(centre, heading, (0, 0), 0, (length, beam, 1.4 * height)), height)
-    house = _part(centre, heading, (rng.uniform(-0.5, 0.2) * length, 0), 0, (0.9, 0.6 * beam, height + 0.7))
-    whole = np.maximum(hull, house)
-    if rng.random() < 0.5:
-        gap = _part(centre, heading, (rng.uniform(-0.2, 0.4) * length, 0), rng.uniform(-0.5, 0.5), (0.35, 9.0, 1.0))
-        whole = np.where(np.isfinite(gap), -np.inf, whole)
-    return whole
-
-
-OBJECTS = {"mine": mine, "victim": victim, "plane": plane, "wreck": wreck}
-MARGIN = {"mine": 8, "victim": 9, "plane": 22, "wreck": 26}
-"""Pixels between an object's centre and the edge; its shadow may still leave the scene."""
 
 
 def lit(height: np.ndarray, altitude: float, nearest: float) -> np.ndarray:
