@@ -29,6 +29,7 @@ from winnow.models.protopnet import ProtoPNet
 from winnow.models.residual import ResidualNet
 from winnow.models.small_cnn import SmallCNN
 from winnow.models.tables import TableLinear, TableMLP
+from winnow.models.transfer_net import TransferNet
 from winnow.models.transformer import Transformer
 from winnow.randomness import stream_seed
 
@@ -40,6 +41,7 @@ IMAGE_MODELS: dict[str, type[nn.Module]] = {
     "fastgrnn": FastGRNN,
     "efficientnet_lite0": EfficientNetLite0,
     "protopnet": ProtoPNet,
+    "transfer_net": TransferNet,
 }
 TABLE_MODELS: dict[str, type[nn.Module]] = {"table_mlp": TableMLP, "table_linear": TableLinear}
 TEXT_MODELS: dict[str, type[nn.Module]] = {"transformer": Transformer}

@@ -12,6 +12,7 @@ from winnow.pipeline.settings.protopnet import Protopnet
 from winnow.pipeline.settings.rbf_components import RbfComponents, RbfComponentsTable
 from winnow.pipeline.settings.simplex import Simplex
 from winnow.pipeline.settings.tell import TellSettings
+from winnow.pipeline.settings.transfer import Transfer
 
 ImageModel = Literal["mlp", "small_cnn", "residual", "depthwise_cnn", "fastgrnn", "efficientnet_lite0"]
 TableModel = Literal["table_mlp", "table_linear"]
@@ -101,6 +102,7 @@ Trained = Annotated[
     | Annotated[Simplex, Tag("simplex")]
     | Annotated[TellSettings, Tag("tell")]
     | Annotated[Protopnet, Tag("protopnet")]
+    | Annotated[Transfer, Tag("transfer")]
     | Annotated[RbfComponents, Tag("rbf_components")],
     Discriminator(method_of),
 ]
