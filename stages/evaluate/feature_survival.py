@@ -19,22 +19,19 @@ def feature_survival(inputs, outputs, params, log):
     from winnow.randomness import stream_seed
     from winnow.workloads import load_workload
 
-    def decoder_and_codes(dictionary, rows):
-        return dictionary.W_dec.numpy(), dictionary.dense(rows).numpy()
-
     workload = load_workload(inputs.train.parent)
     found, refitted = {}, {}
     for path, model_path in zip(inputs.dictionaries, inputs.models, strict=True):
         dictionary, model = load(path), load_model(model_path)
         hook, seed = dictionary.info["hook"], int(path.parent.name.removeprefix("seed"))
         rows = capture_split(model, workload, "test", hook)
-        found[dictionary.info["model"], seed] = decoder_and_codes(dictionary, rows)
+        found[dictionary.info["model"], seed] = dictionary.W_dec.numpy(), dictionary.dense(rows).numpy()
         if dictionary.info["model"] == params.dense:
             again = {"seed": stream_seed(seed, "survival", "refit"), "threads": params.torch_threads}
             config = sae_config(params.fit.architecture, params.fit.k or params.fit.penalty, params.fit, **again)
             checkpoint = params.resume_folder / f"refit{seed}.safetensors"
             refit, _ = fit(capture_split(model, workload, "train", hook), config, checkpoint=checkpoint)
-            refitted[seed] = decoder_and_codes(refit, rows)
+            refitted[seed] = refit.W_dec.numpy(), refit.dense(rows).numpy()
     seeds = sorted(refitted)
     pairs = [(s, name, "", found[name, s]) for s in seeds for name, of in found if of == s and name != params.dense]
     # Nothing compressed: the next seed's model is trained anew, the refit has another seed of the dictionary alone.

@@ -3,7 +3,7 @@
 from winnow.pipeline import stage
 
 MEASURED = ("precision", "recall", "pointing", "share", "shadow_share", "random_precision", "drop", "random_drop")
-SHARES = (*MEASURED, "r2", "stability")
+SHARES = (*MEASURED, "drop_gain", "r2", "stability")
 
 
 @stage(torch=True)
@@ -30,16 +30,15 @@ def lime_images(inputs, outputs, params, log):
     log.info("%d of %d test images are right and show something; %d are explained", right.sum(), len(y), len(chosen))
     if not len(chosen):
         raise InputError(f"{inputs.model}: is right on no test image that shows something; train it longer")
+    shown = [str(workload.classes[label]) for label in y[chosen].tolist()]
     labels = {"workload": params.workload, "variant": f"top{params.top}", "seed": params.seed, "split": "test"}
     metrics, rows, weights, picked = [], [], [], {}
     for name in params.segmenters:
         found = study.explain_images(predict, images, name, params.segments, params.samples, params.seed)
         measured = study.measure(predict, images, truth, found, params.top, params.samples, params.stable, params.seed)
         log.info("%s: %d images cut into %d regions", name, len(measured), params.segments)
-        values = {
-            key: float(np.mean([row[key] for row in measured if row[key] is not None]))
-            for key in (*SHARES, "regions", "effective_samples")
-        }
+        measured = [row | {"class": shown[row["image"]]} for row in measured]
+        values = study.summary(measured, params.shadowed, params.ratio)
         metrics.append(metric_rows(values, system=name, units=dict.fromkeys(SHARES, "share"), **labels))
         rows += [row | {"segmenter": name, "image": int(ids[row["image"]]), "seed": params.seed} for row in measured]
         for i, one in enumerate(found):

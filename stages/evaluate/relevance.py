@@ -23,17 +23,12 @@ def relevance(inputs, outputs, params, log):
     tables, kept, sizes = [], [], {}
 
     def measure(kind, variant, task, step, train=None):
-        found = curve(
-            model, task, kind, step=step, target=params.target, judged_at=params.judged_at, seed=params.seed,
-            finetune=train,
-        )  # fmt: skip
-        shares = [round(100 * share) for share in found.pruned]
-        rows = [("accuracy", value, share) for share, value in zip(shares, found.accuracy, strict=True)]
-        rows += [("area", found.area, None), ("judged_accuracy", found.at(params.judged_at), None)]
-        tables.append(metric_rows(rows, system=kind, variant=variant, **labels))
+        common = {"target": params.target, "judged_at": params.judged_at, "seed": params.seed}
+        found = curve(model, task, kind, step=step, finetune=train, **common)
+        tables.append(metric_rows(found.measured(params.judged_at), system=kind, variant=variant, **labels))
         kept.append(kept_rows(found, system=kind, variant=variant, seed=params.seed))
-        dense = [("area", found.accuracy[0], None), ("judged_accuracy", found.accuracy[0], None)]
         if kind == params.criteria[0]:
+            dense = dict.fromkeys(("area", "judged_accuracy"), found.accuracy[0])
             tables.append(metric_rows(dense, system="dense", variant=variant, **labels))
         return found
 

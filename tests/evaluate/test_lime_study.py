@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from winnow.errors import InputError
@@ -102,3 +103,24 @@ def test_charts_show_all_regions_and_both_picks(tmp_path):
     for name, texts in (("localisation", ("slic", "grid", "precision")), ("coverage", ("submodular pick", "random"))):
         save_chart(getattr(lime_charts, name)(metrics), tmp_path / f"{name}.svg")
         assert all(text in (tmp_path / f"{name}.svg").read_text() for text in texts)
+
+
+def test_a_summary_has_means_and_scipys_signed_rank_test():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"image": i, "class": name, "precision": p, "random_precision": 0.1, "shadow_share": i / 10, "drop": 0.5}
+        | {"random_drop": 0.2, "stability": 0.3 if i < 2 else None}
+        for i, (name, p) in enumerate(zip(["mine", "wreck"] * 6, rng.uniform(0.1, 0.9, 12), strict=True))
+    ]
+    found = lime_study.summary(rows, ["mine", "plane"], 3)
+    assert found["precision"] == pytest.approx(np.mean([row["precision"] for row in rows]))
+    assert found["stability"] == pytest.approx(0.3) and found["drop_gain"] == pytest.approx(0.3)
+    assert found["shadow_share_mine"] == pytest.approx(0.5) and "shadow_share_plane" not in found
+    over = [row["precision"] - 0.3 for row in rows]
+    assert found["precision_p"] == pytest.approx(stats.wilcoxon(over, alternative="greater").pvalue)
+    assert {"image", "class"}.isdisjoint(found)
+
+
+def test_a_class_that_is_asked_for_is_explained_in_every_image():
+    found = lime_study.explain_images(lime_study.predictor(Spot()), images(), "grid", 16, 100, 0, target=1)
+    assert {one[1].target for one in found if one} == {1}

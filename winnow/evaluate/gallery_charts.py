@@ -70,7 +70,7 @@ def region_weights(
     images: np.ndarray,
     titles: Sequence[str],
     regions: np.ndarray,
-    weights: Sequence[np.ndarray],
+    weights: Sequence[np.ndarray] | Sequence[Sequence[float]],
     fits: Sequence[float],
 ) -> alt.TopLevelMixin:
     """Each image, its superpixels, and these in the colour of LIME's signed weights, the largest ones numbered.
@@ -79,7 +79,7 @@ def region_weights(
     """
     rows: Rows = []
     numbers: Rows = []
-    for i, (image, labels, weight) in enumerate(zip(images, regions, weights, strict=True)):
+    for i, (image, labels, weight) in enumerate(zip(images, regions, map(np.asarray, weights), strict=True)):
         colours = coloured(image, weight[labels])
         panels = (enlarged(image, REGION_CELL), outlined(image, labels, REGION_CELL, ORANGE))
         rows += [_cell(panel, place, i) for place, panel in enumerate(panels)]

@@ -33,6 +33,7 @@ from winnow.evaluate.submodular_pick import (
     word_weights,
 )
 from winnow.randomness import numpy_generator
+from winnow.statistics import wilcoxon
 
 MATCHED = 0.12
 """Share by which the number of regions may differ from the one asked for."""
@@ -66,11 +67,17 @@ def regions_of(name: str, image: np.ndarray, segments: int, seed: int) -> np.nda
 
 
 def explain_images(
-    predict: Predict, images: np.ndarray, segmenter: str, segments: int, samples: int, seed: int
+    predict: Predict,
+    images: np.ndarray,
+    segmenter: str,
+    segments: int,
+    samples: int,
+    seed: int,
+    target: int | None = None,
 ) -> list[Found | None]:
     """Labels and explanation of each image; None where no number of regions comes near the one asked for.
 
-    Raises InputError where that holds for all images.
+    target: the class that is explained, by default each image's own. Raises InputError where that holds for all images.
     """
     found: list[Found | None] = []
     for i, image in enumerate(images):
@@ -79,7 +86,7 @@ def explain_images(
         except InputError:
             found.append(None)
             continue
-        found.append((labels, explain(predict, image, labels, samples=samples, seed=seed + i)))
+        found.append((labels, explain(predict, image, labels, target, samples=samples, seed=seed + i)))
     if not any(found):
         raise InputError(f"{segmenter}: no image can be cut into about {segments} regions; ask for another number")
     return found
@@ -118,6 +125,26 @@ def measure(
             row["stability"] = stability(again, top)
         rows.append(row)
     return rows
+
+
+def summary(rows: Sequence[dict[str, Any]], classes: Sequence[str], ratio: float) -> dict[str, float]:
+    """Means of what `measure` found, over the images that have it; and what the paper's claims ask beside them.
+
+    rows: of `measure`, each with `class`, the name of its image's class. shadow_share_<class>: of the classes named.
+    precision_p: one-sided signed-rank test, over images, of precision against `ratio` times random precision.
+    drop_gain: fall by deletion less that at random.
+    """
+    names = [name for name in rows[0] if name not in ("image", "class")]
+    found = {name: [row[name] for row in rows if row[name] is not None] for name in names}
+    values = {name: float(np.mean(own)) for name, own in found.items() if own}
+    for label in classes:
+        own = [row["shadow_share"] for row in rows if row["class"] == label]
+        if own:
+            values[f"shadow_share_{label}"] = float(np.mean(own))
+    values["drop_gain"] = values["drop"] - values["random_drop"]
+    over = np.array([row["precision"] - ratio * row["random_precision"] for row in rows])
+    values["precision_p"] = wilcoxon(over, alternative="greater").p_value
+    return values
 
 
 def picks(images: np.ndarray, found: Sequence[Found | None], budget: int, words: int, seed: int) -> dict[str, Any]:

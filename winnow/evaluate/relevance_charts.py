@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -16,8 +17,10 @@ from winnow.evaluate.chart_parts import (
     data,
     finite,
     key_of,
+    level,
     lines,
     mean_bands,
+    metric_values,
     picture,
     some,
     styled,
@@ -49,6 +52,30 @@ def accuracy_curves(metrics: pa.Table) -> alt.FacetChart:
         for panel in panels
     ]
     return styled(alt.hconcat(*charts), "bottom")
+
+
+def toy_curves(metrics: pa.Table) -> alt.VConcatChart:
+    """Accuracy and agreement of ranks over reference samples of each class: a column a toy, a line a criterion."""
+    lines_of = {"accuracy": ("test accuracy", SHARE), "rank_agreement": ("rank correlation", (-1.0, 1.0))}
+    rows = [row for metric in lines_of for row in metric_values(metrics, metric)]
+    pruned = [row for row in rows if row["system"] != "dense"]
+    for row in some(pruned, "pruned toys"):
+        row["toy"], _, count = row["variant"].partition("-n")
+        row["samples"] = int(count)
+    key, toys = key_of("system", "criterion", pruned), list(dict.fromkeys(row["toy"] for row in pruned))
+    x = alt.X("samples:Q", title="samples of each class", scale=alt.Scale(type="log"))
+    bands: list[alt.HConcatChart] = []
+    for metric, (title, bounds) in lines_of.items():
+        panels: list[Any] = []
+        for toy in toys:
+            own = [row for row in pruned if (row["toy"], row["metric"]) == (toy, metric)]
+            y = alt.Y("mean:Q", title=None if panels else title, scale=alt.Scale(zero=False))
+            whole = [r["value"] for r in rows if (r["system"], r["variant"], r["metric"]) == ("dense", toy, metric)]
+            levels = level(float(np.mean(whole)), "before", WIDE / 3) if whole else []
+            panel = alt.layer(lines(mean_bands(own, ["system", "samples"], bounds), x, y, key), *levels)
+            panels.append(panel.properties(width=WIDE / 3, height=220, title=toy))
+        bands.append(alt.hconcat(*panels, spacing=20))
+    return styled(alt.vconcat(*bands, spacing=20), "bottom")
 
 
 def kept_units(kept: pa.Table) -> alt.LayerChart:

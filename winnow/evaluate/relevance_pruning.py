@@ -49,6 +49,13 @@ class Curve(NamedTuple):
         """Accuracy of the state nearest to a share."""
         return self.accuracy[int(np.argmin(np.abs(np.array(self.pruned) - share)))]
 
+    def measured(self, share: float) -> list[tuple[str, float, int | None]]:
+        """Rows (metric, value, units gone [%]): accuracy of each state, their area, and accuracy at a share."""
+        rows: list[tuple[str, float, int | None]] = [
+            ("accuracy", value, round(100 * gone)) for gone, value in zip(self.pruned, self.accuracy, strict=True)
+        ]
+        return [*rows, ("area", self.area, None), ("judged_accuracy", self.at(share), None)]
+
 
 def tasks(train: Split, test: Split, classes: int, subsets: int, samples: list[int], seed: int) -> Iterator[Any]:
     """(number of the subset, samples a class, Task) of random subsets of classes; samples of more include fewer.

@@ -13,14 +13,14 @@ from winnow.pipeline.settings.compression_effects import CompressionEffects
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
-from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
+from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation, PlantedMark
 from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.language import LanguageModels
 from winnow.pipeline.settings.paging import Paging
 from winnow.pipeline.settings.planted_reasons import PlantedReasons
 from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
-from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning
+from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning, RelevanceToy
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.simplex import Compatibility
@@ -141,6 +141,8 @@ class EvaluateImages(EvaluateModels):
     """Models retrained on the pixels that attributions rank first and last."""
     relevance: RelevancePruning | None = None
     """Units pruned for few classes from few samples."""
+    relevance_toy: RelevanceToy | None = None
+    """Units pruned in networks of points in a plane."""
     bilevel: BilevelPruning | None = None
     """Single weights pruned on two levels, beside rivals."""
     bilevel_groups: BilevelPruning | None = None
@@ -163,6 +165,8 @@ class EvaluateImages(EvaluateModels):
     """Path integrals from baselines that a bandit chooses."""
     lime_images: LimeImages | None = None
     """LIME on images."""
+    planted_mark: PlantedMark | None = None
+    """LIME on a model that goes by a mark."""
     local_approximation: LocalApproximation | None = None
     """Explanations as local fits."""
     gallery: Gallery | None = None

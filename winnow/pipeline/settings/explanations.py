@@ -45,9 +45,37 @@ class LimeImages(System):
     """Masks of each image."""
     top: int = Field(5, ge=1)
     """Regions of highest weight that are judged."""
+    ratio: float = Field(3.0, gt=0)
+    """Times random precision that a signed-rank test compares precision with."""
+    shadowed: list[str] = ["mine", "wreck"]
+    """Classes that the weight on shadows is measured for singly."""
     stable: int = Field(10, ge=0)
     """Images whose explanations are drawn again."""
     words: int = Field(20, ge=2)
     """Clusters of regions that the submodular pick counts over."""
     budget: int = Field(5, ge=1)
     """Images that it picks."""
+
+
+class PlantedMark(System):
+    """A corner mark that tells one class in training, and whether LIME shows it on marked test images."""
+
+    pictures = ("marked",)
+    marked: str = "mine"
+    """Class of which every training image is marked."""
+    images: int = Field(50, ge=2)
+    """Test images that are marked and explained."""
+    segmenters: list[Literal["slic", "quickshift", "grid"]] = Field(["slic", "quickshift", "grid"], min_length=1)
+    """Kinds of regions."""
+    segments: int = Field(45, ge=2)
+    """Regions of an image, about."""
+    samples: int = Field(300, ge=50)
+    """Masks of each image."""
+    top: int = Field(5, ge=1)
+    """Regions of highest weight that are to show the mark."""
+    epochs: int = Field(8, ge=1)
+    """Passes over the training images."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Learning rate of Adam."""
+    batch_size: int = Field(64, ge=1)
+    """Images a step."""

@@ -48,6 +48,34 @@ class RelevancePruning(System):
     """Peak learning rate of that training."""
 
 
+class RelevanceToy(System):
+    """Networks of points in a plane, of which units go at once."""
+
+    pictures = ("toys",)
+    criteria: Annotated[list[Criterion], Field(min_length=1), AfterValidator(_distinct)] = [
+        "relevance",
+        "taylor",
+        "gradient",
+        "weight",
+        "random",
+    ]
+    """What ranks the units."""
+    points: int = Field(1000, ge=40)
+    """Points of train, and as many of test."""
+    width: int = Field(1000, ge=4)
+    """Neurons of each of the three hidden layers."""
+    epochs: int = Field(10, ge=1)
+    """Passes of training."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Learning rate of Adam."""
+    share: float = Field(1 / 3, gt=0, lt=1)
+    """Share of all neurons that goes."""
+    samples: Counts = [1, 5, 20, 100]
+    """Reference samples of each class."""
+    draws: int = Field(50, ge=2)
+    """Draws of the reference samples."""
+
+
 class BilevelPruning(System):
     """Bi-level pruning beside its rivals, on one model, over shares kept."""
 
