@@ -8,7 +8,7 @@ def compression_effects(inputs, outputs, params, log):
     """Write accuracy, calibration error and the measures of explanations of each model, a row each."""
     import pyarrow as pa
 
-    from winnow.evaluate.compression_effects import Retrained, effects, examined
+    from winnow.evaluate.compression_effects import Retrained, effects, examined, prototype_effects
     from winnow.models import load_model
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_metrics, write_parquet
@@ -23,6 +23,7 @@ def compression_effects(inputs, outputs, params, log):
         method = "dense" if variant == params.dense else read_metrics([made])["system"][0].as_py()
         scores = workload.metrics(model, "test")
         values = {name: scores[name] for name in ("accuracy", "expected_calibration_error")}
+        values |= prototype_effects(model, workload, params.half, params.threshold, params.seed)
         values |= effects(examined(model, workload, params.examples), retrained, params, params.seed)
         labels = {"workload": params.workload, "variant": variant, "seed": params.seed, "split": "test"}
         tables.append(metric_rows(values, system=method, **labels))

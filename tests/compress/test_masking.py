@@ -259,6 +259,21 @@ def test_a_model_without_batch_norm_is_only_put_in_eval_mode(blobs):
     assert not estimate_statistics(model, blobs, 30, 0).training
 
 
+def test_a_norm_that_never_trains_keeps_the_statistics_it_came_with(blobs):
+    class Frozen(nn.Sequential):
+        def train(self, mode=True):
+            super().train(mode)
+            self[0].eval()
+            return self
+
+    norm = nn.BatchNorm2d(1)
+    norm.running_mean.fill_(3.0)
+    model = Frozen(norm, nn.Flatten(), nn.BatchNorm1d(72), nn.Linear(72, 3))
+    estimate_statistics(model, blobs, 30, 0)
+    assert norm.running_mean.item() == 3 and norm.momentum == 0.1
+    assert not torch.equal(model[2].running_mean, torch.zeros(72))
+
+
 class Interrupted(Exception):
     pass
 

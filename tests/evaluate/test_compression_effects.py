@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from sklearn.linear_model import LinearRegression
@@ -12,9 +13,18 @@ from winnow.attribution.gradients import integrated_gradients
 from winnow.attribution.perturbation import every_mask
 from winnow.attribution.saliency_metrics import METRICS
 from winnow.errors import InputError
-from winnow.evaluate.compression_effects import Examined, Retrained, blocks, effects, examined, surrogate_fit
+from winnow.evaluate.compression_effects import (
+    Examined,
+    Retrained,
+    blocks,
+    effects,
+    examined,
+    prototype_effects,
+    surrogate_fit,
+)
 from winnow.evaluate.diffroar import differences, diffroar, predicted
 from winnow.models import build
+from winnow.workloads.annotations import PARTS_SEEN
 
 SETTINGS = SimpleNamespace(points=6, steps=4, curve_steps=5, fraction=0.25, blocks=3, samples=40)
 RETRAINED = Retrained(classes=2, hidden=[8], epochs=12, learning_rate=0.05, batch_size=16)
@@ -135,3 +145,39 @@ def test_a_regression_is_refused():
     workload.task = "regression"
     with pytest.raises(InputError, match="rows: predicts a number"):
         examined(nn.Identity(), workload, 5)
+
+
+class Brightest(nn.Module):
+    """Two prototypes, one a class, each where its channel is brightest."""
+
+    def maps(self, x):
+        return nn.functional.max_pool2d(x, 4)
+
+    def class_of(self):
+        return torch.tensor([0, 1])
+
+
+def test_prototypes_that_see_a_part_are_consistent_and_stable_and_other_models_have_none():
+    rng = np.random.default_rng(0)
+    xy = rng.integers(2, 30, (20, 2, 2))
+    x = torch.zeros(20, 2, 32, 32)
+    for i, part in np.ndindex(20, 2):
+        x[i, part, xy[i, part, 1], xy[i, part, 0]] = 10.0
+
+    def workload(places):
+        seen = [
+            [
+                {"part": name, "x": float(a), "y": float(b), "visible": True}
+                for name, (a, b) in zip("ab", row, strict=True)
+            ]
+            for row in places
+        ]
+        table = pa.table({"parts": pa.array(seen, PARTS_SEEN)})
+        return SimpleNamespace(arrays=lambda split: (x, torch.arange(20) % 2), annotations=lambda split: table)
+
+    found = prototype_effects(Brightest(), workload(xy), half=0.1, threshold=0.8, seed=0)
+    # Noise of .2 cannot outshine a pixel of 10.
+    assert found == {"consistency": 100, "stability": 100}
+    elsewhere = prototype_effects(Brightest(), workload(xy[::-1].copy()), half=0.1, threshold=0.8, seed=0)
+    assert elsewhere["consistency"] == 0
+    assert prototype_effects(linear(torch.ones(2, 4)), workload(xy), 0.1, 0.8, 0) == {}

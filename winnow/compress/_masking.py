@@ -61,14 +61,15 @@ def estimate_statistics(model: nn.Module, workload: Trainable, batch_size: int, 
 
     Needed before a pruned model is judged without fine-tuning: its old statistics are those of other weights.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    model.train()
+    # A norm that a model keeps in eval mode while it trains stays as it came.
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     if not norms:
         return model.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
-    model.train()
     for batch in workload.batches("train", batch_size, seed):
         workload.loss(model, batch)
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -21,9 +21,12 @@ from winnow.attribution.saliency_metrics import METRICS
 from winnow.errors import InputError
 from winnow.evaluate.diffroar import Split, diffroar, means, predicted
 from winnow.evaluate.local_approximation_study import standardised_part
+from winnow.evaluate.prototype_judging import judge
+from winnow.evaluate.prototype_scores import perturb
 from winnow.models import build
 from winnow.models.adversarial import fit_robust
 from winnow.randomness import torch_generator
+from winnow.workloads.annotations import part_points
 
 MEAN_INPUT = 0.0  # models see standardised inputs
 FLAT = 1e-24
@@ -129,6 +132,21 @@ class Retrained(NamedTuple):
             seed=seed,
         )
         return OfRows(net.to(x.dtype))
+
+
+def prototype_effects(model: Any, workload: Any, half: float, threshold: float, seed: int) -> dict[str, float]:
+    """Consistency and stability of a network's prototypes on annotated test images, in percent; empty without any.
+
+    half: of the window around a part, a share of the image's longer side. threshold: share of the images in which a
+    consistent prototype hits its part. See `prototype_judging`.
+    """
+    if not hasattr(model, "class_of"):
+        return {}
+    x, labels = workload.arrays("test")
+    points = part_points(workload.annotations("test"))
+    pixels = round(half * max(x.shape[2:]))
+    judged = judge(model, x, perturb(x), labels, points, half=pixels, halves=[pixels], threshold=threshold, seed=seed)
+    return {name: judged.metrics[name] for name in ("consistency", "stability")}
 
 
 def effects(of: Examined, retrained: Retrained, settings: Any, seed: int) -> dict[str, float | None]:

@@ -81,7 +81,7 @@ def confusion(classification: pa.Table, classes: Sequence[str]) -> alt.TopLevelM
         y=alt.Y("true:N", title="class", sort=names),
     )
     scale = alt.Scale(domain=[0, 1], range=["#FFFFFF", BLUE], interpolate="rgb")
-    colour = alt.Color("share:Q", title="share of the class", scale=scale)
+    colour = alt.Color("share:Q", title="share", scale=scale)
     text = base.mark_text(fontSize=16).encode(
         text="images:Q", color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black"))
     )

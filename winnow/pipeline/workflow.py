@@ -227,10 +227,15 @@ class Workflow:
         return [file for file in files if file in self._asked or Path(file).exists()]
 
     def _models(self, workload: str) -> list[str]:
-        """The result folders of every model that is measured and compared with others, dense ones first."""
-        own = tuple(f"results/{workload}/{system}/" for system in self.systems(workload))
+        """The result folders of every model that is measured and compared with others, dense ones first.
+
+        A system measures its own models, pruned ones among them.
+        """
+        own = [f"results/{workload}/{system}/" for system in self.systems(workload)]
+        trained = [system.partition("/")[2] for system in self.systems(workload) if system.startswith("train/")]
+        own += [f"results/{workload}/compress/{name}-" for name in trained]
         folders = [f for family in ("train", "compress") for f in self.folders(workload, family, default=True)]
-        return [folder for folder in folders if not folder.startswith(own)]
+        return [folder for folder in folders if not folder.startswith(tuple(own))]
 
     def source(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: where a workload's raw data comes from, and a digest of a folder of one's own."""
@@ -348,7 +353,7 @@ class Workflow:
             del plots["calibration"]
         if criteria:
             plots["criteria"] = criteria
-        if self.variants[workload]["compress"]:
+        if any("/compress/" in folder for folder in self._models(workload)):
             plots["speed"] = plots["latency"]
         for name, settings in self.learnable[workload].evaluate.criteria.items():
             layers = [f.replace("metrics.parquet", "layers.parquet") for f in criteria if f"/criteria_{name}/" in f]
@@ -392,8 +397,9 @@ class Workflow:
         if wildcards.workload not in self.learnable:
             return {}
         workload = self.learnable[wildcards.workload]
-        dense, name = next(((section.models[0], name) for name, section in workload.compress.items()), (None, None))
         measured = {folder.split("/")[3] for folder in self._models(wildcards.workload)}
+        pruned = ((section.models[0], name) for name, section in workload.compress.items())
+        dense, name = next((pair for pair in pruned if pair[0] in measured), (None, None))
         dense = dense or next((variant for variant in workload.train if variant in measured), None)
         compressed = [v for v in self.variants[wildcards.workload]["compress"] if v.startswith(f"{dense}-{name}-")]
         scores = self._scores(wildcards.workload)

@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+PRUNABLE = ("adamw", "protopnet")
+"""Methods of training whose models are networks like any other when they are pruned."""
+
+
 class Learnable(Section):
     """A workload on which models are trained, compressed and explained."""
 
@@ -222,7 +226,7 @@ def matching(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 def prunable_and_pruned(workload: Learnable) -> dict[str, None]:
     """Names of the models that can be pruned, then of the pruned ones."""
-    dense = [name for name, section in workload.train.items() if section.method == "adamw"]
+    dense = [name for name, section in workload.train.items() if section.method in PRUNABLE]
     return dict.fromkeys([*dense, *pruned_variants(workload)])
 
 

@@ -39,3 +39,7 @@ class CompressionEffects(System):
     """Blocks along each side of an image, which surrogates hide as one; a table's features are hidden singly."""
     samples: int = Field(200, ge=2)
     """Masks a surrogate is fitted on, and as many that it is judged on; more than there are blocks or features."""
+    half: float = Field(36 / 224, gt=0, lt=0.5)
+    """Half the window around a part that a prototype should hit, as a share of the image's side."""
+    threshold: float = Field(0.8, gt=0, le=1)
+    """Share of the images in which a consistent prototype hits its part."""
