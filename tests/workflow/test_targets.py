@@ -45,3 +45,11 @@ def test_a_workload_is_no_part_of_itself_or_of_a_family(sources_only):
         assert done.returncode != 0
         told = f"params.yaml: sonar_objects.part_of: '{refused}' is a target already; name another"
         assert (done.stdout + done.stderr).splitlines()[1:] == [told]  # no traceback; the first line names the profile
+
+
+def test_pruned_prototypes_are_made_for_what_names_them_and_not_measured_with_all_models(sources_only):
+    pruned = "results/parts/compress/prototypes_both-prototypes-s50/seed0/model.safetensors"
+    assert pruned in planned_files(sources_only, "parts_compression_effects")
+    rest = planned_files(sources_only, "parts_evaluate")
+    assert "results/parts/evaluate/models/metrics.parquet" in rest and pruned not in rest
+    assert "results/parts/evaluate/plots/speed.svg" not in rest
