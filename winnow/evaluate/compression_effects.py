@@ -135,8 +135,9 @@ class Retrained(NamedTuple):
 
 
 def prototype_effects(model: Any, workload: Any, half: float, threshold: float, seed: int) -> dict[str, float]:
-    """Consistency and stability of a network's prototypes on annotated test images, in percent; empty without any.
+    """Consistency and stability_hits of a network's prototypes on annotated test images, in percent; empty without any.
 
+    Stability is over images with a hit: prototypes that hit nothing would be perfectly stable.
     half: of the window around a part, a share of the image's longer side. threshold: share of the images in which a
     consistent prototype hits its part. See `prototype_judging`.
     """
@@ -146,7 +147,7 @@ def prototype_effects(model: Any, workload: Any, half: float, threshold: float, 
     points = part_points(workload.annotations("test"))
     pixels = round(half * max(x.shape[2:]))
     judged = judge(model, x, perturb(x), labels, points, half=pixels, halves=[pixels], threshold=threshold, seed=seed)
-    return {name: judged.metrics[name] for name in ("consistency", "stability")}
+    return {name: judged.metrics[name] for name in ("consistency", "stability_hits")}
 
 
 def effects(of: Examined, retrained: Retrained, settings: Any, seed: int) -> dict[str, float | None]:

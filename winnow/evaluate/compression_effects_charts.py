@@ -31,9 +31,14 @@ PANELS = {
     "surrogate": "linear surrogate (R²)",
     "survival": "features surviving (share)",
     "consistency": "prototype consistency (%)",
-    "stability": "prototype stability (%)",
+    "stability_hits": "prototype stability (% of hits)",
 }
-BOUNDS = {"consistency": (0.0, 100.0), "stability": (0.0, 100.0), "diffroar": (-1.0, 1.0), "surrogate": (-np.inf, 1.0)}
+BOUNDS = {
+    "consistency": (0.0, 100.0),
+    "stability_hits": (0.0, 100.0),
+    "diffroar": (-1.0, 1.0),
+    "surrogate": (-np.inf, 1.0),
+}
 """What a measure can be, where that is not a share."""
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 250, 190, 3
 
