@@ -145,8 +145,10 @@ def prototype_effects(model: Any, workload: Any, half: float, threshold: float, 
         return {}
     x, labels = workload.arrays("test")
     points = part_points(workload.annotations("test"))
-    pixels = round(half * max(x.shape[2:]))
-    judged = judge(model, x, perturb(x), labels, points, half=pixels, halves=[pixels], threshold=threshold, seed=seed)
+    height, width = x.shape[2:]
+    pixels = round(half * max(height, width))
+    options: dict[str, Any] = {"half": pixels, "halves": [pixels], "threshold": threshold, "seed": seed}
+    judged = judge(model, x, perturb(x), labels, points, size=(height, width), **options)
     return {name: judged.metrics[name] for name in ("consistency", "stability_hits")}
 
 
