@@ -7,6 +7,7 @@ from scipy import stats
 
 from winnow.curate.visual_edits import edit, luma
 from winnow.errors import InputError
+from winnow.evaluate import prototype_reasons
 from winnow.evaluate.prototype_reasons import (
     Local,
     agreement,
@@ -225,3 +226,96 @@ def test_faithfulness_is_the_rank_correlation_with_what_the_model_loses():
     assert faithfulness(importance, [0.0, 0.3, 0.0]) == pytest.approx(stats.spearmanr([0.2, 0.6, 0.2], [0, 3, 0])[0])
     assert faithfulness(importance, [0.3, 0.1, 0.4]) == pytest.approx(stats.spearmanr([0.2, 0.6, 0.2], [3, 1, 4])[0])
     assert np.isnan(faithfulness(importance, [0.1, 0.1, 0.1]))
+    assert np.isnan(faithfulness(np.full((2, 3), 0.2), [0.1, 0.2, 0.3]))
+
+
+def test_batches_do_not_change_what_is_found_and_edited_images_are_cut_with_them(images, monkeypatch):
+    whole = local_importance(Colours(), images, EDITS)
+    monkeypatch.setattr(prototype_reasons, "BATCH", 3)
+    ready = {kind: edit(images, kind) for kind in EDITS}
+    for found in (local_importance(Colours(), images, EDITS), local_importance(Colours(), images, EDITS, edited=ready)):
+        assert np.allclose(found.drop, whole.drop, atol=1e-6) and np.array_equal(found.position, whole.position)
+
+
+def test_a_class_restricts_images_only_where_both_labels_and_classes_are_given():
+    local = Local(
+        np.array([[0.25, 1], [0.75, 2]]), np.array([[[1.0], [2]], [[3], [4]]]), np.zeros((2, 2), int), ("hue",)
+    )
+    every, _ = global_importance(local)
+    # Weights that sum to 1 are weights like others.
+    assert np.allclose(every, [[2.5], [10 / 3]])
+    assert np.array_equal(global_importance(local, labels=np.array([0, 1]))[0], every)
+    assert np.array_equal(global_importance(local, classes=[0, 1])[0], every)
+    assert np.allclose(global_importance(local, np.array([0, 1]), [0, 1])[0], [[1], [4]])
+    opposed, _ = global_importance(local._replace(similarity=-local.similarity))
+    assert np.allclose(opposed, every)
+
+
+def test_agreement_has_bounds_in_deviations_and_leaves_out_what_either_side_lacks():
+    a = 50 * np.array([[-1.0, 1], [0, 2], [1, 3], [2, 9]])
+    b = a + 50 * np.array([[0.0, 0], [0.001, 0], [-0.001, 0], [0, 0]])
+    b[3, 0] = np.nan
+    found = agreement(a, b, ("hue", "shape"))[0]
+    x, y = a[:3, 0], b[:3, 0]
+    assert found.correlation == pytest.approx(np.corrcoef(x, y)[0, 1]) and found.equivalence_p < 0.001
+    # Half a deviation is beyond the usual tenth, whatever the unit, in either direction.
+    for unit in (0.01, 50.0):
+        x = unit * np.arange(20.0)[:, None]
+        noise = unit * 0.01 * np.sin(np.arange(20.0))[:, None]
+        for sign in (-1, 1):
+            (shifted,) = agreement(x, x + sign * 0.5 * x.std(ddof=1) + noise, ("hue",))
+            assert shifted.equivalence_p > 0.99
+            (near,) = agreement(x, x + sign * 0.05 * x.std(ddof=1) + noise, ("hue",))
+            assert near.equivalence_p < 0.001
+    wide = a[:, 1:] * [3.0]
+    expected = stats.ttest_ind(a[:, 1], wide[:, 0], equal_var=False).pvalue
+    assert agreement(a[:, 1:], wide, ("hue",))[0].welch_p == pytest.approx(expected)
+    assert np.isnan(agreement(a[:, 1:], np.ones((4, 1)), ("hue",))[0].correlation)
+    for spread in (1.0, 2.0):  # deviations of exactly 1 are no special case
+        (one,) = agreement(a[:, 1:], spread * np.array([[1.0], [-1], [1], [-1]]), ("hue",))
+        assert np.isfinite(one.gap)
+
+
+def test_percentiles_count_the_prototypes_that_have_the_edit():
+    values = np.array([[1.0, np.nan], [2, 5], [3, 4]])
+    assert np.allclose(percentiles(values)[:, 0], [100 / 3, 200 / 3, 100])
+    assert np.allclose(percentiles(values)[1:, 1], [100, 50])
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ([0.2, 0.0, 0.0], "none of the edits matters"),  # a fifth of the average, no more
+        ([1.0, 0.2, 1.0], "mostly hue and texture"),  # the average; a fifth
+        ([4.0, 1.9, 1.5], "mostly hue, shape and texture"),
+        ([4.0, -0.2, 0.5], "mostly hue; more alike without shape"),
+    ],
+)
+def test_sentences_at_the_bounds(row, sentence):
+    assert describe(np.array(row), np.ones((1, 3)), NAMES) == sentence
+
+
+def test_what_is_unknown_is_passed_over():
+    assert top_edits(np.array([[np.nan, 0.01, 1.0]]), REFERENCE, NAMES) == ["texture"]
+    importance = np.array([[4.0, 0, 0], [0.0, 0, 4.0]])
+    assert misleading(importance, REFERENCE, NAMES, [None, "hue"]).tolist() == [False, True]
+    with pytest.raises(InputError, match="'colour' is none of hue, shape, texture"):
+        misleading(importance, REFERENCE, NAMES, ["colour", "size"])
+
+
+def test_a_pair_is_each_others_nearest_and_alike_in_direction_whatever_the_length():
+    vectors = np.array([[0.0], [1.0], [1.5], [9.0]])
+    importance = np.array([[1.0, 2], [3, 6], [0.3, 0.6], [1, 2]])
+    parts = ["wing"] * 4
+    # 0 is nearest to 1, which is nearer to 2; 3 is alone in its class.
+    ((i, j, alike),) = redundant(vectors, importance, [0, 0, 0, 1], parts)
+    assert (i, j) == (1, 2) and alike == pytest.approx(1)
+    across = np.array([[1.0, 2], [1, 0], [1, 1], [1, 2]])
+    assert redundant(vectors, across, [0, 0, 0, 1], parts) == []
+    ((_, _, cosine),) = redundant(vectors, across, [0, 0, 0, 1], parts, least=0.5)
+    assert cosine == pytest.approx(0.5**0.5)
+    nothing = importance * [[1], [0], [1], [1]]
+    assert redundant(vectors, nothing, [0, 0, 0, 1], parts, least=0.0) == []
+    assert redundant(vectors, nothing, [0, 0, 0, 1], parts, least=-0.5) == [(1, 2, 0.0)]
+    # Alone in their classes, both have a nearest only in name.
+    assert redundant(vectors[[3, 0]], importance[[3, 0]], [1, 0], ["wing", "wing"]) == []
