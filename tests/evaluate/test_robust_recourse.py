@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from winnow.attribution.influence import influence
+from winnow.attribution.influence import Influence, influence
 from winnow.errors import InputError
 from winnow.evaluate.nearest_point import length, nearest
 from winnow.evaluate.recourse_audit import (
@@ -142,6 +142,58 @@ def test_infeasible_and_unfinished_searches_say_so():
         robust_recourse(query, model, 2, cuts="refit")
     with pytest.raises(InputError, match="k is 40 of 40"):
         robust_recourse(query, model, 40)
+
+
+def scripted(*thetas):
+    """An adversary that answers so and so, and is asked no more often than that."""
+    answers = iter(np.array(theta, float) for theta in thetas)
+    return lambda point: (next(answers), np.array([7]))
+
+
+def test_the_margin_told_is_the_least_over_all_models_that_are_known():
+    x, theta = np.zeros(2), np.array([1.0, 0.0, -1.0])
+    found = cutting_planes(x, theta, scripted([1, 0, -2], [1, 0, 0]), margin=0.5)
+    assert (found.status, found.rounds, found.rows.tolist()) == ("found", 2, [7])
+    assert found.point == pytest.approx([2.5, 0]) and found.margin == pytest.approx(0.5)
+    stopped = cutting_planes(np.array([-1.0, 3.0]), theta, scripted([1, 0, -2]), margin=0.5, rounds=1)
+    assert (stopped.status, stopped.rounds, stopped.rows.tolist()) == ("unfinished", 1, [7])
+    assert stopped.cost == pytest.approx(2.5) and stopped.margin == pytest.approx(-0.5)
+    never = cutting_planes(x, theta, scripted(), immutable=np.ones(2, bool))
+    assert (never.status, never.rounds, never.rows.tolist()) == ("infeasible", 1, []) and np.isnan(never.margin)
+
+
+def test_a_thousandth_is_asked_for_where_no_margin_is_named():
+    x, _, model, _ = fitted()
+    query = rejected(x, model)
+    for found in (robust_recourse(query, model, 2), roar(query, model.theta, 0.05)):
+        assert found.status == "found" and found.margin == pytest.approx(1e-3, abs=1e-8)
+    assert roar(query, model.theta, 0.05).rows.tolist() == []
+
+
+def by_hand(theta, steps):
+    """A linear model of which nothing matters but its parameters and what deletions add to them."""
+    steps = np.array(steps, float)
+    return Influence(np.array(theta, float), np.ones((len(steps), 3)), np.eye(3), np.ones(1), np.ones(1), steps)
+
+
+def test_the_bound_of_the_extra_cost_by_hand():
+    model = by_hand([3, 4, -1], [[0.3, 0.4, 0], [0, 0, 0]])
+    # One of two rows moves the parameters by .25; the weights are 5 long, [x, 1] is as long as the root of 6.
+    assert extra_cost_bound(model, np.array([1.0, 2.0]), 1) == pytest.approx(0.25 * 6**0.5 / 4.75)
+    even = by_hand([3, 4, -1], [[6, 8, 0], [0, 0, 0]])
+    assert extra_cost_bound(even, np.array([1.0, 2.0]), 1) == np.inf
+
+
+def test_only_rows_whose_deletion_lowers_the_output_are_deleted_and_the_intercept_counts_once():
+    model = by_hand([1, 1, 0], [[0, 0, -0.5], [0, 0, 0.5], [0, 0, 0], [-3, 0, 1], [1, 0, -1.5]])
+    points = np.array([[1.0, 0.0], [0.0, 9.0]])
+    scores = [[-0.5, 0.5, 0.0, -2.0, -0.5], [-0.5, 0.5, 0.0, 1.0, -1.5]]
+    assert np.allclose(model.scores(np.column_stack([points, np.ones(2)])), scores)
+    assert deletions(model, points, 5).tolist() == [[s < 0 for s in row] for row in scores]
+    assert deletions(model, points, 1).argmax(axis=1).tolist() == [3, 4]
+    # With the intercept counted twice, the last row would be the worst at the first point.
+    assert adversary_of(model, points[0], 1, "query")(points[1])[1].tolist() == [3]
+    assert adversary_of(model, points[0], 1, "iterative")(points[1])[1].tolist() == [4]
 
 
 def test_refits_are_those_of_scikit_learn_with_a_scaler_of_the_remaining_rows():

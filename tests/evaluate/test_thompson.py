@@ -111,3 +111,27 @@ def test_it_learns_which_arm_scores_best_and_undefined_scores_teach_nothing():
 def test_a_mixture_draws_its_shares():
     drawn = Mixture(np.array([0.5, 0.0, 0.5]), 0).choose(np.zeros((4000, 1)))
     np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 4000, [0.5, 0, 0.5], atol=0.03)
+
+
+def test_a_bandit_starts_with_torchs_head_a_unit_prior_and_twenty_scores_to_remember():
+    bandit, known = Thompson(2, 3, True, 0), np.ones((1, 3))
+    assert bandit.head.shape == (100, 4) and (bandit.precision == 1).all() and (bandit.mean == 0).all()
+    assert 0.45 < np.abs(bandit.head).max() <= 0.5  # 4 inputs with the constant
+    for score in range(20):
+        bandit.update(known, np.zeros(1, int), np.array([float(score)]))
+    assert (bandit.mean == 0).all()
+    bandit.update(known, np.zeros(1, int), np.array([20.0]))
+    assert (bandit.mean[0] != 0).any() and (bandit.mean[1] == 0).all()
+
+
+def test_the_head_steps_down_the_gradient_of_the_loss():
+    bandit = Thompson(1, 2, True, 0, dimensions=3)
+    known, before = np.array([0.5, -1.0, 1.0]), bandit.head.copy()
+    bandit.learn(known, 0, 1.0)
+
+    def loss(head):
+        return np.logaddexp(0, -bandit.mean[0] @ head @ known)
+
+    steps = [1e-6 * np.eye(9)[i].reshape(3, 3) for i in range(9)]
+    slope = np.array([(loss(before + s) - loss(before - s)) / 2e-6 for s in steps]).reshape(3, 3)
+    np.testing.assert_allclose(bandit.head, before - 0.01 * slope, atol=1e-9)

@@ -54,3 +54,10 @@ def test_reasoning_starts_near_even_from_its_seed():
         assert float(head.logits.std()) == pytest.approx(0.2, rel=0.05)
         assert torch.equal(head.logits, type(head)(200, 4, seed=1).logits)
         assert not torch.equal(head.logits, type(head)(200, 4, seed=2).logits)
+
+
+def test_by_default_there_is_absence_and_one_vector_a_class_and_components_count_alike():
+    head = Reasoning(6, 3)
+    assert head.logits.shape == (12, 3) and head.class_of.tolist() == [0, 1, 2]
+    original = OriginalReasoning(4, 3)
+    assert (original.components, original.classes) == (4, 3) and (original.importance == 0).all()
