@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from winnow.attribution.influence import ridge_penalty, with_intercept
-from winnow.attribution.newton_fits import fit_without, hessians_of, inverse_of
+from winnow.attribution.newton_fits import fit_without, hessians_of, inverse_of, residual_and_curvature
 from winnow.errors import InputError
 
 
@@ -86,3 +86,36 @@ def test_inverses_are_given_where_they_exist_and_refused_by_the_smallest_eigenva
     for smallest in (0.0, 1e-13):
         with pytest.raises(InputError, match="its smallest eigenvalue is"):
             inverse_of(np.diag([1.0, smallest]))
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_derivatives_of_the_losses_are_finite_differences(loss):
+    outputs, y = np.linspace(-4, 4, 9), np.arange(9) % 2
+
+    def value(z):
+        return (z - y) ** 2 / 2 if loss == "squared" else np.log1p(np.exp(z)) - y * z
+
+    first, second = residual_and_curvature(outputs, y, loss)
+    assert np.allclose(first, (value(outputs + 1e-5) - value(outputs - 1e-5)) / 2e-5, atol=1e-9)
+    numeric = (value(outputs + 1e-3) - 2 * value(outputs) + value(outputs - 1e-3)) / 1e-6
+    assert np.allclose(second, numeric, atol=1e-6)
+
+
+def test_a_hessian_serves_for_several_steps():
+    x, y = data()
+    design, penalty, kept = with_intercept(x), ridge_penalty(0.1, 5), np.ones((1, 60), bool)
+    asked = []
+
+    def counted(weights):
+        asked.append(len(weights))
+        return hessians_of(design, 1)(weights)
+
+    best = fit_without(design, y, kept, penalty)[0]
+    found = fit_without(design, y, kept, penalty, start=best + 1e-3, hessians=counted)[0]
+    assert asked == [1] and np.allclose(found, best, atol=1e-10)
+
+
+def test_many_fits_and_few_have_the_same_hessians():
+    design = np.random.default_rng(0).normal(size=(30, 4))
+    weights = np.random.default_rng(1).random((3, 30))
+    assert np.allclose(hessians_of(design, 3)(weights), hessians_of(design, 100)(weights), atol=1e-12)

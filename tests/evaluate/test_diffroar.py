@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import nn
 
+from winnow.attribution import gradients
 from winnow.errors import InputError
 from winnow.evaluate.diffroar import (
     differences,
@@ -176,6 +177,22 @@ def test_the_schemes_are_the_attributions_they_are_named_after():
     assert found["random"].flatten().std() == pytest.approx(1, abs=0.15)
 
 
+def test_paths_have_20_steps_and_smoothgrad_20_copies_unless_told():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(40, 6), nn.Tanh(), nn.Linear(6, 3))
+    target = torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    found = schemes(5)
+    expected = gradients.integrated_gradients(model, X, target, 0.0, 20)
+    assert torch.equal(found["integrated_gradients"](model, X, target), expected)
+    assert torch.equal(found["smooth_grad"](model, X, target), gradients.smooth_grad(model, X, target, 0.15, 20, 5))
+
+
+def test_the_largest_twentieth_is_looked_at_unless_told():
+    attribution = torch.arange(400.0).view(1, 1, 20, 20)
+    inside = np.zeros((1, 20, 20), bool)
+    inside[:, 19, 5:] = True  # 15 of the 20 largest
+    assert leakage(attribution, attribution, inside)["top_share"].to_pylist() == [0.75]
+
+
 def test_leakage_by_hand():
     attribution, images = torch.zeros(1, 2, 4, 5), torch.zeros(1, 2, 4, 5)
     attribution[0, 0, 0, 0], attribution[0, 1, 0, 0], attribution[0, 0, 3, 1] = 1.0, -2.0, 4.0
@@ -199,6 +216,14 @@ def test_leakage_by_hand():
         (lambda: diffroar({}, None, None, (X, X), (X, X), [0.1], [0], "true"), "'true'"),
         (
             lambda: differences(
+                pa.table(
+                    {"fraction": [0.1], "keep": ["top"], "model_seed": [0], "retrain_seed": [0], "accuracy": [1.0]}
+                )
+            ),
+            "lacks the top or the bottom",
+        ),
+        (
+            lambda: means(
                 pa.table(
                     {"fraction": [0.1], "keep": ["top"], "model_seed": [0], "retrain_seed": [0], "accuracy": [1.0]}
                 )
