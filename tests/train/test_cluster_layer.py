@@ -125,6 +125,7 @@ def test_shallow_tell_reaches_what_lloyd_reaches_from_the_same_start():
         (lambda: fit_layer(layer(draws(3, 4)), draws(2, 4), 1, 3, 0), "there are 2 rows for 3 clusters; ask for fewer"),
         (lambda: fit_layer(layer(draws(3, 4)), torch.ones(9, 4).double(), 1, 3, 0), "all columns are constant"),
         (lambda: fit_layer(layer(draws(3, 4)), draws(9, 4) / 0, 1, 3, 0), "NaN or infinite"),
+        (lambda: layer(draws(3, 4)).partial_fit(draws(9, 4) / 0), "NaN or infinite"),
         (lambda: layer(draws(3, 4), True).assign(torch.zeros(2, 4).double()), "length 0 and cannot be normalised"),
     ],
 )

@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch.nn import functional as F
 
 from winnow.errors import InputError
@@ -153,6 +156,41 @@ def test_glvq_by_hand():
     torch.testing.assert_close(model(x), -torch.tensor([[0.01, 9.61], [4.0, 1.0]]).double())
     expected = ((0.01 - 9.61) / (0.01 + 9.61) + (4.0 - 1.0) / 5.0) / 2
     assert float(model.loss(x, y).detach()) == pytest.approx(expected)
+
+
+def test_glvq_decides_as_the_nearest_prototype_of_scikit_learn():
+    x, y = blobs(90, d=4)
+    far = 3 * draws(200, 4, seed=9)
+    one = Glvq(3, 3, 4).double()
+    one.start(x, y, seed=0)
+    assert torch.equal(one(far).argmax(1), torch.from_numpy(NearestCentroid().fit(x.numpy(), y.numpy()).predict(far)))
+    many = Glvq(6, 3, 4).double()
+    many.start(x, y, seed=0)
+    fit_components(many, x, y, epochs=5, batch=30, learning_rate=0.02, seed=0)
+    nearest = KNeighborsClassifier(1).fit(many.prototypes.detach().numpy(), np.repeat(np.arange(3), 2))
+    assert torch.equal(many(far).argmax(1), torch.from_numpy(nearest.predict(far.numpy())))
+
+
+def test_glvq_trained_in_batches_reaches_the_cost_of_a_general_optimiser_and_its_decisions_to_a_hundredth():
+    x, y = blobs(150, d=4)
+    x = x + 1.5 * draws(*x.shape, seed=4)  # classes overlap
+    start = Glvq(6, 3, 4).double()
+    start.start(x, y, seed=0)
+
+    def cost(flat):
+        model = Glvq(6, 3, 4).double()
+        model.prototypes = torch.nn.Parameter(torch.from_numpy(flat).view(6, 4))
+        loss = model.loss(x, y)
+        loss.backward()
+        return float(loss.detach()), model.prototypes.grad.flatten().numpy()
+
+    best = minimize(cost, start.prototypes.detach().flatten().numpy(), jac=True, method="L-BFGS-B")
+    fit_components(start, x, y, epochs=150, batch=150, learning_rate=0.05, seed=0)
+    assert float(start.loss(x, y).detach()) <= best.fun + 0.01
+    other = Glvq(6, 3, 4).double()
+    other.prototypes = torch.nn.Parameter(torch.from_numpy(best.x).view(6, 4))
+    shares = [float((model(x).argmax(1) == y).double().mean()) for model in (start, other)]
+    assert abs(shares[0] - shares[1]) <= 0.01
 
 
 def test_starts_are_means_within_each_class():

@@ -78,8 +78,9 @@ class ClusterLayer(nn.Module):
         """One step on a batch of a stream: the loss's gradient with the step 1 / (2 n_j), n_j inputs seen by centre j.
 
         On all data at once and from no history it is one step of Lloyd's algorithm; over a stream each centre is
-        the running mean of its inputs.
+        the running mean of its inputs. Raises InputError for a value that is not finite, which would stay for good.
         """
+        check_finite(z)
         z = self.prepare(z)
         members = F.one_hot(self.assign(z), len(self.weight)).to(z.dtype)
         new = members.sum(dim=0)
@@ -136,7 +137,12 @@ def check_rows(x: Tensor, clusters: int) -> None:
     """Raise InputError where rows [n, d] cannot be clustered."""
     if len(x) < clusters:
         raise InputError(f"there are {len(x)} rows for {clusters} clusters; ask for fewer")
-    if not torch.isfinite(x).all():
-        raise InputError("a value is NaN or infinite; leave its row out or mend it")
+    check_finite(x)
     if (x == x[:1]).all():
         raise InputError("all columns are constant; there is nothing to cluster")
+
+
+def check_finite(x: Tensor) -> None:
+    """Raise InputError for a value that is NaN or infinite."""
+    if not torch.isfinite(x).all():
+        raise InputError("a value is NaN or infinite; leave its row out or mend it")
