@@ -1,5 +1,7 @@
 """The layer and the autoencoder together, by what each epoch may move."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from sklearn.cluster import KMeans
@@ -124,6 +126,32 @@ def test_every_start_gives_unit_centres_that_the_seed_decides(init):
     if init == "kmeans":
         best = KMeans(3, n_init=10, random_state=0).fit(z.numpy())
         assert float(made.layer.loss(z).detach()) <= 1.05 * best.inertia_ / len(z) + 1e-3
+
+
+def test_a_random_start_draws_directions_for_the_centres_and_does_not_look_at_others():
+    halves = mlp_autoencoder(8, [16], latent=4, dropout=0.0, seed=1)
+    one = Tell(*halves, latent=4, clusters=1)
+    one.start(images(), "random", seed=5)
+    centre = one.layer.centres().detach()[0]
+    assert float(centre.norm()) == pytest.approx(1, abs=1e-6) and centre.abs().std() > 0.05
+    many = Tell(*halves, latent=4, clusters=400)
+    many.start(images(400), "random", seed=5)
+    # Directions over the whole sphere: means of 0 and squares of a quarter each.
+    centres = many.layer.centres().detach()
+    assert centres.mean(0).abs().max() < 5 * 0.5 / 400**0.5
+    assert (centres.square().mean(0) - 0.25).abs().max() < 0.07
+
+
+def test_unless_told_it_is_trained_as_the_authors_do():
+    x = images(300)
+    halves = mlp_autoencoder(8, [16], latent=4, dropout=0.0, seed=1)
+    made = Tell(*halves, latent=4, clusters=3)
+    assert (made.weight, made.alternate, made.layer.alpha, made.layer.normalise) == (0.01, "epoch", 1e-3, True)
+    made.start(x, "kmeans++", seed=0)
+    told = deepcopy(made)
+    made.fit(x, 2)
+    told.fit(x, 2, 256, "adadelta", 1.0, clustering=True, seed=0)
+    assert not moved(state(made), told)
 
 
 def test_soft_assignments_and_streams_act_on_the_features():
