@@ -63,7 +63,8 @@ def toy_curves(metrics: pa.Table) -> alt.VConcatChart:
         row["toy"], _, count = row["variant"].partition("-n")
         row["samples"] = int(count)
     key, toys = key_of("system", "criterion", pruned), list(dict.fromkeys(row["toy"] for row in pruned))
-    x = alt.X("samples:Q", title="samples of each class", scale=alt.Scale(type="log"))
+    counts = alt.Axis(values=sorted({row["samples"] for row in pruned}), labelOverlap=False)
+    x = alt.X("samples:Q", title="samples of each class (log scale)", scale=alt.Scale(type="log"), axis=counts)
     bands: list[alt.HConcatChart] = []
     for metric, (title, bounds) in lines_of.items():
         panels: list[Any] = []
