@@ -1,5 +1,7 @@
 """LIME on images against planted predictors, the authors' package and the definitions."""
 
+import dataclasses
+import inspect
 import logging
 
 import numpy as np
@@ -8,6 +10,7 @@ from lime.lime_base import LimeBase
 from scipy import ndimage
 
 from winnow.errors import InputError
+from winnow.evaluate import lime_images
 from winnow.evaluate.lime_images import (
     RegionExplanation,
     cosine_kernel,
@@ -226,3 +229,101 @@ def test_features_are_chosen_from_what_is_there():
     values = masks @ [0.0, 3.0, 0.0, 1.0, 0.0]
     assert selected(masks, values, np.ones(100), 2).tolist() == [1, 3]
     assert selected(masks, values, np.ones(100), 9).tolist() == [0, 1, 2, 3, 4]
+
+
+def defaults(function):
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def test_defaults_are_the_authors():
+    """lime's image explainer: 1,000 masks, kernel width .25, ridge 1, all features, and steps up to six features."""
+    masks = {"target": None, "samples": 1000, "width": 0.25, "fill": "mean", "features": None, "ridge": 1.0, "seed": 0}
+    assert defaults(explain) == masks and defaults(fit) == {"features": None, "ridge": 1.0}
+    assert defaults(deletion_drops) == {"top": 5, "fill": "mean", "repeats": 20, "seed": 0}
+    assert defaults(localisation) == defaults(stability) == {"top": 5} and lime_images.FORWARD == 6
+
+
+def test_an_explanation_cannot_be_changed_afterwards():
+    found = RegionExplanation(np.ones(2), 0.0, 1.0, 1.0, 0, 2.0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.r2 = 0.5
+
+
+def test_two_regions_can_be_explained_and_only_the_first_mask_must_show_all():
+    image, halves = picture(), (np.arange(15) > 6).astype(int)[None].repeat(12, 0)
+    found = explain(lambda x: np.stack([x.mean((1, 2)) / 2, 1 - x.mean((1, 2)) / 2], 1), image, halves, samples=60)
+    assert found.weight.shape == (2,)
+    assert random_masks(5, 60, 0)[0].all() and not random_masks(5, 60, 0)[1:].all(axis=1).any()
+
+
+@pytest.mark.parametrize("row", [[np.nan, 1.0], [0.5, 0.4], [-0.1, 1.1]])
+def test_one_bad_prediction_among_good_ones_is_refused(row):
+    def predict(images):
+        good = np.tile([0.0, 1.0], (len(images), 1))  # a probability may be exactly 0
+        good[len(images) // 2] = row
+        return good
+
+    masks = random_masks(9, 20, 0)
+    with pytest.raises(InputError, match="predict"):
+        predictions(predict, picture(), LABELS, masks, "mean")
+    fine = predictions(lambda x: np.tile([0.0, 1.0], (len(x), 1)), picture(), LABELS, masks, "mean")
+    assert fine.tolist() == [[0.0, 1.0]] * 9
+
+
+def test_many_masks_go_to_the_model_in_calls_of_bounded_size(monkeypatch):
+    sizes = []
+
+    def predict(images):
+        sizes.append(len(images))
+        return np.stack([images.mean((1, 2)) / 4, 1 - images.mean((1, 2)) / 4], 1)
+
+    masks, image = random_masks(10, 20, 0), picture()
+    whole = predictions(predict, image, LABELS, masks, "mean")
+    monkeypatch.setattr(lime_images, "PIXELS_PER_CALL", 3 * image.size + 1)
+    assert np.allclose(predictions(predict, image, LABELS, masks, "mean"), whole, atol=1e-6)  # float32 means
+    monkeypatch.setattr(lime_images, "PIXELS_PER_CALL", 1)
+    assert np.allclose(predictions(predict, image, LABELS, masks, "mean"), whole, atol=1e-6)  # float32 means
+    assert sizes == [10, 3, 3, 3, 1] + [1] * 10
+
+
+def test_one_feature_is_the_best_one_and_none_is_refused():
+    masks = random_masks(200, 8, 0)
+    values = masks @ np.array([0, 0, 3.0, 0, 1, 0, 0, 0])
+    assert selected(masks, values, np.ones(200), 1).tolist() == [2]
+    assert selected(masks, values, np.ones(200), 8).tolist() == list(range(8))
+    with pytest.raises(InputError, match="features is 0"):
+        selected(masks, values, np.ones(200), 0)
+
+
+def test_six_features_are_added_step_by_step_as_the_package_does():
+    rng = np.random.default_rng(3)
+    masks = rng.integers(0, 2, (60, 12)).astype(float)
+    masks[:, 1] = masks[:, 0]  # of twins each has half the weight, but one alone explains both
+    values = masks @ np.array([2.0, 2.0, 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0, 0, 0, 0]) + rng.normal(0, 0.01, 60)
+    package = LimeBase(lambda d: d, random_state=0).forward_selection(masks, values, np.ones(60), 6)
+    found = selected(masks, values, np.ones(60), 6)
+    assert found.tolist() == sorted(package) and not {0, 1} <= set(found.tolist())
+
+
+def test_recall_and_pointing_are_shares_of_pixels():
+    labels = np.array([[0, 0, 0, 0, 1, 2, 2, 2]])
+    truth = np.array([[True, True, True, False, False, True, False, False]])
+    found = localisation(labels, np.array([3.0, 2.0, -1.0]), truth, 2)
+    # Region 0 has 3 of the 4 true pixels and 4 of its own; the last region of the top is small and has none.
+    assert found["recall"] == 0.75 and found["precision"] == 0.6 and found["pointing"] == 1
+    alone = localisation(labels, np.array([3.0, -2.0, -1.0]), truth, 2)
+    assert alone["pointing"] == 1 and alone["precision"] == 0.75
+    half = localisation(np.array([[0, 0, 1, 1]]), np.array([1.0, 0.5]), np.array([[True, False, False, False]]))
+    assert half["pointing"] == 0
+
+
+def test_the_drop_at_random_is_over_random_masks_alone():
+    image, weights = picture(), np.zeros(20)
+    weights[3] = 0.5
+    one = explain(planted(weights, image), image, LABELS, 0, samples=200)
+    drop, chance = deletion_drops(planted(weights, image), image, LABELS, one, 1, repeats=400)
+    # One region of twenty carries all: half a probability in a twentieth of the draws; five standard errors.
+    assert drop == pytest.approx(0.5) and abs(chance - 0.025) < 5 * 0.5 * (0.05 * 0.95 / 400) ** 0.5
+    _, once = deletion_drops(planted(weights, image), image, LABELS, one, 20, repeats=1)
+    assert once == pytest.approx(0.5)

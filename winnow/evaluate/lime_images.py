@@ -143,7 +143,7 @@ def fit(
     ridge: float = 1.0,
 ) -> RegionExplanation:
     """The regression of LIME on given masks, values and weights of equal length."""
-    used = selected(masks, values, weights, features, ridge)
+    used = selected(masks, values, weights, features)
     solution = weighted_least_squares(*_tensors(masks[:, used], values, weights), ridge=ridge)
     ess = float(solution.effective_samples)
     if ess < masks.shape[1]:
@@ -159,9 +159,7 @@ def _tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
     return [torch.from_numpy(np.ascontiguousarray(a, np.float64)) for a in arrays]
 
 
-def selected(
-    masks: np.ndarray, values: np.ndarray, weights: np.ndarray, features: int | None, ridge: float = 1.0
-) -> np.ndarray:
+def selected(masks: np.ndarray, values: np.ndarray, weights: np.ndarray, features: int | None) -> np.ndarray:
     """Indices of the regions that the regression may use, in increasing order.
 
     Up to FORWARD of them are added one by one, each time the one of highest weighted R^2, without penalty; more are
