@@ -257,6 +257,10 @@ def test_the_robust_loss_is_what_the_worst_margins_lack_and_raises_them():
         (lambda: fit_components(cbc(), *blobs(), epochs=1, margin=1.0), "margin is 1.0"),
         (lambda: fit_components(cbc(), *blobs(), epochs=1, margin=-0.1), "margin is -0.1"),
         (lambda: fit_components(cbc(), blobs()[0] * math.nan, blobs()[1], epochs=1), "an input is NaN or infinite"),
+        (
+            lambda: fit_components(cbc(), blobs()[0].index_fill(0, torch.tensor(3), math.inf), blobs()[1], epochs=1),
+            "an input is NaN or infinite",
+        ),
         (lambda: cbc(components=2).start(*blobs(), seed=0), "components is 2; .* multiple of the 3 classes"),
         (lambda: cbc(components=7).start(*blobs(), seed=0), "components is 7; .* multiple of the 3 classes"),
         (lambda: class_means(*blobs(6), 3, seed=0), "class 0 has 2 rows for 3 components"),

@@ -77,6 +77,43 @@ def test_the_loss_is_reconstruction_and_the_weighted_objective():
     )
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_in_every_turn_the_value_of_the_loss_is_the_same_sum(epoch):
+    from winnow.train.tell import _Clustering
+
+    made, x = model(weight=0.3), images()
+    task = _Clustering(made, x, True, None)
+    batch = next(iter(task.batches("train", 32, 0, epoch)))
+    z = made.encode(batch)
+    distances = torch.cdist(z, made.layer.centres()).square().amin(1)
+    expected = F.mse_loss(made.decoder(z), batch) + 0.3 * distances.mean()
+    torch.testing.assert_close(task.loss(made, batch), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_moved_is_the_share_of_rows_in_another_cluster_than_an_epoch_ago():
+    from winnow.train.tell import _Clustering
+
+    made, x = model(), images()
+    task, labels = _Clustering(made, x, True, None), made.predict(images())
+    assert task.metrics(made, "valid")["moved"] == 0
+    made.layer.set_centres(made.layer.centres().detach()[[1, 0, 2]])
+    expected = float((labels < 2).double().mean())
+    assert 0 < expected < 1 and task.metrics(made, "valid")["moved"] == pytest.approx(expected)
+    assert task.metrics(made, "valid")["moved"] == 0
+    assert _Clustering(made, x, False, None).metrics(made, "valid")["empty"] == 0
+
+
+def test_batches_cover_all_rows_in_an_order_of_the_seed_and_the_epoch():
+    from winnow.train.tell import _Clustering
+
+    task = _Clustering(model(), images(), True, None)
+    orders = {at: torch.cat(list(task.batches("train", 32, *at))) for at in ((0, 0), (1, 0), (0, 1))}
+    for rows in orders.values():
+        torch.testing.assert_close(rows.sum(0), images().sum(0), rtol=1e-4, atol=1e-4)
+    assert torch.equal(orders[0, 0], torch.cat(list(task.batches("train", 32, 0, 0))))
+    assert not torch.equal(orders[0, 0], orders[1, 0]) and not torch.equal(orders[0, 0], orders[0, 1])
+
+
 @pytest.mark.parametrize("optimiser", ["adadelta", "adam"])
 def test_training_repeats_itself_keeps_centres_unit_long_and_tells_of_every_epoch(optimiser):
     rate = {"adadelta": 1.0, "adam": 0.01}[optimiser]
