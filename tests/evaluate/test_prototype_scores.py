@@ -219,3 +219,53 @@ def test_perturbations_are_one_set_of_bounded_changes():
     assert middle == {-8.0, 8.0, -1.0, 1.0}
     with pytest.raises(InputError, match="use gauss"):
         perturb(x, "blur")
+
+
+def test_a_peak_in_the_first_pixel_is_a_peak_and_a_window_of_no_width_holds_its_point():
+    maps = torch.zeros(1, 1, 64, 48)
+    maps[0, 0, 0, 0] = 1
+    assert peaks(maps, SIZE)[0, 0].tolist() == [0, 0]
+    hits, _ = parts_hit(maps, np.array([[[0.0, 0.0], [1.0, 0.0]]]), np.ones((1, 2), bool), 0, SIZE)
+    assert hits[0, 0].tolist() == [True, False]
+    broken = maps.clone()
+    broken[0, 0, 3, 3] = torch.inf
+    with pytest.raises(InputError, match="NaN or infinite"):
+        peaks(broken, SIZE)
+    with pytest.raises(InputError, match="do not belong"):
+        parts_hit(maps, np.zeros((1, 2, 2)), np.ones((2, 2), bool), 1, SIZE)
+
+
+def test_the_best_part_is_named_and_the_usual_threshold_is_four_fifths():
+    hits = np.zeros((10, 3, 2), bool)
+    hits[:8, 0, 1] = hits[:7, 1, 0] = hits[:3, 1, 1] = True
+    found = consistency(hits, np.ones((10, 2), bool), np.zeros(3, int), np.zeros(10, int))
+    assert found.part.tolist() == [1, 0, -1] and found.per_prototype.tolist() == [0.8, 0.7, 0.0]
+    assert found.value == pytest.approx(100 / 3)
+    steady = stability(hits, hits, np.zeros(3, int), np.zeros(10, int))
+    assert steady.part.tolist() == [1, 0, -1]
+    other = hits.copy()
+    other[0, 0] = False
+    # Images without a hit count, unless they are left out.
+    assert stability(hits, other, np.zeros(3, int), np.zeros(10, int)).per_prototype.tolist() == [0.9, 1.0, 1.0]
+    only = stability(hits, other, np.zeros(3, int), np.zeros(10, int), only_hits=True).per_prototype
+    assert only[:2].tolist() == [7 / 8, 1.0] and np.isnan(only[2])
+
+
+def test_intervals_are_those_of_the_binomial_distribution():
+    """Of 100 prototypes half hit always, half never; of 100 images half agree: 50 % with a deviation of 5."""
+    hits = np.zeros((8, 100, 1), bool)
+    hits[:, ::2] = True
+    found = consistency(hits, np.ones((8, 1), bool), np.zeros(100, int), np.zeros(8, int))
+    low, high = 100 * stats.binom.ppf([0.025, 0.975], 100, 0.5) / 100
+    assert (found.low, found.high) == (pytest.approx(low, abs=1.5), pytest.approx(high, abs=1.5))
+    of_images = np.zeros((100, 1, 1), bool)
+    moved = of_images.copy()
+    moved[::2] = True
+    steady = stability(of_images, moved, np.zeros(1, int), np.zeros(100, int))
+    assert (steady.low, steady.high) == (pytest.approx(low, abs=1.5), pytest.approx(high, abs=1.5))
+    # Images are drawn within their classes: each class keeps its number.
+    by_class = np.repeat([0, 1], 50)
+    split = np.zeros((100, 1, 1), bool)
+    split[:50] = True
+    every = stability(split, np.zeros_like(split), np.array([0]), by_class)
+    assert (every.low, every.high) == (0, 0)
