@@ -9,7 +9,7 @@ import pytest
 
 from tests.workflow.chromium import chromium, click, needs_chromium, requested, see, wait, with_text
 
-CHAPTERS = ("Compression", "Dictionaries", "Models")
+CHAPTERS = ("Compression", "Dictionaries", "Gallery", "Models")
 SWITCH = "fieldset label"
 CAPTION = "//nav//*[contains(@class, 'prose')]"
 DECODED = "return arguments[0].complete && arguments[0].naturalWidth > 0"
