@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.evaluate.recourse_rows import data, one_thread  # noqa: F401  a fixture
 from winnow.attribution.influence import influence
 from winnow.errors import InputError
 from winnow.evaluate.nearest_point import nearest
@@ -16,22 +17,6 @@ from winnow.evaluate.recourse_networks import (
 )
 from winnow.evaluate.recourse_search import cchvae, fit_autoencoder, linear_least, wachter
 from winnow.evaluate.robust_recourse import outputs
-
-
-def data(n=60, d=3, seed=0):
-    generator = np.random.default_rng(seed)
-    x = generator.normal(size=(n, d))
-    y = (x @ np.linspace(1, 2, d) + generator.logistic(size=n) > 0).astype(float)
-    return (x - x.mean(axis=0)) / x.std(axis=0), y
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small products do not gain from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,23 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.evaluate.recourse_rows import data, one_thread  # noqa: F401  a fixture
 from winnow.evaluate.softplus_network import SoftplusNetwork
-
-
-def data(n=60, d=3, seed=0):
-    generator = np.random.default_rng(seed)
-    x = generator.normal(size=(n, d))
-    y = (x @ np.linspace(1, 2, d) + generator.logistic(size=n) > 0).astype(float)
-    return (x - x.mean(axis=0)) / x.std(axis=0), y
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small products do not gain from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_network_is_what_its_formula_says():

@@ -29,8 +29,8 @@ class Transfer(System):
     """Passes that fit the head alone."""
     tuned_epochs: int = Field(5, ge=0)
     """Passes that fit head and top blocks together, at a tenth of the rate; 0 leaves the base as it is."""
-    scratch_epochs: int = Field(8, ge=1)
-    """Passes of the network from scratch."""
+    scratch_epochs: int = Field(25, ge=1)
+    """Passes of the network from scratch: as many as head and top blocks take together."""
     learning_rate: float = Field(1e-3, gt=0)
     """Learning rate of Adam."""
     batch_size: int = Field(64, ge=1)
