@@ -59,8 +59,7 @@ def test_no_policy_beats_the_optimum_whatever_the_bits(trace, k, data):
     for policy in ALL:
         found = simulate(np.array(trace), bits if policy in (*DISCARD, *PHASE, *ALL[-2:]) else None, k, policy)
         assert found.faults >= least
-        if policy != "lfd":
-            assert found.faults == (~found.hits).sum() and found.faults - found.evictions <= k
+        assert found.faults == (~found.hits).sum() and found.faults - found.evictions <= k
 
 
 @settings(deadline=None, max_examples=100)

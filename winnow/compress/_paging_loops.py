@@ -9,17 +9,18 @@ LRU, LFU, FIFO, MARKER, BLIND, FLUSH, MARK0, MARK_PREDICT, MARK_PREDICT_LRU = ra
 
 
 @numba.njit(cache=True)
-def lfd(trace: np.ndarray, following: np.ndarray, k: int) -> tuple[int, np.ndarray]:
+def lfd(trace: np.ndarray, following: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hits bool[n] and true discard bits of the policy that evicts what is requested furthest ahead."""
     truth = np.zeros(len(trace), np.uint8)
     slots = np.full(k, -1, np.int64)  # the request that last brought or met the page of each slot
-    faults = 0
+    hits = np.zeros(len(trace), np.bool_)
     for t in range(len(trace)):
         at = -1
         for slot in range(k):
             if slots[slot] >= 0 and trace[slots[slot]] == trace[t]:
                 at = slot
+        hits[t] = at >= 0
         if at < 0:
-            faults += 1
             for slot in range(k):
                 if slots[slot] < 0:
                     at = slot
@@ -34,7 +35,7 @@ def lfd(trace: np.ndarray, following: np.ndarray, k: int) -> tuple[int, np.ndarr
                         at = slot
                 truth[slots[at]] = 1
         slots[at] = t
-    return faults, truth
+    return hits, truth
 
 
 @numba.njit(cache=True)

@@ -79,8 +79,8 @@ def lfd(trace: np.ndarray, k: int) -> tuple[int, np.ndarray]:
     page that is not requested again and not evicted has bit 0. Raises InputError for k below 1.
     """
     pages, _ = _checked(trace, k)
-    faults, truth = loops.lfd(pages, next_requests(pages), k)
-    return int(faults), truth
+    hits, truth = loops.lfd(pages, next_requests(pages), k)
+    return int((~hits).sum()), truth
 
 
 def phases(trace: np.ndarray, k: int) -> np.ndarray:
@@ -118,8 +118,8 @@ def simulate(trace: np.ndarray, bits: np.ndarray | None, k: int, policy: str, se
         raise InputError(f"bits: {policy} needs one for each request")
     pages, known = _checked(trace, k, bits)
     if policy == "lfd":
-        faults, _ = lfd(pages, k)
-        return SimResult(faults, max(0, faults - k), np.zeros(0, bool))
+        hits, truth = loops.lfd(pages, next_requests(pages), k)
+        return SimResult(int((~hits).sum()), int(truth.sum()), hits)
     draws = numpy_generator(seed, "paging", policy).random(len(pages))
     if policy.startswith("robust_"):
         first = loops.serve(pages, known, k, loops.MARK0 if policy == "robust_mark0" else loops.FLUSH, draws)
