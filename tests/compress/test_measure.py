@@ -3,9 +3,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from winnow.architectures import OF_IMAGES
 from winnow.compress._masking import prunable_weights
 from winnow.compress._measure import CsrLinear, file_bytes, flops, latency, nonzero, summary, with_csr
-from winnow.models import IMAGE_MODELS, build, save_model
+from winnow.models import build, save_model
 
 IMAGE = {"in_channels": 3, "height": 17, "width": 20, "classes": 4}
 
@@ -15,7 +16,7 @@ def example(n=1):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(IMAGE_MODELS.keys() - {"protopnet"})
+    "name", sorted(OF_IMAGES.keys() - {"protopnet"})
 )  # it compares with prototypes beside its layers
 @pytest.mark.parametrize("n", [1, 3])
 def test_flops_of_a_dense_model_are_those_that_torch_counts(name, n):
@@ -76,7 +77,7 @@ def test_the_summary_says_what_is_left_and_whether_a_layer_is_gone():
     assert gone["collapse"] == 1.0 and gone["min_layer_nonzero"] == 0
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_MODELS))
+@pytest.mark.parametrize("name", sorted(OF_IMAGES))
 @torch.no_grad()
 def test_sparse_rows_hold_the_weights_of_linear_layers_and_compute_the_same(name):
     model = build(name, **IMAGE).train()

@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch import nn
 
+from winnow.architectures import OF_IMAGES
 from winnow.errors import InputError
-from winnow.models import IMAGE_MODELS, build
+from winnow.models import build
 from winnow.models.hooks import capture, rest_of, run_with
 
 IMAGE = {"in_channels": 1, "height": 9, "width": 12, "classes": 3}
 X = torch.randn(2, 1, 9, 12, generator=torch.Generator().manual_seed(0))
-POINTS = [(name, point) for name in sorted(IMAGE_MODELS) for point in build(name, **IMAGE).hook_points()]
+POINTS = [(name, point) for name in sorted(OF_IMAGES) for point in build(name, **IMAGE).hook_points()]
 
 
 def hooks_left(model):

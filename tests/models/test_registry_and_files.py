@@ -10,8 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from winnow.architectures import OF_IMAGES
 from winnow.errors import InputError
-from winnow.models import IMAGE_MODELS, build, load_card, load_masks, load_model, save_model
+from winnow.models import build, load_card, load_masks, load_model, save_model
 
 ROOT = Path(__file__).parents[2]
 IMAGE = {"in_channels": 1, "height": 9, "width": 8, "classes": 3}
@@ -34,7 +35,7 @@ def some_masks(model):
     return {name: torch.rand(p.shape, generator=generator) < 0.3 for name, p in model.named_parameters() if p.ndim > 1}
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_MODELS))
+@pytest.mark.parametrize("name", sorted(OF_IMAGES))
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(8, 8), (28, 28), (33, 20)])
 def test_every_model_takes_images_of_any_size_and_gives_a_logit_per_class(name, channels, size):
@@ -42,7 +43,7 @@ def test_every_model_takes_images_of_any_size_and_gives_a_logit_per_class(name, 
     assert model(torch.zeros(2, channels, *size)).shape == (2, 4)
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_MODELS))
+@pytest.mark.parametrize("name", sorted(OF_IMAGES))
 def test_every_parameter_of_every_model_takes_part_in_the_output(name):
     model = build(name, **IMAGE).train()
     model(torch.randn(16, 1, 9, 8, generator=torch.Generator().manual_seed(0))).square().sum().backward()
@@ -144,7 +145,7 @@ def test_a_missing_argument_is_named():
         build("mlp", in_channels=1, height=9, width=8)
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_MODELS))
+@pytest.mark.parametrize("name", sorted(OF_IMAGES))
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_saved_model_comes_back_bit_for_bit_in_eval_mode(tmp_path, name, masked):
     model, path = trained(name), tmp_path / "model.safetensors"
@@ -282,7 +283,7 @@ def test_a_file_is_plain_safetensors_that_others_can_read(tmp_path):
         np.testing.assert_array_equal(file.get_tensor("output.bias"), model.output.bias.detach().numpy())
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_MODELS))
+@pytest.mark.parametrize("name", sorted(OF_IMAGES))
 def test_models_of_large_images_survive_a_step(name):
     """In a process of its own: some kernels of torch end the process instead of raising."""
     code = (

@@ -1,11 +1,13 @@
 """The code digest follows meaning: what a stage imports, however deep, and nothing that cannot change its result."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from winnow.errors import InputError
 from winnow.pipeline import closure
+from winnow.pipeline.workflow import Workflow
 
 STAGE = '''"""A stage."""
 from pkg.middle import work
@@ -125,6 +127,73 @@ def test_a_function_of_a_package_counts_with_what_it_imports_when_the_package_it
     path = root / "stages/fam/one.py"
     path.write_text(STAGE.replace("from pkg.middle import work", "from pkg.deep import lazy as work"))
     assert edited(root, "pkg/unused.py", "2", "4")
+
+
+MODELS = {
+    "winnow/models/__init__.py": "def build(name):\n    return name\n",
+    "winnow/models/mlp.py": "from winnow.models.modes import mode\n\nclass MLP:\n    depth = 1\n",
+    "winnow/models/modes.py": "def mode():\n    return 1\n",
+    "winnow/models/small_cnn.py": "class SmallCNN:\n    depth = 1\n",
+}
+
+
+@pytest.fixture
+def with_models(root):
+    for name, text in MODELS.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    builds = "from winnow.models import build\n\n\ndef work(x):\n    return build('mlp')\n"
+    (root / "pkg/middle.py").write_text(builds)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("module", "counts"),
+    [("winnow/models/mlp.py", True), ("winnow/models/modes.py", True), ("winnow/models/small_cnn.py", False)],
+)
+def test_of_the_models_only_those_count_that_code_names(with_models, module, counts):
+    assert edited(with_models, module, "1", "2") is counts
+    script = with_models / "stages/fam/one.py"
+    assert closure.architectures_of(script, with_models) == {"mlp"} and closure.reads_models(script, with_models)
+    (with_models / "pkg/middle.py").write_text(FILES["pkg/middle.py"])
+    digest(with_models)
+    assert not closure.architectures_of(script, with_models) and not closure.reads_models(script, with_models)
+
+
+def test_an_architecture_s_digest_follows_its_module_and_its_place_in_the_registry(with_models, monkeypatch):
+    def of_mlp() -> str:
+        digest(with_models)
+        return closure.architecture_digest("mlp", with_models)
+
+    before = of_mlp()
+    (with_models / "winnow/models/small_cnn.py").write_text("class SmallCNN:\n    depth = 2\n")
+    assert of_mlp() == before
+    (with_models / "winnow/models/modes.py").write_text("def mode():\n    return 2\n")
+    after = of_mlp()
+    assert after != before
+    monkeypatch.setitem(closure.ARCHITECTURES, "mlp", "winnow.models.mlp.Other")
+    assert of_mlp() not in (before, after)
+    monkeypatch.setitem(closure.ARCHITECTURES, "mlp", "winnow.models.absent.MLP")
+    with pytest.raises(InputError, match=r"mlp is defined in winnow\.models\.absent, which is no module"):
+        of_mlp()
+
+
+def test_jobs_of_a_workload_count_the_architectures_of_its_settings_and_of_its_training_stages():
+    repository = Path(__file__).parents[2]
+    flow = Workflow(repository, {}, lambda: None)
+    code = flow.closure("stages/evaluate/measure_models.py")
+    script, *digits = code(SimpleNamespace(workload="digits")).split("-")
+    assert set(digits) >= {closure.architecture_digest(name, repository) for name in ("mlp", "small_cnn", "fastgrnn")}
+    assert closure.architecture_digest("transformer", repository) not in digits
+    assert (
+        code(SimpleNamespace(workload="python")) == f"{script}-{closure.architecture_digest('transformer', repository)}"
+    )
+    # Named by no setting: the stage of the method builds it.
+    sonar = code(SimpleNamespace(workload="sonar_objects")).split("-")
+    assert closure.architecture_digest("transfer_net", repository) in sonar
+    assert "-" not in flow.closure("stages/evaluate/plot.py")(SimpleNamespace(workload="digits"))
+    assert "-" not in code(SimpleNamespace())
 
 
 def test_touching_files_leaves_the_digest(root):

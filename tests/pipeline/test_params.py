@@ -178,13 +178,14 @@ def test_the_schema_for_editors_is_the_one_shipped_and_accepts_the_shipped_file(
 def test_the_arguments_of_models_are_those_of_the_registry():
     import inspect
 
-    from winnow.models import MODELS, TEXT_MODELS
+    from winnow.architectures import ARCHITECTURES, OF_TEXT
+    from winnow.models import architecture
     from winnow.pipeline.settings.train import ARGUMENTS
 
     of_data = {"in_channels", "height", "width", "classes", "levels", "outputs", "regression"}
     of_text = {"vocabulary"}
     own_method = {"protopnet", "transfer_net"}  # trained by a method of their own, which has settings of its own
-    trained = {name: model for name, model in MODELS.items() if name not in own_method}
-    given = {name: of_text if name in TEXT_MODELS else of_data for name in trained}
+    trained = {name: architecture(name) for name in ARCHITECTURES if name not in own_method}
+    given = {name: of_text if name in OF_TEXT else of_data for name in trained}
     signatures = {name: set(inspect.signature(model).parameters) - given[name] for name, model in trained.items()}
     assert signatures == {name: set(arguments) for name, arguments in ARGUMENTS.items()}

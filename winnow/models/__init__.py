@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from winnow.architectures import ARCHITECTURES
 from winnow.errors import InputError
-from winnow.models.depthwise_cnn import DepthwiseCNN
-from winnow.models.efficientnet_lite0 import EfficientNetLite0
-from winnow.models.fastgrnn import FastGRNN
-from winnow.models.mlp import MLP
-from winnow.models.protopnet import ProtoPNet
-from winnow.models.residual import ResidualNet
-from winnow.models.small_cnn import SmallCNN
-from winnow.models.tables import TableLinear, TableMLP
-from winnow.models.transfer_net import TransferNet
-from winnow.models.transformer import Transformer
 from winnow.randomness import stream_seed
 
-IMAGE_MODELS: dict[str, type[nn.Module]] = {
-    "mlp": MLP,
-    "small_cnn": SmallCNN,
-    "residual": ResidualNet,
-    "depthwise_cnn": DepthwiseCNN,
-    "fastgrnn": FastGRNN,
-    "efficientnet_lite0": EfficientNetLite0,
-    "protopnet": ProtoPNet,
-    "transfer_net": TransferNet,
-}
-TABLE_MODELS: dict[str, type[nn.Module]] = {"table_mlp": TableMLP, "table_linear": TableLinear}
-TEXT_MODELS: dict[str, type[nn.Module]] = {"transformer": Transformer}
-MODELS = IMAGE_MODELS | TABLE_MODELS | TEXT_MODELS
 SMALLEST_SIDE = 8
 
 
@@ -56,14 +35,14 @@ def build(name: str, *, seed: int = 0, **arguments: Any) -> nn.Module:
     InputError for an unknown name, an argument that is unknown, missing or of the wrong type, or an image
     below 8 x 8.
     """
-    if name not in MODELS:
-        raise InputError(f"model: unknown name {name!r}; {_suggestion(name, MODELS)}")
+    if name not in ARCHITECTURES:
+        raise InputError(f"model: unknown name {name!r}; {_suggestion(name, ARCHITECTURES)}")
     filled = _fill(name, arguments)
     # Forked, so that building a model does not move the caller's random stream.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "model", name))
         try:
-            model = MODELS[name](**filled)
+            model = architecture(name)(**filled)
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
             raise InputError(f"model {name}: arguments {filled} do not make a model ({error})") from error
     model.registry_name, model.arguments = name, filled  # type: ignore[assignment]
@@ -71,9 +50,16 @@ def build(name: str, *, seed: int = 0, **arguments: Any) -> nn.Module:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def architecture(name: str) -> type[nn.Module]:
+    """The class of a name of the registry; its module is imported here and no other."""
+    module, _, kind = ARCHITECTURES[name].rpartition(".")
+    found: type[nn.Module] = getattr(import_module(module), kind)
+    return found
+
+
 def _fill(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments with the constructor's defaults, as JSON knows them (tuples are lists)."""
-    signature = inspect.signature(MODELS[name])
+    signature = inspect.signature(architecture(name))
     for key in arguments:
         if key not in signature.parameters:
             raise InputError(f"model {name}: unknown argument {key!r}; {_suggestion(key, signature.parameters)}")

@@ -19,11 +19,17 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from winnow.architectures import ARCHITECTURES
 from winnow.errors import InputError
 
-# These run around a stage's function and cannot change the bytes it writes; editing them reruns nothing.
+# These run around a stage's function and cannot change the bytes it writes; editing them reruns nothing. What the
+# list of architectures says of a name counts where code gives that name.
 BOOKKEEPING = frozenset(
-    f"winnow.pipeline.{name}" for name in ("closure", "provenance", "output_cache", "hashing", "workflow", "runner")
+    f"winnow.{name}"
+    for name in (
+        "architectures",
+        *(f"pipeline.{name}" for name in ("closure", "provenance", "output_cache", "hashing", "workflow", "runner")),
+    )
 )
 DIRECTIVES_THAT_MATTER = frozenset({"input", "params", "script"})
 
@@ -35,11 +41,38 @@ def code_digest(script: Path, root: Path) -> str:
     that is only passed through on the way to a module counts with its module-level imports, as Python would run it.
     Raises InputError for a script that is absent or does not parse.
     """
+    return _digest_of_closure(_closure(script, root, _memory(root)), root, _rule_text(script))
+
+
+def architecture_digest(name: str, root: Path) -> str:
+    """Digest of where the registry says that an architecture is defined, of that module and of all it imports."""
+    place = ARCHITECTURES[name]
+    module = place.rpartition(".")[0]
+    file = _module_file(module, root)
+    if file is None:
+        raise InputError(f"winnow/architectures.py: {name} is defined in {module}, which is no module; correct it")
+    return _digest_of_closure(_closure(file, root, _memory(root), module), root, place)
+
+
+def reads_models(script: Path, root: Path) -> bool:
+    """Whether a script, or code that it imports, can build or load models of the registry."""
+    return "winnow.models" in _closure(script, root, _memory(root))
+
+
+def architectures_of(script: Path, root: Path) -> set[str]:
+    """The architectures that a script and the code it imports name as such."""
+    memory = _memory(root)
+    files = _closure(script, root, memory).items()
+    named = {name for module, path in files for name in _imports(path, module, True, memory)}
+    return {name for name, place in ARCHITECTURES.items() if place in named}
+
+
+def _digest_of_closure(files: dict[str, Path], root: Path, more: str) -> str:
     memory = _memory(root)
     digest = blake2b(digest_size=16)
-    for name, path in sorted(_closure(script, root, memory).items()):
+    for name, path in sorted(files.items()):
         digest.update(f"{name}\0{_tree_digest(path, memory)}\0".encode())
-    digest.update(_rule_text(script).encode())
+    digest.update(more.encode())
     memory.save()
     return digest.hexdigest()
 
@@ -49,8 +82,8 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         self.path, self.changed = path, False
-        # What this file finds out differs with its own code and with Python's grammar.
-        self.maker = Path(__file__).read_bytes() + sys.version.encode()
+        # What this file finds out differs with its own code, the list of architectures and Python's grammar.
+        self.maker = Path(__file__).read_bytes() + json.dumps(ARCHITECTURES).encode() + sys.version.encode()
         try:
             self.known: dict[str, Any] = dict(json.loads(path.read_text()))
         except (OSError, ValueError):
@@ -80,11 +113,11 @@ def _memory(root: Path) -> Memory:
     return Memory(root / ".snakemake/winnow/code.json")
 
 
-def _closure(script: Path, root: Path, memory: Memory) -> dict[str, Path]:
-    """Module name -> file, for the script itself ("") and all it imports from the repository."""
-    found: dict[str, Path] = {"": script}
+def _closure(script: Path, root: Path, memory: Memory, module: str = "") -> dict[str, Path]:
+    """Module name -> file, for a file itself (a script has no name) and all it imports from the repository."""
+    found: dict[str, Path] = {module: script}
     explicit: set[str] = set()
-    queue = [(script, "", True)]
+    queue = [(script, module, True)]
     while queue:
         path, module, whole = queue.pop()
         for name in _imports(path, module, whole, memory):
@@ -122,7 +155,10 @@ def _module_file(name: str, root: Path) -> Path | None:
 
 @cache
 def _imports(path: Path, module: str, whole: bool, memory: Memory) -> tuple[str, ...]:
-    """Dotted names a file imports: all of them, or (whole=False) those that run when it is itself imported."""
+    """Dotted names a file imports, places of architectures it names among them.
+
+    All of them, or (whole=False) those that count when the file is itself imported.
+    """
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: list[str] = memory.recall(path, f"imports {package} {whole}", lambda: _names(path, package, whole))
     return tuple(found)
@@ -138,6 +174,8 @@ def _names(path: Path, package: str, whole: bool) -> list[str]:
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
             names.update(f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.update({ARCHITECTURES[node.value]} if node.value in ARCHITECTURES else ())
     return sorted(names)
 
 

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from winnow.architectures import ARCHITECTURES
 from winnow.errors import InputError
 from winnow.pipeline.acquire import Source, find_source, load_sources
-from winnow.pipeline.closure import code_digest
+from winnow.pipeline.closure import architecture_digest, architectures_of, code_digest, reads_models
 from winnow.pipeline.hashing import file_sha256
 from winnow.pipeline.params import load_params
 from winnow.pipeline.settings import (
@@ -44,6 +45,15 @@ def prepare_jobs(root: Path | str) -> None:
     """Let the jobs of this process import from this checkout, and know whose end is theirs too."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ["WINNOW_PARENT"] = str(os.getpid())
+
+
+def _named_in(settings: Any) -> set[str]:
+    """The names of the registry of models among the texts of a tree of settings."""
+    if isinstance(settings, Mapping):
+        return set().union(*map(_named_in, settings.values()))
+    if isinstance(settings, list | tuple):
+        return set().union(*map(_named_in, settings))
+    return {settings} & ARCHITECTURES.keys() if isinstance(settings, str) else set()
 
 
 class Workflow:
@@ -144,9 +154,23 @@ class Workflow:
             raise InputError(f"params.yaml: {workload} has no {family} variant {variant!r}; add it or ask for another")
         return known[variant]
 
-    def closure(self, script: str) -> str:
-        """For a rule's `params:`: the digest of a script and of all it imports from this repository."""
-        return code_digest(self.root / script, self.root)
+    def closure(self, script: str) -> Callable[[Wildcards], str]:
+        """For a rule's `params:`: the digest of a script, of all it imports, and of its workload's architectures."""
+        digest = code_digest(self.root / script, self.root)
+        models = self.architectures if reads_models(self.root / script, self.root) else {}
+        return lambda wildcards: "-".join([digest, *models.get(getattr(wildcards, "workload", ""), [])])
+
+    @cached_property
+    def architectures(self) -> dict[str, list[str]]:
+        """Workload -> digests of the architectures that its settings name, or its training stages of their own."""
+
+        def of(entry: Any) -> list[str]:
+            methods = {section.method for section in getattr(entry, "train", {}).values()} - {"adamw"}
+            trained = (architectures_of(self.root / f"stages/train/{method}.py", self.root) for method in methods)
+            names = _named_in(entry.model_dump()).union(*trained)
+            return [architecture_digest(name, self.root) for name in sorted(names)]
+
+        return {name: of(entry) for name, entry in self.workloads.items()}
 
     def model(self, family: str, variant: str | None = None) -> Callable[[Wildcards], str]:
         """For a rule's `input:`: the model that the settings of the job's variant name."""

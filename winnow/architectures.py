@@ -1,0 +1,20 @@
+"""The architectures of the model registry: where each is defined, told without importing it.
+
+Code that names one depends on its module alone, so that a new architecture makes no job run again.
+"""
+
+from __future__ import annotations
+
+OF_IMAGES = {
+    "mlp": "winnow.models.mlp.MLP",
+    "small_cnn": "winnow.models.small_cnn.SmallCNN",
+    "residual": "winnow.models.residual.ResidualNet",
+    "depthwise_cnn": "winnow.models.depthwise_cnn.DepthwiseCNN",
+    "fastgrnn": "winnow.models.fastgrnn.FastGRNN",
+    "efficientnet_lite0": "winnow.models.efficientnet_lite0.EfficientNetLite0",
+    "protopnet": "winnow.models.protopnet.ProtoPNet",
+    "transfer_net": "winnow.models.transfer_net.TransferNet",
+}
+OF_TABLES = {"table_mlp": "winnow.models.tables.TableMLP", "table_linear": "winnow.models.tables.TableLinear"}
+OF_TEXT = {"transformer": "winnow.models.transformer.Transformer"}
+ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT
