@@ -3,13 +3,15 @@
 A model is two files: `<path>` (safetensors) and `<path>` with the suffix .json, its card: registry name,
 constructor arguments, workload, names of the masked weights. A masked weight takes `<name>.values` (kept
 entries in flat order) and `<name>.mask` (packed bits), so that a pruned model is small on disk as well; one of eight
-bits its integers, and `<name>.scale` of each output channel.
+bits its integers, and `<name>.scale` of each output channel; one of other bits the packed `<name>.codes`, and scale
+and zero of each run of inputs.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from winnow.architectures import ARCHITECTURES
 from winnow.errors import InputError
+from winnow.models.packing import FewBits, pack, unpack
 from winnow.randomness import stream_seed
 
 SMALLEST_SIDE = 8
@@ -87,12 +90,14 @@ def save_model(
     workload: str,
     masks: dict[str, Tensor] | None = None,
     scales: dict[str, Tensor] | None = None,
+    packed: Mapping[str, FewBits] | None = None,
 ) -> None:
     """Write a model made by `build` to `path` and its card beside it; equal models give equal bytes.
 
     masks: parameter name -> bool, True where kept; entries outside a mask are not stored and load as zero.
     scales: parameter name -> float32[output channels] of weights that are whole multiples of these, up to 127;
-    they are stored in eight bits. Raises InputError for masks and scales that fit no weight.
+    they are stored in eight bits. packed: parameter name -> the codes that give a weight, stored in its place.
+    Raises InputError for masks, scales and codes that fit no weight.
     """
     path, masks, scales = Path(path), masks or {}, scales or {}
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -104,9 +109,13 @@ def save_model(
         state[f"{name}.values"] = state.pop(name)[mask]
         state[f"{name}.mask"] = torch.from_numpy(numpy.packbits(mask.flatten().numpy()))
     state |= {f"{name}.scale": scale for name, scale in scales.items()}
+    for name, few in (packed or {}).items():
+        if name not in state or not torch.equal(few.dense(), state.pop(name)):
+            raise InputError(f"{path}: the codes of {name!r} do not give a weight of the model; round this model again")
+        state |= {f"{name}.codes": pack(few.codes, few.bits), f"{name}.scale": few.scale, f"{name}.zero": few.zero}
     # Cloned, because safetensors refuses tensors that share memory.
     save_file({name: state[name].contiguous().clone() for name in sorted(state)}, path)
-    card = {
+    card: dict[str, Any] = {
         "arguments": model.arguments,
         "masked": sorted(masks),
         "model": model.registry_name,
@@ -114,6 +123,8 @@ def save_model(
     }
     if scales:
         card["quantized"] = sorted(scales)
+    if packed:
+        card["packed"] = {name: [few.bits, few.group] for name, few in packed.items()}
     path.with_suffix(".json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
@@ -132,10 +143,10 @@ def _along(scale: Tensor, weight: Tensor) -> Tensor:
 
 
 def load_card(path: str | Path) -> dict[str, Any]:
-    """The card beside the model at `path`: arguments, masked, model, quantized (weights of eight bits), workload."""
+    """The card beside the model at `path`: arguments, masked, model, packed (name -> bits, group), quantized, workload."""
     card_path = Path(path).with_suffix(".json")
     try:
-        card = {"quantized": []} | json.loads(card_path.read_text())
+        card = {"packed": {}, "quantized": []} | json.loads(card_path.read_text())
         fields = [(card[key], kind) for key, kind in _CARD.items()]
         fields += [(name, str) for name in [*card["masked"], *card["quantized"]]]
     except FileNotFoundError as error:
@@ -148,7 +159,14 @@ def load_card(path: str | Path) -> dict[str, Any]:
     return checked
 
 
-_CARD: dict[str, type] = {"arguments": dict, "masked": list, "model": str, "quantized": list, "workload": str}
+_CARD: dict[str, type] = {
+    "arguments": dict,
+    "masked": list,
+    "model": str,
+    "packed": dict,
+    "quantized": list,
+    "workload": str,
+}
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -172,11 +190,29 @@ def load_model(path: str | Path) -> nn.Module:
         if scale is None or integers is None or integers.dtype != torch.int8 or scale.shape != integers.shape[:1]:
             raise InputError(f"{path}: {name} is not of eight bits with a scale for each channel; make the model again")
         tensors[name] = integers * _along(scale, integers)
+    for name, (bits, group) in card["packed"].items():
+        tensors[name] = _of_few_bits(path, tensors, name, bits, group, expected)
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
     if found != {name: (tensor.shape, tensor.dtype) for name, tensor in expected.items()}:
         raise InputError(f"{path}: does not hold the {card['model']} of its .json file; make the model again")
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def _of_few_bits(
+    path: str | Path, tensors: dict[str, Tensor], name: str, bits: int, group: int, expected: dict[str, Tensor]
+) -> Tensor:
+    codes, scale, zero = (tensors.pop(f"{name}.{part}", None) for part in ("codes", "scale", "zero"))
+    shape = expected[name].shape if name in expected else (0, 0)
+    try:
+        if codes is None or scale is None or zero is None:
+            raise InputError("parts are missing")
+        runs = (shape[0], -(-shape[1] // group))
+        if scale.shape != runs or zero.shape != runs:
+            raise InputError(f"scales and zeros are not {runs}")
+        return FewBits(unpack(codes, bits, shape[0] * shape[1]).view(shape), scale, zero, bits, group).dense()
+    except (InputError, TypeError, ZeroDivisionError, IndexError) as error:
+        raise InputError(f"{path}: {name} is not of {bits} bits ({error}); make the model again") from error
 
 
 def load_masks(path: str | Path) -> dict[str, Tensor]:
