@@ -165,6 +165,7 @@ def test_a_saved_model_comes_back_bit_for_bit_in_eval_mode(tmp_path, name, maske
         "arguments": json.loads(json.dumps(model.arguments)),
         "masked": sorted(masks),
         "model": name,
+        "packed": {},
         "quantized": [],
         "workload": "blobs",
     }

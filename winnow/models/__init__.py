@@ -143,7 +143,7 @@ def _along(scale: Tensor, weight: Tensor) -> Tensor:
 
 
 def load_card(path: str | Path) -> dict[str, Any]:
-    """The card beside the model at `path`: arguments, masked, model, packed (name -> bits, group), quantized, workload."""
+    """The card beside the model at `path`: arguments, masked, model, packed (to bits, group), quantized, workload."""
     card_path = Path(path).with_suffix(".json")
     try:
         card = {"packed": {}, "quantized": []} | json.loads(card_path.read_text())
