@@ -5,7 +5,7 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def protopnet(inputs, outputs, params, log):
-    """Write the network, its history, its accuracy, the patch nearest to each prototype, and one image's evidence."""
+    """Write the network, its history, accuracy and scores, each prototype's nearest patch, and one image's evidence."""
     import torch
     from safetensors.torch import load_file
 
@@ -15,11 +15,11 @@ def protopnet(inputs, outputs, params, log):
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
     from winnow.train.protopnet import LossWeights, compute_fronts, fit_protopnet, outputs_of
-    from winnow.train.prototype_push import evidence_table, last_layer, prototype_table, prune, push
+    from winnow.train.prototype_push import evidence_table, last_layer, prototype_table, prune, push, score_table
     from winnow.workloads import load_workload
 
     workload = load_workload(inputs.train.parent)
-    settings = {name: getattr(params, name) for name in ("per_class", "channels", "similarity", "head")}
+    settings = {name: getattr(params, name) for name in ("per_class", "channels", "similarity", "head", "add_on")}
     model = workload.build("protopnet", seed=params.seed, **settings)
     if params.weights:
         mean, deviation = (torch.from_numpy(part).float() for part in workload.standardisation())
@@ -52,3 +52,4 @@ def protopnet(inputs, outputs, params, log):
     write_parquet(metric_rows(workload.metrics(model, "valid"), split="valid", **labels), outputs.metrics)
     write_parquet(prototype_table(model, train, workload), outputs.prototypes)
     write_parquet(evidence_table(model, fronts["valid"], workload, "valid"), outputs.evidence)
+    write_parquet(score_table(model, fronts["valid"], workload, "valid"), outputs.scores)

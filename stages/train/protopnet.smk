@@ -10,6 +10,7 @@ rule protopnet:
         metrics="results/{workload}/train/{variant}/seed{seed}/metrics.parquet",
         prototypes="results/{workload}/train/{variant}/seed{seed}/prototypes.parquet",
         evidence="results/{workload}/train/{variant}/seed{seed}/evidence.parquet",
+        scores="results/{workload}/train/{variant}/seed{seed}/scores.parquet",
     log:
         "logs/{workload}/train/{variant}/seed{seed}.log",
     wildcard_constraints:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from winnow.errors import InputError
 from winnow.models import build, load_model, save_model
 from winnow.models.efficientnet_lite0 import EfficientNetLite0
-from winnow.models.protopnet import take_trunk
+from winnow.models.protopnet import add_on_layers, take_trunk
 
 IMAGE = {"in_channels": 3, "height": 32, "width": 32, "classes": 3}
 KINDS = [("l2log", "linear"), ("l2log", "aggregate"), ("projection", "linear"), ("projection", "aggregate")]
@@ -65,6 +65,37 @@ def test_aggregation_gives_each_class_as_much_weight_as_it_has_prototypes(per_cl
     torch.testing.assert_close(weights.sum(1), torch.full((3,), float(per_class)))
     own = model.class_of()[None] == torch.arange(3)[:, None]
     assert (weights[own] > 0).all() and (weights[~own] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "pairs"),
+    [(112, 32, [(112, 56), (56, 32)]), (112, 8, [(112, 56), (56, 28), (28, 14), (14, 8)]), (64, 32, [(64, 32)])]
+    + [(16, 32, [(16, 32)]), (32, 32, [(32, 32)])],
+)
+def test_a_bottleneck_halves_the_channels_pair_by_pair(channels, size, pairs):
+    layers = list(add_on_layers(channels, size, "bottleneck"))
+    convolutions = layers[::2]
+    widths = [(layer.in_channels, layer.out_channels) for layer in convolutions]
+    assert widths == [width for before, after in pairs for width in ((before, after), (after, after))]
+    assert [type(layer).__name__ for layer in layers[1::2]] == ["ReLU"] * (len(convolutions) - 1) + ["Sigmoid"]
+    assert {layer.kernel_size for layer in convolutions} == {(1, 1)}
+    assert all(float(layer.bias.detach().abs().max()) == 0 for layer in convolutions)
+
+
+def test_layers_before_prototypes_keep_the_variance_of_what_is_put_in():
+    torch.manual_seed(0)
+    (layer, sigmoid) = add_on_layers(112, 400, "single")
+    assert isinstance(sigmoid, torch.nn.Sigmoid) and (layer.in_channels, layer.out_channels) == (112, 400)
+    # He et al., by the outputs: the variance of a weight is 2 over the outputs.
+    assert float(layer.weight.detach().var()) == pytest.approx(2 / 400, rel=0.02)
+
+
+def test_a_network_with_a_bottleneck_is_saved_with_it_and_differs(tmp_path):
+    model = network(add_on="bottleneck")
+    out = model.outputs(images())
+    assert len(model.add_on) == 16 and out.maps.shape == (4, 12, 2, 2)  # 112, 56, 28, 14, 8
+    save_model(model, tmp_path / "model.safetensors", workload="w")
+    assert torch.equal(load_model(tmp_path / "model.safetensors")(images()), out.logits)
 
 
 def test_a_linear_head_starts_with_own_and_other_classes():
@@ -129,7 +160,9 @@ def test_it_is_saved_and_loaded_with_all_its_buffers(tmp_path):
     assert torch.equal(again(images()), model(images()))
 
 
-@pytest.mark.parametrize("arguments", [{"similarity": "cosine"}, {"head": "mlp"}, {"per_class": 0}, {"channels": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"similarity": "cosine"}, {"head": "mlp"}, {"per_class": 0}, {"channels": 0}, {"add_on": "deep"}]
+)
 def test_impossible_settings_are_refused(arguments):
     with pytest.raises(InputError, match="do not make a model"):
         build("protopnet", **IMAGE, **arguments)

@@ -1,6 +1,7 @@
 """After training: prototypes are patches, the last layer is at its minimum, and what is near to others goes."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from scipy.optimize import minimize
@@ -8,13 +9,17 @@ from scipy.optimize import minimize
 from tests.train.prototype_networks import CLASS_OF, coloured, fronts, network, randn
 from winnow.errors import InputError
 from winnow.train.protopnet import compute_fronts, outputs_of
-from winnow.train.prototype_push import evidence_table, last_layer, nearest_patches, prune, push
+from winnow.train.prototype_push import evidence_table, last_layer, nearest_patches, prune, push, score_table
 
 
 class Drawn:
     """As much of a workload as tables of prototypes ask for."""
 
     shape = (3, 32, 32)
+
+    @staticmethod
+    def annotations(split):
+        return pa.table({"image_id": np.arange(100, 124)[::-1]})
 
 
 @pytest.mark.parametrize("similarity", ["l2log", "projection"])
@@ -135,3 +140,18 @@ def test_the_evidence_shown_sums_to_the_logit_and_its_boxes_are_those_of_the_ima
         own = maps[row["prototype"]].numpy()
         high, wide = np.nonzero(own >= np.quantile(own, 0.95))
         assert row["box"] == [wide.min(), high.min(), wide.max() + 1, high.max() + 1]
+
+
+def test_the_scores_of_images_and_the_weights_of_prototypes_give_the_logits():
+    model = network(head="linear").eval()
+    front = fronts(model)["valid"]
+    x, labels = coloured(seed=1)
+    logits = model(x).detach()
+    rows = score_table(model, front, Drawn, "valid").to_pylist()
+    assert len(rows) == 24 * 6
+    for i, image_id in enumerate(Drawn.annotations("valid")["image_id"].to_pylist()):
+        mine = [row for row in rows if row["image_id"] == image_id]
+        assert [(row["prototype"], row["class"]) for row in mine] == list(enumerate(CLASS_OF.tolist()))
+        assert {(row["label"], row["predicted"]) for row in mine} == {(int(labels[i]), int(logits[i].argmax()))}
+        scores = torch.tensor([row["score"] for row in mine])
+        torch.testing.assert_close(model.head.detach() @ scores, logits[i], atol=1e-5, rtol=1e-5)

@@ -8,6 +8,7 @@ Song, "Evaluation and Improvement of Interpretability for Self-Explainable Part-
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from winnow.models.efficientnet_lite0 import EfficientNetLite0
 
 SIMILARITIES = ("l2log", "projection")
 HEADS = ("linear", "aggregate")
+ADD_ONS = ("single", "bottleneck")
 FROZEN, TRUNK, TRUNK_CHANNELS = 5, 11, 112  # blocks that stay as published, blocks in all, channels of the last
 EPSILON = 1e-4
 OTHER_CLASS = -0.5  # weight of a prototype of another class before the last layer is fitted
@@ -39,14 +41,35 @@ class Output(NamedTuple):
     """float32[n, c, h, w]: the trunk's last map, before the layers that feed the prototypes."""
 
 
+def add_on_layers(channels: int, size: int, kind: str) -> nn.Sequential:
+    """Convolutions 1 x 1 from a trunk's channels to the prototypes' size, a sigmoid last.
+
+    kind: single is one convolution, bottleneck pairs of them, each pair with half the channels of the one before until
+    the prototypes' size is reached, and rectified between (Chen et al., 2019).
+    """
+    widths = [channels, size]
+    if kind == "bottleneck":
+        widths = [channels]
+        while channels > size or len(widths) == 1:
+            widths += [max(size, channels // 2)] * 2
+            channels //= 2
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layer = nn.Conv2d(before, after, 1)
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        layers += [layer, nn.ReLU()]
+    return nn.Sequential(*layers[:-1], nn.Sigmoid())
+
+
 class ProtoPNet(nn.Module):
     """Images [n, c, h, w] -> logits [n, classes], each a weighted sum of similarities to prototypes.
 
     per_class: prototypes of each class (M). channels: their size (D). similarity: l2log is
     log((d + 1) / (d + 1e-4)) of the squared distance d, projection the product with the unit prototype. head: linear
     weighs all prototypes (own class 1, others -0.5 before it is fitted), aggregate takes a class's own ones by
-    M softmax(a). The trunk is the front of EfficientNet-Lite0, of which the first layers stay as they are.
-    Raises ValueError for an unknown similarity or head, or no prototype.
+    M softmax(a). add_on: `add_on_layers`. The trunk is the front of EfficientNet-Lite0, of which the first layers stay
+    as they are. Raises ValueError for an unknown similarity, head or add_on, or no prototype.
     """
 
     stem: nn.Sequential
@@ -67,19 +90,19 @@ class ProtoPNet(nn.Module):
         channels: int = 32,
         similarity: str = "projection",
         head: str = "aggregate",
+        add_on: str = "single",
     ) -> None:
         super().__init__()
         if similarity not in SIMILARITIES or head not in HEADS:
             raise ValueError(f"similarity is {similarity!r} and head {head!r}; use {SIMILARITIES} and {HEADS}")
+        if add_on not in ADD_ONS:
+            raise ValueError(f"add_on is {add_on!r}; use {ADD_ONS}")
         if per_class < 1 or channels < 1:
             raise ValueError(f"per_class is {per_class} and channels {channels}; give at least 1")
         self.classes, self.per_class, self.similarity = classes, per_class, similarity
         network = EfficientNetLite0(in_channels, height, width, classes)
         self.stem, self.blocks = network.stem, nn.Sequential(*list(network.blocks)[:TRUNK])
-        last = nn.Conv2d(TRUNK_CHANNELS, channels, 1)
-        nn.init.kaiming_normal_(last.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.add_on = nn.Sequential(last, nn.Sigmoid())
+        self.add_on = add_on_layers(TRUNK_CHANNELS, channels, add_on)
         vectors = torch.rand(classes * per_class, channels)
         self.prototypes = nn.Parameter(functional.normalize(vectors) if similarity == "projection" else vectors)
         own = self.class_of()[None] == torch.arange(classes)[:, None]

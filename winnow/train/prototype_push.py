@@ -164,6 +164,26 @@ def evidence_table(
 
 
 @torch.no_grad()
+def score_table(model: ProtoPNet, front: Fronts, workload: Any, split: str) -> pa.Table:
+    """How much each image of a split looks like each prototype, a row for each image and prototype.
+
+    Columns image_id, label, predicted, prototype, class, score; an image's logits are its scores times
+    `ProtoPNet.evidence_weights`.
+    """
+    out, classes = outputs_of(model, front), model.class_of()
+    count = len(classes)
+    of_image = {
+        "image_id": workload.annotations(split)["image_id"].to_numpy(),
+        "label": front.labels.int().numpy(),
+        "predicted": out.logits.argmax(1).int().numpy(),
+    }
+    table = {name: np.repeat(values, count) for name, values in of_image.items()}
+    table["prototype"] = np.tile(np.arange(count, dtype=np.int32), len(front.labels))
+    table["class"] = np.tile(classes.int().numpy(), len(front.labels))
+    return pa.table(table | {"score": out.scores.flatten().numpy()})
+
+
+@torch.no_grad()
 def prototype_table(model: ProtoPNet, front: Fronts, workload: Any, quantile: float = 0.95) -> pa.Table:
     """Where each prototype is found in the training split, and what it counts for its class.
 

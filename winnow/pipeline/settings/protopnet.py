@@ -27,6 +27,8 @@ class Protopnet(System):
     """log((d + 1) / (d + 1e-4)) of the squared distance, or the product with the unit prototype."""
     head: Literal["linear", "aggregate"] = "aggregate"
     """Weights of all prototypes fitted last, or score aggregation over the own class's."""
+    add_on: Literal["single", "bottleneck"] = "single"
+    """Layers between trunk and prototypes: one convolution, or pairs of them, each with half the channels."""
     alignment: float = Field(0.5, ge=0)
     """Weight of shallow-deep feature alignment after the warm-up; 0 leaves it out."""
     threshold: float = Field(0.1, ge=0)
