@@ -16,5 +16,8 @@ OF_IMAGES = {
     "transfer_net": "winnow.models.transfer_net.TransferNet",
 }
 OF_TABLES = {"table_mlp": "winnow.models.tables.TableMLP", "table_linear": "winnow.models.tables.TableLinear"}
-OF_TEXT = {"transformer": "winnow.models.transformer.Transformer"}
+OF_TEXT = {
+    "transformer": "winnow.models.transformer.Transformer",
+    "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",
+}
 ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT

@@ -172,18 +172,18 @@ class Workflow:
 
         return {name: of(entry) for name, entry in self.workloads.items()}
 
-    def model(self, family: str, variant: str | None = None) -> Callable[[Wildcards], str]:
-        """For a rule's `input:`: the model that the settings of the job's variant name."""
+    def model(self, family: str, variant: str | None = None, seed: int | None = None) -> Callable[[Wildcards], str]:
+        """For a rule's `input:`: the model that the settings of the job's variant name, of the job's seed or of one."""
 
         def of(wildcards: Wildcards) -> str:
             settings = self._settings_of(wildcards.workload, family, variant or wildcards.variant)
-            return self.model_path(wildcards.workload, settings["model"], wildcards.seed)
+            return self.model_path(wildcards.workload, settings["model"], wildcards.seed if seed is None else seed)
 
         return of
 
-    def card(self, family: str, variant: str | None = None) -> Callable[[Wildcards], str]:
+    def card(self, family: str, variant: str | None = None, seed: int | None = None) -> Callable[[Wildcards], str]:
         """For a rule's `input:`: the card beside that model."""
-        model = self.model(family, variant)
+        model = self.model(family, variant, seed)
         return lambda wildcards: model(wildcards).replace(".safetensors", ".json")
 
     def model_path(self, workload: str, model: str, seed: int | str) -> str:

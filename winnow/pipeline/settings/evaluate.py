@@ -13,6 +13,7 @@ from winnow.pipeline.settings.compression_effects import CompressionEffects
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
+from winnow.pipeline.settings.evopress import EvoPress
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation, PlantedMark
 from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.language import LanguageModels
@@ -243,3 +244,5 @@ class EvaluateText(EvaluateModels):
     """Bits per byte beside n-gram models."""
     paging: Paging | None = None
     """Caches that are told one bit for each request."""
+    evopress: EvoPress | None = None
+    """Compression of each layer chosen by evolution."""

@@ -1,0 +1,176 @@
+"""Arms of equal cost, judged on windows apart."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from tests.evaluate.drawing import drawn as drawn_rows
+from winnow.compress.evopress_database import depth_database, layer_databases
+from winnow.errors import InputError
+from winnow.evaluate import evopress_charts
+from winnow.evaluate.evopress_study import all_arms, histories, levels_of, owl_weights, window_losses, windows
+from winnow.models import build
+from winnow.pipeline.tables import metric_rows
+
+SETTINGS = SimpleNamespace(
+    offspring=3,
+    stages=[SimpleNamespace(sequences=2, keep=2), SimpleNamespace(sequences=3, keep=1)],
+    starts=3,
+    start_windows=2,
+    generations=2,
+    dropped=[0.25, 0.5],
+    sparsity=0.5,
+    blocks=2,
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    net = build("transformer", vocabulary=40, width=16, layers=4, heads=2, seed=1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(4)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.randint(0, 40, (5, 10), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def layers(model, x):
+    sparsity, bits = layer_databases(model, x, 0.5)
+    return [(sparsity, 0), (bits, 3)]
+
+
+@pytest.fixture(scope="module")
+def arms(model, x, layers):
+    return all_arms(model, x, layers, SETTINGS, 0, logging.getLogger("test"))
+
+
+def test_all_arms_of_a_kind_cost_the_same(model, arms, layers):
+    found, blocks = arms
+    assert list(found) == ["dense", "depth-25", "depth-50", "sparsity", "bits"]
+    for kind, dropped in (("depth-25", 1), ("depth-50", 2)):
+        for arm, chosen in found[kind].items():
+            assert len(chosen.state) == 8
+            if arm != "dp":
+                assert sum(chosen.state[:4]) == sum(chosen.state[4:]) == dropped
+        assert found[kind].keys() >= {"evopress", "random", "additive", "shortgpt", "norm_ratio", "window_cosine"}
+    attention, mlp = 4 * 16 * 16, 3 * 16 * 48
+    dp = found["depth-50"]["dp"].state
+    assert attention * sum(dp[:4]) + mlp * sum(dp[4:]) >= 2 * (attention + mlp)
+    for database, level in layers:
+        cost = database.space.cost((level,) * 28)
+        states = {arm: chosen.state for arm, chosen in found[database.kind].items() if chosen.state}
+        assert states["uniform"] == (level,) * 28
+        assert all(database.space.cost(state) == cost for arm, state in states.items() if arm != "dp")
+        assert database.space.cost(states["dp"]) <= cost
+    assert sum(blocks.state) == 2 and len(blocks.state) == 4
+
+
+def test_searches_at_random_spend_what_evopress_spends(arms):
+    for kind, those in arms[0].items():
+        if kind != "dense":
+            assert those["evopress"].found.evaluations == those["random"].found.evaluations
+    rows = histories(arms[0])
+    assert len(rows) == 4 * 2 * 2 and {row["generation"] for row in rows} == {1, 2}
+    assert rows[0]["evaluations"] == 3 * 2 + 3 * 2 + 3 * 3
+
+
+def test_seeds_move_the_searches_alone(model, x, layers, arms):
+    again, _ = all_arms(model, x, layers, SETTINGS, 0, logging.getLogger("test"))
+    other, _ = all_arms(model, x, layers, SETTINGS, 5, logging.getLogger("test"))
+    assert levels_of(again) == levels_of(arms[0])
+    a, b = levels_of(arms[0]), levels_of(other)
+    assert a["sparsity"]["random"] != b["sparsity"]["random"]
+    assert {k: v for k, v in a["depth-50"].items() if k not in ("evopress", "random")} == {
+        k: v for k, v in b["depth-50"].items() if k not in ("evopress", "random")
+    }
+
+
+def test_dp_on_the_layers_own_errors_has_the_least_sum(layers, arms):
+    for database, _ in layers:
+        sums = {
+            arm: sum(errors[at] for errors, at in zip(database.errors, chosen.state, strict=True))
+            for arm, chosen in arms[0][database.kind].items()
+            if chosen.state
+        }
+        assert sums["dp"] == min(sums.values()), sums
+
+
+def test_owl_prunes_as_much_in_all_and_blocks_differently(model, x):
+    pruned = owl_weights(model, x, 0.5)
+    shares = [
+        float(torch.cat([w.flatten() for n, w in pruned.items() if n.startswith(f"blocks.{b}.")]).eq(0).double().mean())
+        for b in range(4)
+    ]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.005) and max(shares) - min(shares) == pytest.approx(
+        0.16, abs=0.01
+    )
+
+
+def test_losses_of_windows_are_the_models(model, x):
+    y = x.roll(-1, 1)
+    state = (1, 0, 0, 0, 0, 0, 0, 0)
+    losses = window_losses(model, depth_database(model).parameters(state), x, y)
+    assert losses.shape == (5,) and not np.allclose(losses, window_losses(model, {}, x, y))
+    with torch.no_grad():
+        dense = torch.nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten())
+    assert window_losses(model, {}, x, y).mean() == pytest.approx(float(dense), abs=1e-5)
+
+
+def test_windows_are_the_same_for_all_and_cut_to_length():
+    class Corpus:
+        def batches(self, split, size, seed=None, epoch=0):
+            assert (split, seed) == ("train", 0)
+            x = torch.arange(48).view(4, 12)[:size]
+            yield x, x + 1
+
+    x, y = windows(Corpus(), "train", 3, 5)
+    assert x.shape == (3, 5) and torch.equal(y, x + 1)
+    for count, length in ((5, 5), (3, 13)):
+        with pytest.raises(InputError, match="train: has"):
+            windows(Corpus(), "train", count, length)
+
+
+def test_charts_show_every_arm(arms):
+    found = arms[0]
+    audit = [{"dropped": [0], "sum_of_errors": 1.0, "error": 1.0}]
+    audit += [{"dropped": [0, u], "sum_of_errors": u + 1.0, "error": 2.0 / u} for u in (1, 2)]
+    drawn = evopress_charts.additivity(audit, [{"fewer": [0], "more": [0, 2]}]).to_dict()
+    assert len(drawn["layer"]) == 3 and "2 blocks" in str(drawn)
+    labels = {"workload": "python", "seed": 0, "split": "test"}
+    tables = [
+        metric_rows({"cross_entropy": float(i)}, system=arm, variant=kind, **labels)
+        for kind, those in found.items()
+        for i, arm in enumerate(those)
+    ]
+    drawn = evopress_charts.arms(pa.concat_tables(tables)).to_dict()
+    assert [panel["title"] for panel in drawn["concat"]] == [
+        "25 % of layers dropped",
+        "50 % of layers dropped",
+        "sparsity",
+        "bits",
+    ]
+    assert "norm ratio" in str(drawn)
+    assert len(evopress_charts.searches([histories(found)]).to_dict()["concat"]) == 4
+    strips = evopress_charts.kept(levels_of({"depth-50": found["depth-50"]}))
+    shown = drawn_rows(strips)
+    assert (
+        len(strips.to_dict()["vconcat"]) == 1
+        and sum(r["what"] == "dropped" for r in shown if r["arm"] == "evopress") == 4
+    )
+    assert {r["layer"] for r in shown} == {f"{part}{block}" for part in "AF" for block in range(4)}
+    sizes = [
+        metric_rows({"bytes": 10.0, "cross_entropy": 1.0}, system="evopress", variant=name, **labels)
+        for name in ("dense", "bits")
+    ]
+    assert "kilobytes" in str(evopress_charts.realised(pa.concat_tables(sizes)).to_dict())
+    with pytest.raises(InputError, match="chart: the table has no"):
+        evopress_charts.arms(pa.concat_tables(sizes).slice(0, 0))
