@@ -13,13 +13,16 @@ def evopress(inputs, outputs, params, log):
     from winnow.evaluate import evopress_study
     from winnow.evaluate.evopress_audit import audit_summary
     from winnow.models import load_model
+    from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_json, write_parquet
     from winnow.workloads import load_workload
 
     workload, model = load_workload(inputs.train.parent), load_model(inputs.model)
     x, _ = evopress_study.windows(workload, "train", params.calibration, params.length)
     layers = [(load_database(inputs.sparsity), 0), (load_database(inputs.bits), params.bits)]
-    arms, blocks = evopress_study.all_arms(model, x, layers, params, params.seed, log)
+    arms, blocks = evopress_study.all_arms(
+        model, x, layers, params, params.seed, lambda kind: Progress(log, kind, "generations")
+    )
     audit = read_parquet(inputs.audit).to_pylist()
     values = audit_summary(audit, read_parquet(inputs.violations).to_pylist())
     best = min(row["error"] for row in audit if len(row["dropped"]) == params.blocks)

@@ -1,6 +1,5 @@
 """Arms of equal cost, judged on windows apart."""
 
-import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,7 +49,7 @@ def layers(model, x):
 
 @pytest.fixture(scope="module")
 def arms(model, x, layers):
-    return all_arms(model, x, layers, SETTINGS, 0, logging.getLogger("test"))
+    return all_arms(model, x, layers, SETTINGS, 0, lambda kind: lambda step, total: None)
 
 
 def test_all_arms_of_a_kind_cost_the_same(model, arms, layers):
@@ -84,8 +83,8 @@ def test_searches_at_random_spend_what_evopress_spends(arms):
 
 
 def test_seeds_move_the_searches_alone(model, x, layers, arms):
-    again, _ = all_arms(model, x, layers, SETTINGS, 0, logging.getLogger("test"))
-    other, _ = all_arms(model, x, layers, SETTINGS, 5, logging.getLogger("test"))
+    again, _ = all_arms(model, x, layers, SETTINGS, 0, lambda kind: lambda step, total: None)
+    other, _ = all_arms(model, x, layers, SETTINGS, 5, lambda kind: lambda step, total: None)
     assert levels_of(again) == levels_of(arms[0])
     a, b = levels_of(arms[0]), levels_of(other)
     assert a["sparsity"]["random"] != b["sparsity"]["random"]

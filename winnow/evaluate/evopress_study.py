@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -27,7 +26,6 @@ from winnow.compress.evopress_baselines import (
 from winnow.compress.evopress_database import Database, Divergence, calibrated, depth_database
 from winnow.errors import InputError
 from winnow.models.transformer import Transformer
-from winnow.pipeline.progress import Progress
 from winnow.randomness import numpy_generator
 from winnow.workloads.texts import Texts
 
@@ -94,12 +92,17 @@ def searched(
 
 
 def all_arms(
-    model: Transformer, x: Tensor, layers: Iterable[tuple[Database, int]], params: Any, seed: int, log: logging.Logger
+    model: Transformer,
+    x: Tensor,
+    layers: Iterable[tuple[Database, int]],
+    params: Any,
+    seed: int,
+    report: Callable[[str], Report],
 ) -> tuple[dict[str, dict[str, Arm]], Arm]:
     """Kind -> arm -> what it chose, and the search among whole blocks.
 
     x: calibration windows int64[n, t]. layers: databases of linear layers, each with its uniform level. Kinds are
-    dense, depth-<percent>, sparsity and bits.
+    dense, depth-<percent>, sparsity and bits. report: name of a search -> what is called after each generation.
     """
     stages = tuple(Stage(each.sequences, each.keep) for each in params.stages)
     budget = Budget(params.offspring, stages, params.starts, params.start_windows, params.generations)
@@ -108,13 +111,13 @@ def all_arms(
     arms = {"dense": {"dense": Arm({})}}
     for share in params.dropped:
         dropped, kind = round(share * len(model.blocks)), f"depth-{100 * share:g}"
-        arms[kind] = depth_arms(model, depth, fitness, dropped, budget, seed, Progress(log, kind, "generations"))
+        arms[kind] = depth_arms(model, depth, fitness, dropped, budget, seed, report(kind))
     for database, level in layers:
-        report, fitness = Progress(log, database.kind, "generations"), Divergence(model, database, x)
-        arms[database.kind] = layer_arms(database, level, fitness, budget, seed, report)
+        fitness = Divergence(model, database, x)
+        arms[database.kind] = layer_arms(database, level, fitness, budget, seed, report(database.kind))
     arms["sparsity"]["owl"] = Arm(owl_weights(model, x, params.sparsity))
-    report, fitness = Progress(log, "blocks", "generations"), Divergence(model, blocks, x)
-    return arms, block_search(blocks, fitness, params.blocks, budget, seed, report)
+    fitness = Divergence(model, blocks, x)
+    return arms, block_search(blocks, fitness, params.blocks, budget, seed, report("blocks"))
 
 
 def depth_arms(
