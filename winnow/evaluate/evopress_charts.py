@@ -8,11 +8,11 @@ import altair as alt
 import pyarrow as pa
 
 from winnow.evaluate.chart_parts import (
+    BLACK,
     BLUE,
     GREY,
     HEIGHT,
     ORANGE,
-    VERMILION,
     WIDE,
     WIDTH,
     Rows,
@@ -25,8 +25,6 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
-
-CONTEXT = "divergence from the dense model (nats a token)"
 
 
 def additivity(audit: Rows, violations: Rows) -> alt.LayerChart:
@@ -43,18 +41,17 @@ def additivity(audit: Rows, violations: Rows) -> alt.LayerChart:
         for order, found in enumerate((errors[tuple(row["fewer"])], errors[tuple(row["more"])]))
     ]
     key = key_of("blocks", "dropped", rows)
-    x = alt.X("sum_of_errors:Q", title="sum of errors of each block alone (nats a token)")
-    y = alt.Y("error:Q", title="error of all together (nats a token)")
-    most = max(max(row["sum_of_errors"], row["error"]) for row in rows)
-    equal = alt.Chart(data([{"sum_of_errors": v, "error": v} for v in (0.0, most)]))
+    log = alt.Scale(type="log", nice=False, padding=20)
+    x = alt.X("sum_of_errors:Q", title="sum of errors of each block alone (nats a token, log scale)", scale=log)
+    y = alt.Y("error:Q", title="error of all together (nats a token, log scale)", scale=log)
+    every = [row[which] for row in rows for which in ("sum_of_errors", "error")]
+    equal = alt.Chart(data([{"sum_of_errors": v, "error": v} for v in (min(every), max(every))]))
     layers = [
         equal.mark_line(strokeDash=[6, 6], color=GREY).encode(x=x, y=y),
         alt.Chart(data(rows)).mark_point(size=60).encode(x=x, y=y, color=key.colour(), shape=key.shape()),
     ]
     if pairs:
-        line = alt.Chart(data(pairs)).mark_line(
-            color=VERMILION, strokeWidth=2.5, point={"color": VERMILION, "size": 90}
-        )
+        line = alt.Chart(data(pairs)).mark_line(color=BLACK, strokeWidth=2, point={"color": BLACK, "size": 40})
         layers.append(line.encode(x=x, y=y, detail="pair:N", order="order:Q"))
     return styled(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
 
@@ -67,7 +64,7 @@ def searches(histories: list[Rows]) -> alt.HConcatChart:
     panels: list[alt.LayerChart] = []
     for (kind,), found in grouped(bands, ["kind"]).items():
         x = alt.X("evaluations:Q", title="windows evaluated", axis=alt.Axis(tickCount=3))
-        y = alt.Y("mean:Q", title=None if panels else CONTEXT, scale=alt.Scale(zero=False))
+        y = alt.Y("mean:Q", title=None if panels else "divergence (nats a token)", scale=alt.Scale(zero=False))
         chart = lines(found, x, y, key, markers=False)
         panels.append(chart.properties(width=WIDE / 3, height=HEIGHT / 2, title=_named(kind)))
     return styled(alt.concat(*panels, columns=3), "bottom")
