@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.bee import Bee
+from winnow.pipeline.settings.block_attention import BlockAttention
 from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
 from winnow.pipeline.settings.compression_effects import CompressionEffects
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
@@ -246,3 +247,5 @@ class EvaluateText(EvaluateModels):
     """Caches that are told one bit for each request."""
     evopress: EvoPress | None = None
     """Compression of each layer chosen by evolution."""
+    block_attention: BlockAttention | None = None
+    """Attention over blocks that are drawn by chance."""

@@ -1,0 +1,54 @@
+"""Let a language model's attention see blocks by chance, as it is and after fine-tuning with drawn blocks."""
+
+from winnow.pipeline import stage
+
+
+@stage(torch=True)
+def block_attention(inputs, outputs, params, log):
+    """Write what each way of drawing loses at each cost and after fine-tuning, masses, and the requested blocks."""
+    import numpy as np
+    import pyarrow as pa
+
+    from winnow.evaluate import block_attention_study as study
+    from winnow.evaluate.evopress_study import window_losses, windows
+    from winnow.models import load_model
+    from winnow.pipeline.progress import Progress
+    from winnow.pipeline.tables import metric_rows, write_parquet
+    from winnow.randomness import numpy_generator
+    from winnow.workloads import load_workload
+    from winnow.workloads.traces import trace_table
+
+    workload, model = load_workload(inputs.train.parent), load_model(inputs.model)
+    context, labels = workload.meta.context, {"workload": params.workload, "seed": params.seed, "split": "test"}
+    x, y = windows(workload, "test", params.judged, context)
+    blocks, block = -(-context // params.block), params.block
+    full = {"cross_entropy": window_losses(model, {}, x, y).mean()}
+    tables = [metric_rows(full, system="full", variant="as trained", **labels)]
+    cases = [(width, drawn) for width in params.widths for drawn in study.samplers(width, blocks, params.seed)]
+    progress = Progress(log, "drawn blocks", "ways")
+    for done, (width, drawn) in enumerate(cases):
+        values = study.quality(model, drawn, block, x, y, params.draws) | {"expected": drawn.fraction}
+        tables.append(metric_rows(values, system=drawn.name, variant=f"as trained-w{width}", **labels))
+        progress(done + 1, len(cases))
+    probe, _ = windows(workload, "held_out", params.probes, context)
+    copied, again = study.with_copies(probe, tuple(params.gaps), numpy_generator(params.seed, "copies"))
+    arms = {"full": None} | {d.name: d for d in study.samplers(params.tuned_width, blocks, params.seed)}
+    for name in ("full", "geometric", "uniform", "window"):
+        report = Progress(log, f"fine-tuning, {name}")
+        tuned = study.finetuned(model, workload, params, arms[name], params.seed, report)
+        values = {
+            "cross_entropy": window_losses(tuned, {}, x, y).mean(),
+            "copied": study.copying(tuned, copied, again),
+        }
+        tables.append(metric_rows(values, system=name, variant="fine-tuned", **labels))
+    mass = study.attention_mass(model, x, block)
+    rows = [
+        {"layer": layer, "distance": distance, "mass": value}
+        for layer, those in enumerate(mass.tolist())
+        for distance, value in enumerate(those)
+    ]
+    asked = study.requested_blocks(model, arms["geometric"], block, x)
+    write_parquet(pa.concat_tables(tables), outputs.metrics)
+    write_parquet(pa.Table.from_pylist(rows), outputs.mass)
+    pages = np.array([layer * blocks + column for layer, column in asked])
+    write_parquet(trace_table({"key-value blocks": pages}), outputs.trace)

@@ -1,0 +1,190 @@
+"""Ways of drawing cost the same, the probe says tokens again, masses are those of attention."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from tests.evaluate.drawing import drawn as drawn_rows
+from winnow.errors import InputError
+from winnow.evaluate import block_attention_charts as charts
+from winnow.evaluate.block_attention_study import (
+    COPIED,
+    TOLD,
+    attention_mass,
+    copying,
+    finetuned,
+    quality,
+    requested_blocks,
+    samplers,
+    with_copies,
+)
+from winnow.models import build
+from winnow.pipeline.tables import metric_rows
+
+
+@pytest.fixture(scope="module")
+def model():
+    net = build("transformer", vocabulary=30, width=16, layers=2, heads=2, seed=1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(4)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.randint(0, 30, (6, 48), generator=torch.Generator().manual_seed(0))
+
+
+def test_ways_keep_as_many_blocks_as_a_window(model, x):
+    for width in (2, 3):
+        ways = list(samplers(width, 12, seed=0))
+        names = [way.name for way in ways]
+        assert ("bigbird" in names) == (width == 3) and names[-1] == "window"
+        fractions = {way.fraction for way in ways if way.name != "geometric_exactly"}
+        assert len(fractions) == 1
+        for way in ways:
+            found = quality(model, way, 4, x, x.roll(-1, 1), 40)
+            assert found["kept"] == pytest.approx(way.fraction, abs=1e-9 if "window" in way.name else 0.02), way.name
+            assert found["deviation"] == 0 if way.name == "window" else found["deviation"] > 0
+    # rows 1 and 2 have fewer blocks than 1 + the width
+    exact = next(way for way in samplers(3, 12, seed=0) if way.name == "geometric_exactly")
+    assert exact.fraction == pytest.approx((1 + 2 + 3 + 9 * 4) / 78) and abs(exact.fraction - ways[0].fraction) < 0.05
+
+
+def test_quality_is_the_mean_loss_of_the_draws(model, x):
+    window = next(way for way in samplers(12, 12, seed=0) if way.name == "window")  # all blocks
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(model(x).flatten(0, 1), x.roll(-1, 1).flatten())
+    found = quality(model, window, 4, x, x.roll(-1, 1), 2)
+    assert found["cross_entropy"] == pytest.approx(float(expected), abs=1e-5) and found["kept"] == pytest.approx(1)
+
+
+def test_masses_are_shares_of_attention(model, x):
+    mass = attention_mass(model, x, 4)
+    assert mass.shape == (2, 12) and mass.sum(1) == pytest.approx(np.ones(2), abs=1e-5)
+    # the first layer by hand, one window after another
+    block = model.blocks[0]
+    captured = {}
+    handle = torch.nn.functional.scaled_dot_product_attention
+    import winnow.models.transformer as module
+
+    def spy(query, key, value, is_causal):
+        captured.setdefault("weights", (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5))
+        return handle(query, key, value, is_causal=is_causal)
+
+    original = module.scaled_dot_product_attention
+    module.scaled_dot_product_attention = spy
+    try:
+        with torch.no_grad():
+            block(model.embedding(x))
+    finally:
+        module.scaled_dot_product_attention = original
+    weights = captured["weights"].masked_fill(torch.ones(48, 48).triu(1).bool(), -torch.inf).softmax(-1)
+    own = sum(float(weights[..., t, 4 * (t // 4) : 4 * (t // 4) + 4].sum()) for t in range(48)) / (6 * 2 * 48)
+    assert mass[0, 0] == pytest.approx(own, abs=1e-4)
+
+
+def test_the_probe_says_tokens_again_after_a_gap(x):
+    copied, again = with_copies(x, (17, 20), np.random.default_rng(0))
+    gaps = set()
+    for row in range(6):
+        at = int(again[row])
+        found = [
+            g for g in range(17, 21) if torch.equal(copied[row, at : at + COPIED], x[row, at - g : at - g + COPIED])
+        ]
+        assert found and at + COPIED <= 48
+        gaps |= set(found)
+        elsewhere = torch.ones(48, dtype=torch.bool)
+        elsewhere[at : at + COPIED] = False
+        assert torch.equal(copied[row][elsewhere], x[row][elsewhere])
+    assert len(gaps) > 1
+    with pytest.raises(InputError, match="do not fit a window of 48"):
+        with_copies(x, (17, 33), np.random.default_rng(0))
+
+
+def test_copying_counts_the_tokens_after_the_first_few(x):
+    copied, again = with_copies(x, (17, 20), np.random.default_rng(0))
+
+    class Oracle(torch.nn.Module):
+        """Foresees the next token, but for the one place after the told tokens."""
+
+        def forward(self, tokens):
+            scores = torch.nn.functional.one_hot(tokens.roll(-1, 1), 30).float()
+            for row, at in enumerate(again.tolist()):
+                scores[row, at + TOLD - 1] = 0
+                scores[row, : at + TOLD - 1] = 0
+            return scores
+
+    wrong = float((copied[torch.arange(6), again + TOLD] != 0).double().mean()) / (COPIED - TOLD)
+    assert copying(Oracle(), copied, again) == pytest.approx(1 - wrong)
+
+
+class Corpus:
+    def batches(self, split, size, seed=None, epoch=0):
+        tokens = torch.randint(0, 30, (2 * size, 49), generator=torch.Generator().manual_seed(epoch))
+        for batch in tokens.split(size):
+            yield batch[:, :-1], batch[:, 1:]
+
+
+def test_fine_tuning_takes_its_steps_and_is_repeatable(model):
+    params = SimpleNamespace(block=4, learning_rate=1e-3, batch_size=4, finetune_steps=5, gaps=[17, 20])
+    way = next(iter(samplers(2, 12, seed=0)))
+    steps = []
+    tuned = [
+        finetuned(model, Corpus(), params, way, 0, lambda step, total: steps.append((step, total))) for _ in range(2)
+    ]
+    full = finetuned(model, Corpus(), params, None, 0, lambda step, total: None)
+    assert steps[:5] == [(i, 5) for i in range(1, 6)]
+    a, b = (net.state_dict() for net in tuned)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["embedding.weight"], full.state_dict()["embedding.weight"])
+    assert not torch.equal(a["embedding.weight"], model.state_dict()["embedding.weight"])
+    assert not any(net.training for net in tuned)
+
+
+def test_requested_blocks_are_those_drawn_row_by_row(model, x):
+    window = next(way for way in samplers(2, 12, seed=0) if way.name == "window")
+    asked = requested_blocks(model, window, 4, x)
+    # each row asks the first block, the one before it and its own, in both layers, for two heads
+    expected = []
+    for row in range(12):
+        for layer in range(2):
+            expected += [(layer, column) for column in sorted({0, max(row - 1, 0), row})] * 2
+    assert asked == expected
+
+
+def test_charts_show_ways_masses_folds_and_copies():
+    labels = {"workload": "python", "split": "test"}
+    tables = []
+    for seed in (0, 1):
+        tables.append(metric_rows({"cross_entropy": 2.0}, system="full", variant="as trained", seed=seed, **labels))
+        for system in ("geometric_exactly", "window"):
+            values = {"cross_entropy": 3.0 + seed, "expected": 0.5, "kept": 0.4}
+            tables.append(metric_rows(values, system=system, variant="as trained-w1", seed=seed, **labels))
+            values = {"cross_entropy": 2.5, "copied": 0.1}
+            tables.append(metric_rows(values, system=system, variant="fine-tuned", seed=seed, **labels))
+    metrics = pa.concat_tables(tables)
+    rows = drawn_rows(charts.quality(metrics))
+    assert {(row["way"], row["percent"], row["mean"]) for row in rows if "way" in row} == {
+        ("geometric exactly", 50, 3.5),
+        ("window", 50, 3.5),
+    }
+    shown = drawn_rows(charts.after_tuning(metrics))
+    assert {row["metric"] for row in shown} == {"cross_entropy", "copied"} and len(shown) == 8
+    mass = [{"layer": 0, "distance": d, "mass": 0.5**d} for d in range(8)]
+    assert {row["what"] for row in drawn_rows(charts.mass(mass, 2))} == {
+        "attention, layer 1",
+        "chance, geometric",
+        "chance, harmonic",
+    }
+    folded = charts.folding(8, 2).to_dict()
+    counts = [
+        len(folded["datasets"][panel["data"]["name"]]) if "datasets" in folded else 0 for panel in folded["hconcat"]
+    ]
+    assert counts[0] == counts[1]
+    with pytest.raises(InputError, match="no masses"):
+        charts.mass([], 2)
