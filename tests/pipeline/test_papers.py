@@ -1,5 +1,8 @@
 """The generated pages hold what the ledger says, and nothing else of README changes."""
 
+import json
+import subprocess
+
 import pyarrow as pa
 import pytest
 
@@ -14,6 +17,7 @@ from winnow.pipeline.papers import (
     replace_block,
     write_papers,
 )
+from winnow.pipeline.published import revision
 from winnow.pipeline.tables import write_parquet
 
 ENTRY = """
@@ -38,7 +42,7 @@ def row(claim, system, verdict, effect=None, low=None, high=None, n=0, **more):
         "claim": claim,
         "system": system,
         "verdict": verdict,
-        "statement": f"what {claim} says",
+        "statement": "what it says",
         "note": "",
     }
     return dict.fromkeys(CLAIMS_SCHEMA.names) | said | figures | more
@@ -82,7 +86,7 @@ def test_each_claim_counts_once_whatever_its_comparisons():
 
 def test_a_bar_or_line_break_in_a_statement_does_not_break_the_table():
     lines = claims_table([{**ROWS[0], "statement": "a | b\nc"}]).splitlines()
-    assert lines[2].count(" | ") == 4 and "a \\| b c" in lines[2]
+    assert lines[2].count(" | ") == 5 and "a \\| b c" in lines[2]
 
 
 def test_the_page_has_a_section_for_each_paper_with_its_own_claims(checkout):
@@ -92,10 +96,12 @@ def test_the_page_has_a_section_for_each_paper_with_its_own_claims(checkout):
     assert pruning.startswith(
         "pruning\n\n- Gupta et al. *A | B*. arXiv, 2022.\n- Lee and Kim. *Second*. arXiv, 2022.\n"
     )
-    assert "| prune_mild | what prune_mild says | +0.0123 [+0.008, +0.0171] share | 5 | holds |" in pruning
+    assert (
+        "| prune_mild | what it says | +0.0123 [+0.008, +0.0171] share | 5 | holds | unversioned |" in pruning
+    )
     assert "prune_hard" in pruning and "prune" not in sae
     assert "| prune_hard | s90 | magnitude | random | +0.5 [+0.25, +0.75] share | 3 | holds |" in pruning
-    assert "| sae_alive | what sae_alive says | – | 0 | not run: no rows of metric dead_fraction |" in sae
+    assert "| sae_alive | what it says | – | 0 | not run: no rows of metric dead_fraction | – |" in sae
     assert "Each comparison" not in sae
 
 
@@ -129,3 +135,64 @@ def test_a_faulty_claims_file_is_named(checkout):
     (checkout / "claims.yaml").write_text("- {id: lonely, system: sae}\n")
     with pytest.raises(InputError, match="claims.yaml: lonely"):
         write_papers(checkout)
+
+
+def ledger(checkout, rows):
+    write_parquet(pa.Table.from_pylist(rows, schema=CLAIMS_SCHEMA), checkout / "results/claims.parquet")
+    write_papers(checkout)
+    return (checkout / "docs/papers.md").read_text()
+
+
+def at(checkout, name):
+    known = json.loads((checkout / "docs/verdicts.json").read_text())
+    known[name]["rows"] = [row | {"revision": "12345678"} for row in known[name]["rows"]]
+    (checkout / "docs/verdicts.json").write_text(json.dumps(known))
+
+
+def test_a_verdict_stays_where_a_run_does_not_measure_it_again(checkout):
+    write_papers(checkout)
+    at(checkout, "prune_mild")
+    page = ledger(checkout, [row("prune_mild", "pruning", "not run", note="no rows"), *ROWS[1:]])
+    assert "| prune_mild | what it says | +0.0123 [+0.008, +0.0171] share | 5 | holds | 12345678 |" in page
+    assert "| sae_alive | what it says | – | 0 | not run: no rows of metric dead_fraction | – |" in page
+    assert "| prune_hard | s90 | magnitude | random | +0.5 [+0.25, +0.75] share | 3 | holds |" in page
+
+
+def test_a_new_measurement_takes_its_place_and_the_same_one_does_not(checkout):
+    write_papers(checkout)
+    at(checkout, "prune_mild")
+    at(checkout, "prune_hard")
+    page = ledger(checkout, [row("prune_mild", "pruning", "partly", 0.0, -0.1, 0.1, 5), *ROWS[1:]])
+    assert "| +0 [-0.1, +0.1] share | 5 | partly | unversioned |" in page
+    assert page.count("| does not hold | 12345678 |") == 1
+
+
+def test_a_verdict_goes_with_the_claim_that_it_was_about(checkout):
+    write_papers(checkout)
+    claims = (checkout / "claims.yaml").read_text()
+    (checkout / "claims.yaml").write_text(claims.replace("effect: 0.01", "effect: 0.02", 1))
+    page = ledger(checkout, [row("prune_mild", "pruning", "not run", note="no rows"), *ROWS[1:]])
+    assert "| not run: no rows | – |" in page
+    assert "prune_mild" not in json.loads((checkout / "docs/verdicts.json").read_text())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": {}}'])
+def test_a_damaged_record_is_named(checkout, text):
+    (checkout / "docs/verdicts.json").write_text(text)
+    with pytest.raises(InputError, match=r"verdicts.json: is no record of verdicts"):
+        write_papers(checkout)
+
+
+def test_the_revision_is_the_commit_and_tells_of_changed_code(tmp_path):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    assert revision(tmp_path) == "unversioned"
+    (tmp_path / "params.yaml").write_text("a: 1\n")
+    (tmp_path / "README.md").write_text("a\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "Begin"]):
+        subprocess.run([*git, *command], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    assert revision(tmp_path) == head[:8]
+    (tmp_path / "README.md").write_text("b\n")
+    assert revision(tmp_path) == head[:8]
+    (tmp_path / "params.yaml").write_text("a: 2\n")
+    assert revision(tmp_path) == head[:8] + "+"

@@ -2,7 +2,8 @@
 
     python -m winnow.pipeline.papers
 
-Both are made from claims.yaml (what a paper says) and results/claims.parquet (what was measured).
+Both are made from claims.yaml (what a paper says), results/claims.parquet (what was measured) and docs/verdicts.json
+(what was measured before, and is kept where the run did not measure it again).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from winnow.errors import InputError, exit_code
 from winnow.evaluate.claims import CLAIMS_SCHEMA, VERDICTS
 from winnow.evaluate.claims_schema import Claim, Paper, load_claims
+from winnow.pipeline.published import merged, revision
 from winnow.pipeline.tables import read_parquet
 
 BEGIN, END = "<!-- claims: begin (made by `make papers`) -->", "<!-- claims: end -->"
@@ -65,10 +67,12 @@ def measured(row: Row) -> str:
 
 def claims_table(rows: Iterable[Row]) -> str:
     """A Markdown table of claims, one row each, in the order given."""
-    lines = ["| claim | in our words | measured effect | n | verdict |", "|---|---|---|---|---|"]
+    lines = ["| claim | in our words | measured effect | n | verdict | at |", "|---|---|---|---|---|---|"]
     for row in rows:
         verdict = f"{row['verdict']}: {row['note']}" if row["verdict"] == "not run" else row["verdict"]
-        lines.append(table_row(row["claim"], row["statement"], measured(row), row["n"], verdict))
+        lines.append(
+            table_row(row["claim"], row["statement"], measured(row), row["n"], verdict, row.get("revision") or "–")
+        )
     return "\n".join(lines)
 
 
@@ -89,8 +93,9 @@ def papers_page(papers: Mapping[str, list[Paper]], rows: list[Row]) -> str:
     """The text of docs/papers.md: each system's papers, then its claims."""
     sections = [
         "# Papers and their claims",
-        "Made by `make papers` from `claims.yaml` and `results/claims.parquet`; do not edit. "
-        "Of a claim that makes several comparisons, the effect is that of the weakest.",
+        "Made by `make papers` from `claims.yaml`, `results/claims.parquet` and `docs/verdicts.json`; do not edit. "
+        "Of a claim that makes several comparisons, the effect is that of the weakest. A verdict stays until its "
+        "claim is measured again or changed; the last column names the revision of the code that it was measured at.",
         count_verdicts(rows) + ".",
     ]
     spoken = overall(rows)
@@ -130,8 +135,10 @@ def replace_block(text: str, block: str) -> str:
 
 def write_papers(root: Path) -> list[Path]:
     """Write docs/papers.md and README's block; returns the files whose text changed."""
-    papers = papers_by_system(load_claims(root / "claims.yaml"))
-    rows = read_parquet(root / "results/claims.parquet", columns=CLAIMS_SCHEMA.names).to_pylist()
+    claims = load_claims(root / "claims.yaml")
+    papers = papers_by_system(claims)
+    found: list[Row] = read_parquet(root / "results/claims.parquet", columns=CLAIMS_SCHEMA.names).to_pylist()
+    rows: list[Row] = merged(claims, found, root / "docs/verdicts.json", revision(root))
     readme = root / "README.md"
     texts = {
         root / "docs/papers.md": papers_page(papers, rows),
