@@ -7,11 +7,22 @@ import torch
 from captum.attr import LayerGradCam
 
 from winnow.errors import InputError
-from winnow.evaluate.prototype_arms import AfterFront, GradCamMaps, OnTrunk, arms_of, fit_on_trunk, shared_fronts
+from winnow.evaluate.prototype_arms import (
+    AfterFront,
+    GradCamMaps,
+    OnTrunk,
+    arms_of,
+    fit_head,
+    fit_on_trunk,
+    front_of,
+    shared_fronts,
+)
 from winnow.evaluate.prototype_judging import maps_of
 from winnow.models import build
 from winnow.train.component_arms import accuracy
 from winnow.train.deep_components import DeepCBC, DeepRecipe
+from winnow.train.prototype_tree import PrototypeTree
+from winnow.train.tesnet import Tesnet
 
 IMAGE = {"in_channels": 3, "height": 32, "width": 32, "classes": 3}
 RECIPE = DeepRecipe(2, 20, 5, batch=12, shift=0, learning_rate=1e-2, head_learning_rate=2e-2)
@@ -41,11 +52,52 @@ def test_another_head_on_the_trunk_learns_and_leaves_the_trunk_alone(trunk, head
     assert maps.shape == (24, 6, *trunk.maps(x[:1]).shape[2:]) and torch.allclose(
         maps.sum(dim=1), torch.ones(()), atol=1e-5
     )
-    assert torch.allclose(model(middle), model.components.head(maps.amax((2, 3))), atol=1e-5)
+    assert torch.allclose(model(middle), model.head.head(maps.amax((2, 3))), atol=1e-5)
     other, of = coloured(seed=1)
     assert accuracy(model, *shared_fronts([trunk], other), of) > 0.6  # chance is a third
     again = fit_on_trunk(trunk, middle, labels, head, RECIPE, seed=0)
     assert torch.equal(again(middle), model(middle))
+
+
+def other_head(kind, seed=0):
+    return Tesnet(112, 3, 2, 8, seed) if kind == "tesnet" else PrototypeTree(112, 3, 3, 8, seed)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("tesnet", 0.6), ("tree", 0.4)])  # chance is a third
+def test_a_head_with_its_own_loss_learns_on_the_trunk_and_leaves_it_alone(trunk, kind, least):
+    x, labels = coloured(48)
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    (middle,) = shared_fronts([trunk], x)
+    recipe = DeepRecipe(4, 40, 16, batch=12, shift=0)
+    model = fit_head(trunk, middle, labels, other_head(kind), recipe, seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
+    deep = trunk.blocks_after(middle)
+    assert torch.equal(maps_of(model, middle), model.head.maps(deep)) and torch.equal(model(middle), model.head(deep))
+    assert torch.equal(model.class_of(), model.head.class_of()) and not model.head.training
+    assert accuracy(model, *shared_fronts([trunk], coloured(48, seed=1)[0]), labels) > least
+    again = fit_head(trunk, middle, labels, other_head(kind), recipe, seed=0)
+    assert torch.equal(again(middle), model(middle))
+    if kind == "tree":  # each example was counted once for each of its views
+        assert float(model.head.leaves.sum()) == pytest.approx(96, rel=1e-3)
+
+
+def test_a_head_is_trained_on_maps_of_unit_deviation(trunk):
+    """Without a step of training, only the scale of what is put in is undone."""
+    x, labels = coloured()
+    (middle,) = shared_fronts([trunk], x)
+    head = other_head("tesnet")
+    before = head.add_on[0].weight.detach().clone()
+    fitted = fit_head(trunk, middle, labels, head, DeepRecipe(0, 0, 0), seed=0)
+    deviation = trunk.blocks_after(middle).std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
+    torch.testing.assert_close(fitted.head.add_on[0].weight * deviation, before)
+
+
+def test_the_front_of_a_network_has_gradients_and_is_what_is_shared(trunk):
+    x, _ = coloured(150)
+    with torch.no_grad():
+        assert torch.equal(front_of(trunk)(x), shared_fronts([trunk], x)[0])
+    few = x[:2].clone().requires_grad_()
+    assert torch.autograd.grad(front_of(trunk)(few).sum(), few)[0].abs().sum() > 0
 
 
 def test_networks_of_one_trunk_share_their_first_layers_and_others_are_refused(trunk):
@@ -106,6 +158,8 @@ def test_every_arm_stands_beside_the_networks_given(trunk):
         ("both", "protopnet"),
         ("components", "components"),
         ("pipnet", "pipnet"),
+        ("tesnet", "tesnet"),
+        ("prototype tree", "prototype_tree"),
         ("random prototypes", "random_prototypes"),
         ("image centre", "centre"),
     ]

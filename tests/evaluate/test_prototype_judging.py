@@ -6,8 +6,8 @@ import torch
 from scipy import stats
 
 from winnow.errors import InputError
-from winnow.evaluate.prototype_judging import judge, maps_of, rank_correlation, with_random_prototypes
-from winnow.evaluate.prototype_scores import consistency, parts_hit, perturb
+from winnow.evaluate.prototype_judging import Changed, judge, maps_of, rank_correlation, with_random_prototypes
+from winnow.evaluate.prototype_scores import consistency, moves, parts_hit, perturb, stability
 from winnow.models import build
 from winnow.workloads.annotations import PartPoints
 
@@ -68,6 +68,46 @@ def test_the_numbers_are_those_of_the_scores_themselves(scenes):
     assert found.metrics["consistency"] == expected.value
     assert (found.metrics["consistency_low"], found.metrics["consistency_high"]) == (expected.low, expected.high)
     assert found.prototypes["frequency"].to_pylist() == expected.per_prototype.tolist()
+
+
+class Pixels(Spots):
+    """The same at the resolution of the image."""
+
+    def maps(self, x):
+        return x
+
+
+def test_other_changes_are_judged_on_their_images_with_the_parts_where_they_moved_to(scenes):
+    x, labels, points = scenes
+    rows, still = np.arange(0, N, 3), np.zeros((N, 2), int)
+    parts = torch.from_numpy(rows)
+    others = {
+        "shift": Changed(perturb(x, "shift"), np.arange(N), moves(N)),
+        "unfollowed": Changed(perturb(x, "shift"), np.arange(N), still),
+        "some": Changed(x[parts].roll(9, dims=2), rows, still[rows]),
+        "none": Changed(x[parts], rows, still[rows]),
+    }
+    found = judge(Pixels(), x, x, labels, points, size=(SIDE, SIDE), half=0, halves=[0], narrow=0, others=others)
+    assert found.metrics["stability_shift"] == 100 and found.metrics["stability_unfollowed"] == 0
+    assert found.metrics["stability_none"] == 100
+    hits, visible = parts_hit(x, points.xy, points.visible, 0, (SIDE, SIDE))
+    after, _ = parts_hit(others["some"].x, points.xy[rows], points.visible[rows], 0, (SIDE, SIDE))
+    expected = stability(hits[rows], after, np.array([0, 0, 1]), labels.numpy()[rows])
+    assert found.metrics["stability_some"] == expected.value < 100
+    middle = judge(Pixels(), x, x, labels, points, size=(SIDE, SIDE), half=0, halves=[0], others=others, centre=True)
+    assert middle.metrics["stability_some"] == 100  # it never moves
+
+
+def test_the_narrow_window_is_judged_as_a_window_of_its_own(scenes):
+    x, labels, points = scenes
+    moved, noisy = x.roll(2, dims=3), x.roll(4, dims=3)
+    wide = judge(Pixels(), moved, noisy, labels, points, size=(SIDE, SIDE), half=4, halves=[4], narrow=2)
+    narrow = judge(Pixels(), moved, noisy, labels, points, size=(SIDE, SIDE), half=2, halves=[2])
+    assert wide.metrics["consistency_narrow"] == narrow.metrics["consistency"] == 100
+    assert wide.metrics["stability_narrow"] == narrow.metrics["stability"] < wide.metrics["stability"]
+    assert "consistency_narrow" not in narrow.metrics
+    closer = judge(Pixels(), moved, noisy, labels, points, size=(SIDE, SIDE), half=4, halves=[4], narrow=1)
+    assert closer.metrics["consistency_narrow"] < 100
 
 
 def test_points_outside_the_image_count_as_hidden(scenes):

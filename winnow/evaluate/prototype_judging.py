@@ -8,7 +8,7 @@ location null by construction: what counts is how far a score lies above its nul
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +33,17 @@ class PrototypeNetwork(Protocol):
     def maps(self, x: Tensor) -> Tensor: ...
 
     def class_of(self) -> Tensor: ...
+
+
+class Changed(NamedTuple):
+    """Some images after a change, as a network takes them."""
+
+    x: Tensor
+    """float32[m, ...]"""
+    rows: np.ndarray
+    """int64[m]: which images."""
+    moved: np.ndarray
+    """int64[m, 2]: by how many pixels, x and y, what is in them has moved."""
 
 
 class Judgement(NamedTuple):
@@ -61,17 +72,20 @@ def judge(
     half: int,
     halves: list[int],
     threshold: float = 0.8,
+    narrow: int | None = None,
+    others: Mapping[str, Changed] | None = None,
     centre: bool = False,
     seed: int = 0,
 ) -> Judgement:
     """Consistency, stability and what stands beside them, of one network.
 
     x, noisy: float32[n, ...], as the network takes them. size: height and width of the images. half, halves: pixels.
-    centre: judge a network that always
+    narrow: half of a narrower window. others: changes other than noise, by name. centre: judge a network that always
     fires in the middle instead. Metrics: consistency and stability with _low and _high, consistency_70 and _90 (other
-    thresholds), stability_hits (images with a hit only), null_permuted, null_location, above_nulls (consistency less
-    the larger null), constant_maps (share of the own class's maps without a peak, which count as misses), purity,
-    entropy, on_parts, distinct_parts.
+    thresholds), stability_hits (images with a hit only), consistency_narrow and stability_narrow, stability_<other>
+    (parts move as what is in the image does), null_permuted, null_location, above_nulls (consistency less the larger
+    null), constant_maps (share of the own class's maps without a peak, which count as misses), purity, entropy,
+    on_parts, distinct_parts.
     """
     of, y = model.class_of().numpy(), labels.numpy()
     own = y[:, None] == of
@@ -97,6 +111,16 @@ def judge(
         "stability_high": steady.high,
         "stability_hits": stability(hits, hits_noisy, of, y, seed, only_hits=True).value if hit_any else 0.0,
     }
+    if narrow is not None:
+        close, close_noisy = (hits_at(where, points.xy, visible, narrow) for where in (at, at_noisy))
+        metrics["consistency_narrow"] = consistency(close, visible, of, y, threshold, seed).value
+        metrics["stability_narrow"] = stability(close, close_noisy, of, y, seed).value
+    for kind, changed in (others or {}).items():
+        rows = changed.rows
+        where, xy = find(maps_of(model, changed.x), size, own[rows]), points.xy[rows] + changed.moved[:, None]
+        metrics[f"stability_{kind}"] = stability(
+            hits[rows], hits_at(where, xy, visible[rows], half), of, y[rows], seed
+        ).value
     nulls = null_scores(at, points.xy, visible, of, y, half, threshold, seed)
     metrics |= {f"null_{name}": value for name, value in nulls.items()}
     metrics["above_nulls"] = main.value - max(nulls.values())

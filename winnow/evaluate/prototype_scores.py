@@ -174,6 +174,12 @@ def stability(
     return Score(100 * float(found[judged].mean()), per_prototype, part, low, high)
 
 
+def moves(n: int, seed: int = 0) -> np.ndarray:
+    """By how many pixels, x and y, the shift of `perturb` moves what is in each image: int64[n, 2]."""
+    chosen = numpy_generator(seed, "perturb", "shift").integers(0, 4, n)
+    return np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])[chosen]
+
+
 def perturb(x: Tensor, kind: str = "gauss", std: float = 0.2, clip: float = 0.25, seed: int = 0) -> Tensor:
     """Images under a small change, in the units that the model takes them in: float32 of the shape of x.
 
@@ -191,8 +197,9 @@ def perturb(x: Tensor, kind: str = "gauss", std: float = 0.2, clip: float = 0.25
     if kind == "shift":
         padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
         height, width = x.shape[2:]
-        moves = [(0, 1), (2, 1), (1, 0), (1, 2)]
-        chosen = generator.integers(0, 4, len(x))
-        moved = [padded[:, :, top : top + height, left : left + width] for top, left in moves]
-        return torch.stack(moved, dim=1)[torch.arange(len(x)), torch.from_numpy(chosen)]
+        moved = [
+            image[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
+            for image, (right, down) in zip(padded, moves(len(x), seed).tolist(), strict=True)
+        ]
+        return torch.stack(moved)
     raise InputError(f"perturbation: {kind!r} is unknown; use gauss, brightness or shift")

@@ -73,6 +73,8 @@ class PrototypeScores(System):
     """Passes of the other heads: warm-up, whole, and head alone."""
     half: float = Field(36 / 224, gt=0, lt=0.5)
     """Half the window's side as a share of the image's."""
+    narrow: float = Field(0.07, gt=0, lt=0.5)
+    """Half a narrower window, which is not at its ceiling where objects fill the image."""
     threshold: float = Field(0.8, gt=0, le=1)
     """Share of the images in which a consistent prototype hits its part (mu)."""
     halves: Halves = [0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2]
