@@ -230,6 +230,36 @@ def test_the_overall_note_names_the_first_reason_and_how_many_others_there_are()
     assert alike["note"] == "5 of the 9 pairs needed" and alike["n"] == 5
 
 
+@pytest.mark.parametrize(
+    ("effect", "control", "told"),
+    [(0.0, 0.0, ""), (0.0, 0.5, "its control guard does not hold"), (0.5, 0.5, "its control guard does not hold")],
+)
+def test_what_a_control_guards_says_where_the_control_does_not_hold(effect, control, told):
+    guarded, other = claim(effect=effect, id="main"), claim(id="other")
+    guard = claim(effect=control, id="guard", covers=["main"])
+    for order in ([guarded, guard, other], [guard, other, guarded]):
+        found = {row["claim"]: row for row in evaluate_claims(order, pa.concat_tables(BOTH)).to_pylist()}
+        assert [row["claim"] for row in evaluate_claims(order, pa.concat_tables(BOTH)).to_pylist()] == [
+            entry.id for entry in order
+        ]
+        assert found["main"]["verdict"] == one(guarded, *BOTH)["verdict"]  # the control changes no verdict
+        assert (found["main"]["note"], found["other"]["note"], found["guard"]["note"]) == (told, "", "")
+
+
+def test_the_note_of_a_guarded_claim_keeps_what_it_said_and_its_points_stay_as_they_are():
+    entry, tables = three_points(0.1, 0.1, -0.1)
+    guarded = claim(id="main", measure=entry)
+    guards = [
+        claim(id="one", measure=entry, covers=["main"]),
+        claim(id="two", effect=9, measure=entry, covers=["main"]),
+    ]
+    rows = evaluate_claims([guarded, *guards], pa.concat_tables(tables)).to_pylist()
+    assert rows[0]["note"] == ("2 of 3 comparisons hold; its control one holds partly; its control two does not hold")
+    assert [row["note"] for row in rows[1:4]] == ["", "", ""]
+    absent = claim(id="three", measure={"left": {"system": "nobody"}}, covers=["main"])
+    assert "control" not in evaluate_claims([guarded, absent], pa.concat_tables(tables)).to_pylist()[0]["note"]
+
+
 def test_an_empty_table_runs_nothing():
     row = one(claim(), METRICS_SCHEMA.empty_table())
     assert row["verdict"] == "not run" and row["n"] == 0 and row["effect"] is None

@@ -159,6 +159,18 @@ def test_a_file_that_is_not_a_list_of_entries_is_named(tmp_path, text, message):
     assert all(line.startswith(str(tmp_path)) for line in str(error.value).splitlines())
 
 
+def test_a_control_names_claims_of_the_same_file(tmp_path):
+    second = GOOD.replace("first", "second") + "  covers: [first]\n"
+    claims = load(tmp_path, GOOD + second)
+    assert [claim.covers for claim in claims] == [[], ["first"]]
+    for wrong, told in (("frist", "did you mean first?"), ("second", "did you mean"), ("9", "it can be first")):
+        with pytest.raises(InputError) as error:
+            load(tmp_path, GOOD + second.replace("[first]", f"[{wrong!r}]"))
+        expected = f"{tmp_path}/claims.yaml: second.covers: '{wrong}' is no other claim; "
+        assert str(error.value).startswith(expected) and ("\n" not in str(error.value))
+        assert told in str(error.value) or wrong == "second"
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.yaml: cannot be read"):
         load_claims(tmp_path / "nothing.yaml")

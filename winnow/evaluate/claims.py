@@ -17,7 +17,8 @@ equivalence, inside its bounds (with 90 % intervals for 95 % confidence: two one
     partly         where some hold
     does not hold  where none does
 
-A point at which the claim's condition never occurs is left out of the count.
+A point at which the claim's condition never occurs is left out of the count. A claim that covers others is a control
+of them: its verdict changes none of theirs, but where it does not hold, or holds partly, their notes say so.
 """
 
 from __future__ import annotations
@@ -91,8 +92,23 @@ def evaluate_claims(claims: Sequence[Claim], metrics: pa.Table, seed: int = 0, s
     missing = [name for name in METRICS_SCHEMA.names if name not in metrics.column_names]
     if missing:
         raise InputError(f"metrics: no column {missing[0]!r}; give rows of the metrics schema")
-    rows = [_said(claim) | asdict(row) for claim in claims for row in _evaluate(claim, metrics, seed, scale)]
+    judged = {claim.id: _evaluate(claim, metrics, seed, scale) for claim in claims}
+    for control in claims:
+        for covered in judged.keys() & set(control.covers):
+            overall = judged[covered][0]
+            judged[covered][0] = replace(
+                overall, note=_guarded(overall.note, control.id, judged[control.id][0].verdict)
+            )
+    rows = [_said(claim) | asdict(row) for claim in claims for row in judged[claim.id]]
     return pa.Table.from_pylist(rows, schema=CLAIMS_SCHEMA)
+
+
+def _guarded(note: str, control: str, verdict: str) -> str:
+    """The note of a claim's overall row, with what became of its control."""
+    if verdict not in ("partly", "does not hold"):
+        return note
+    told = f"its control {control} {'holds partly' if verdict == 'partly' else verdict}"
+    return f"{note}; {told}" if note else told
 
 
 def _said(claim: Claim) -> dict[str, object]:

@@ -144,6 +144,8 @@ class Claim(Part):
     """Adjust for the number of comparisons, where `require` asks for some of many."""
     scale: Scale = "laptop"
     """Smallest scale at which it may be judged."""
+    covers: list[str] = []
+    """Ids of the claims that this one is a control of: where it does not hold, their notes say so."""
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -228,6 +230,11 @@ def load_claims(path: Path | str) -> list[Claim]:
             claims.append(Claim.model_validate(entry))
         except ValidationError as error:
             faults += [f"{path}: {name}{line}" for line in _lines(error)]
+    for claim in claims:
+        for other in claim.covers:
+            if other == claim.id or other not in seen:
+                known = [name for name in seen if name != claim.id]
+                faults.append(f"{path}: {claim.id}.covers: {other!r} is no other claim; {_nearest(other, known)}")
     if faults:
         raise InputError("\n".join(faults))
     return claims
