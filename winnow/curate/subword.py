@@ -251,8 +251,8 @@ class Exchange:
     def run(self, tries: int, width: int = 64) -> None:
         """Exchange the least useful pieces for the most useful of the others, `tries` times at most, and settle.
 
-        The i-th of one rank goes for the i-th of the other, `width` of them at a time: guessed to be used first as often
-        as it fits between cuts, then as often as it stands there. Where neither helps, each goes for each until one does.
+        The i-th of one rank goes for the i-th of the other, `width` of them at a time: guessed to be used as often as
+        it fits between cuts, then as often as it stands there. Where neither helps, each goes for each until one does.
         """
         while tries > 0:
             loss, (gain, fits) = losses(self.own, self.counts, self.allowed), self.gains()

@@ -26,6 +26,7 @@ from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning, R
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.simplex import Compatibility
+from winnow.pipeline.settings.subword import Subword
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
 Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -245,6 +246,8 @@ class EvaluateText(EvaluateModels):
     """Bits per byte beside n-gram models."""
     paging: Paging | None = None
     """Caches that are told one bit for each request."""
+    subword: Subword | None = None
+    """Sub-word vocabularies side by side."""
     evopress: EvoPress | None = None
     """Compression of each layer chosen by evolution."""
     block_attention: BlockAttention | None = None

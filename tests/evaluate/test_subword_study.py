@@ -1,0 +1,104 @@
+"""Code lengths add up over words and files, tokens come back as bytes, and charts draw what the tables hold."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.evaluate.drawing import drawn
+from winnow.curate.subword import train_pairs
+from winnow.curate.subword_lattice import pack, word_counts
+from winnow.errors import InputError
+from winnow.evaluate import subword_charts as charts
+from winnow.evaluate import subword_study as study
+from winnow.evaluate.chart_parts import save_chart
+from winnow.pipeline.tables import metric_rows
+
+CONTENTS = [b"def read_file(path):\n    return path\n" * 8, b"for line in read_lines(path):\n    print(line)\n" * 9]
+WORDS = pack(word_counts(CONTENTS))
+FOUND = study.vocabularies(WORDS, 270, longest=8, tries=100, alpha=0.1)
+
+
+def test_the_optimum_is_the_likeliest_and_best_cuts_are_no_worse_than_greedy_ones():
+    told = {name: study.measure(found, WORDS, [word_counts(CONTENTS)]) for name, found in FOUND.items()}
+    assert set(told["swe"]) == {"train", "held_out", "files"}  # no word is unseen
+    bits = {name: splits["train"]["bits_per_byte"] for name, splits in told.items()}
+    assert bits["swe"] < min(value for name, value in bits.items() if name not in ("swe", "unigram"))
+    assert bits["bpe_viterbi"] <= bits["bpe"] and bits["wordpiece_viterbi"] <= bits["wordpiece"]
+
+
+def test_bits_of_words_are_those_of_their_pieces():
+    for subwords in (FOUND["bpe"], FOUND["swe"]):
+        bits, pieces = study.code_bits(subwords, WORDS)
+        for w, (a, b) in enumerate(zip(WORDS.ends, WORDS.ends[1:], strict=False)):
+            tokens = subwords.encode(WORDS.values[a:b].tobytes())
+            assert bits[w] == pytest.approx(-subwords.log_probabilities[tokens].sum() / np.log(2))
+            assert pieces[w] == len(tokens)
+
+
+def test_files_are_measured_one_by_one_and_together_and_unseen_words_apart():
+    files = [word_counts([b"def read_file"]), word_counts([b"zebra zebra"])]
+    told = study.measure(FOUND["bpe"], WORDS, files)
+    coded = {
+        word: -FOUND["bpe"].log_probabilities[FOUND["bpe"].encode(word)].sum() / np.log(2) for f in files for word in f
+    }
+    bits = [sum(coded[word] * n for word, n in file.items()) for file in files]
+    assert told["files"] == pytest.approx([bits[0] / 13, bits[1] / 11])
+    assert told["held_out"]["bits_per_byte"] == pytest.approx(sum(bits) / 24)
+    assert told["unseen"]["bits_per_byte"] == pytest.approx(coded[b"zebra"] / 5)
+    assert told["unseen"]["tokens_per_word"] == len(FOUND["bpe"].encode(b"zebra"))
+
+
+def test_tokens_of_contents_are_the_pieces_one_higher_and_end_with_0():
+    for part, content in zip(study.encoded(FOUND["swe"], CONTENTS), CONTENTS, strict=True):
+        assert part[-1] == 0 and FOUND["swe"].decode(part[:-1] - 1) == content
+
+
+def test_language_models_on_repeated_text_need_fewer_bits_than_on_other_text():
+    same, other = ([CONTENTS[0]], [bytes(range(200))])
+    assert study.ngram_bits(FOUND["swe"], CONTENTS, same, 3) < 1 < study.ngram_bits(FOUND["swe"], CONTENTS, other, 3)
+    budget = {"context_bytes": 32, "steps": 3, "seed": 0}
+    bits = study.transformer_bits(FOUND["swe"], CONTENTS * 8, CONTENTS, **budget)
+    assert bits == study.transformer_bits(FOUND["swe"], CONTENTS * 8, CONTENTS, **budget) and 0 < bits < 8
+
+
+def test_optima_of_small_corpora_are_proved():
+    told = study.against_optimum(4, 1)
+    assert told["proved"] == 1 and 0 <= told["near_optimum"] <= 1 and told["mean_excess"] > -1e-9
+
+
+def test_pieces_and_cuts_are_told():
+    rows = study.pieces_rows({"bpe": train_pairs(WORDS, 258)}, 258, 3)
+    assert [row["bytes"] for row in rows] == [2, 2] and all(row["method"] == "bpe" and row["seed"] == 3 for row in rows)
+    words = pack({b"a_long_%d" % i + b"_name": 100 - i for i in range(10)})
+    cuts = study.cut_rows({"bpe": train_pairs(words, 257)}, words, 1)
+    assert [row["word"] for row in cuts] == ["a_long_5_name"]
+    assert cuts[0]["pieces"].replace(" ", "") == "a_long_5_name"
+
+
+LABELS = {"system": "subword", "workload": "w"}
+
+
+def test_charts_draw_the_numbers(tmp_path):
+    tables = [
+        metric_rows({"bits_per_byte": 3 + size / 1000 + seed}, variant=f"{m}-{size}", seed=seed, split=split, **LABELS)
+        for m in ("bpe", "swe")
+        for size in (300, 600)
+        for seed in (0, 2)
+        for split in ("train", "held_out", "unseen")
+    ]
+    chart = charts.code_length(pa.concat_tables(tables))
+    found = {(row["method"], row["size"], row["mean"]) for row in drawn(chart) if "size" in row}
+    assert found == {(m, s, 4 + s / 1000) for m in ("BPE", "optimum") for s in (300, 600)}
+    save_chart(chart, tmp_path / "code.svg")
+    told = [("bpe", "ab", 3.0), ("bpe", "cd", 4.0), ("swe", "ab", 5.0), ("swe", "e ", 6.0), ("swe", "fgh", 7.0)]
+    rows = [{"method": m, "size": 300, "seed": 0, "piece": p, "bytes": len(p), "count": n} for m, p, n in told]
+    pieces = pa.Table.from_pylist(rows)
+    found = {(r["method"], r["bytes"], r["mean"]) for r in drawn(charts.piece_lengths(pieces)) if "bytes" in r}
+    assert found == {("BPE", 2, 2), ("optimum", 2, 2), ("optimum", 3, 1)}
+    found = [(r["piece"], r["count"]) for r in drawn(charts.exchanged(pieces, 300)) if "piece" in r]
+    assert found == [("fgh", 7), ("e␣", 6), ("cd", 4)]
+    with pytest.raises(InputError, match="no pieces of size 4"):
+        charts.exchanged(pieces, 4)
+    told = [{"word": "abcd", "method": m, "pieces": p} for m, p in (("bpe", "a bcd"), ("swe", "ab cd"))]
+    cuts = pa.Table.from_pylist(told)
+    assert [r["pieces"] for r in drawn(charts.cuts(cuts)) if "word" in r] == ["a · bcd", "ab · cd"]

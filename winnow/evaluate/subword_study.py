@@ -1,0 +1,211 @@
+"""Sub-word vocabularies of one corpus beside one another: code lengths, proved optima, and language models on top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from winnow.curate.subword import Subwords, likelihood, refit, train_pairs, train_swe, train_unigram
+from winnow.curate.subword_exact import exact_swe
+from winnow.curate.subword_lattice import Words, pack, word_counts, words_of
+from winnow.randomness import numpy_generator
+from winnow.train.ngram import fit_ngram
+
+Rows = list[dict[str, Any]]
+NEAR = 1.01
+
+
+def vocabularies(words: Words, size: int, *, longest: int, tries: int, alpha: float) -> dict[str, Subwords]:
+    """Method -> its vocabulary of one size: merges with greedy and with best cuts, unigram, and the optimum."""
+    bpe, gain, ratio = (train_pairs(words, size, score) for score in ("count", "gain", "ratio"))
+    found = {
+        "bpe": bpe,
+        "bpe_viterbi": refit(words, bpe),
+        "wordpiece": gain,
+        "wordpiece_viterbi": refit(words, gain),
+        "wordpiece_ratio": ratio,
+        "unigram": train_unigram(words, size, longest=longest),
+        "swe": train_swe(words, size, longest=longest, tries=tries, rivals=[bpe, gain]),
+    }
+    return {name: Subwords(v.pieces, v.counts, v.rules, alpha) for name, v in found.items()}
+
+
+def code_bits(subwords: Subwords, words: Words) -> tuple[np.ndarray, np.ndarray]:
+    """Bits float64[words] of each word under smoothed probabilities, and its pieces int64[words]."""
+    tokens, ends = subwords.cut(words)
+    sums = np.concatenate([[0.0], np.cumsum(-subwords.log_probabilities[tokens] / np.log(2))])
+    return np.diff(sums[ends]), np.diff(ends)
+
+
+def measure(subwords: Subwords, words: Words, files: Sequence[dict[bytes, int]]) -> dict[str, Any]:
+    """Split -> bits_per_byte and tokens_per_word, and bits per byte of each file.
+
+    train: J by the vocabulary's own counts; held_out: the words of the files, with smoothing; unseen: those of them
+    that are not among the words trained on, where there are any.
+    """
+    total: dict[bytes, int] = {}
+    for file in files:
+        for word, count in file.items():
+            total[word] = total.get(word, 0) + count
+    held = pack(total)
+    bits, pieces = code_bits(subwords, held)
+    lengths = np.diff(held.ends)
+    known = {words.values[a:b].tobytes() for a, b in zip(words.ends, words.ends[1:], strict=False)}
+    masks = {"held_out": np.ones(len(bits), bool), "unseen": np.array([word not in known for word in total])}
+    found: dict[str, Any] = {
+        "train": {
+            "bits_per_byte": -likelihood(subwords.counts) / np.log(2) / words.size,
+            "tokens_per_word": subwords.counts.sum() / words.counts.sum(),
+        }
+    }
+    for split in [name for name, mask in masks.items() if mask.any()]:
+        weights = held.counts * masks[split]
+        found[split] = {
+            "bits_per_byte": weights @ bits / (weights @ lengths),
+            "tokens_per_word": weights @ pieces / weights.sum(),
+        }
+    number = {word: i for i, word in enumerate(total)}
+    found["files"] = []
+    for file in files:
+        at, counts = np.array([number[word] for word in file]), np.array(list(file.values()))
+        found["files"].append(counts @ bits[at] / (counts @ lengths[at]))
+    return found
+
+
+def small_corpus(generator: np.random.Generator) -> dict[bytes, int]:
+    """Up to six words of two to six letters a, b and c, made of four stems, with counts."""
+    stems = [bytes(generator.choice(list(b"abc"), int(generator.integers(1, 4))).tolist()) for _ in range(4)]
+    words: dict[bytes, int] = {}
+    for _ in range(40):
+        word = b"".join(stems[i] for i in generator.integers(0, 4, int(generator.integers(1, 4))))
+        if len(words) < 6 and 2 <= len(word) <= 6:
+            words[word] = int(generator.integers(1, 30))
+    return dict(sorted(words.items()))
+
+
+def against_optimum(corpora: int, seed: int) -> dict[str, float]:
+    """Shares of random small corpora with a proved optimum, and of those in which a search comes within 1 % of it."""
+    generator = numpy_generator(seed, "small corpora")
+    near, proved, excess = 0, 0, []
+    for _ in range(corpora):
+        counts = small_corpus(generator)
+        words = pack(counts)
+        exact = exact_swe(counts, 259)
+        swe = train_swe(words, 259, rivals=[train_pairs(words, 259, score) for score in ("count", "gain")])
+        ratio = likelihood(swe.counts) / exact.value
+        proved += exact.proved
+        near += exact.proved and ratio <= NEAR
+        excess.append(ratio - 1)
+    return {
+        "near_optimum": near / max(proved, 1),
+        "proved": proved / corpora,
+        "mean_excess": float(np.mean(excess)),
+    }
+
+
+def encoded(subwords: Subwords, contents: Sequence[bytes]) -> list[np.ndarray]:
+    """Tokens of each content, one higher than the pieces' numbers, ended by token 0."""
+    split = [words_of(content) for content in contents]
+    number = {word: i for i, word in enumerate(word_counts(contents))}
+    tokens, ends = subwords.cut(pack(list(number)))
+    tokens = tokens + 1
+    return [
+        np.concatenate([*(tokens[ends[i] : ends[i + 1]] for i in map(number.__getitem__, words)), [0]])
+        for words in split
+    ]
+
+
+def ngram_bits(subwords: Subwords, train: Sequence[bytes], test: Sequence[bytes], order: int) -> float:
+    """Bits per byte of test contents, by an n-gram model of the tokens of the training contents."""
+    vocabulary = len(subwords.pieces) + 1
+    model = fit_ngram(np.concatenate(encoded(subwords, train)), order, vocabulary)
+    chances = model.probabilities(np.concatenate(encoded(subwords, test)))
+    return float(-np.log2(chances).sum() / sum(map(len, test)))
+
+
+def transformer_bits(
+    subwords: Subwords,
+    train: Sequence[bytes],
+    test: Sequence[bytes],
+    *,
+    context_bytes: int,
+    steps: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> float:
+    """Bits per byte of test contents by a small transformer that saw as many bytes, whatever the tokenizer.
+
+    A window holds context_bytes bytes on average; there are `steps` steps of 16 windows in one pass.
+    """
+    import torch
+
+    from winnow.models.fitting import fit
+    from winnow.pipeline.tables import write_parquet
+    from winnow.workloads.text_tables import TextMeta
+    from winnow.workloads.texts import Texts
+
+    tokens = {"train": encoded(subwords, train), "valid": encoded(subwords, test)}
+    rate = sum(map(len, tokens["train"])) / sum(map(len, train))
+    context = max(8, round(context_bytes * rate))
+    tokens["train"] = [np.concatenate(tokens["train"])[: steps * 16 * context + context]]
+    metadata = TextMeta(len(subwords.pieces) + 1, context).encode()
+    with TemporaryDirectory() as folder:
+        for split, contents in (("train", train), ("valid", test)):
+            parts = tokens[split]
+            ends = pa.array(np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64))
+            lists = pa.LargeListArray.from_arrays(ends, pa.array(np.concatenate(parts).astype(np.uint16)))
+            sizes = [len(content) for content in contents] if split == "valid" else [1]
+            write_parquet(pa.table({"tokens": lists, "bytes": sizes}), Path(folder, f"{split}.parquet"), metadata)
+        workload = Texts(folder)
+        model = workload.build("transformer", seed=seed, width=64, layers=2, heads=2)
+        fit(
+            model,
+            workload,
+            epochs=1,
+            optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=3e-3),
+            schedule=lambda share: min(1.0, share * 20) * (1 - share),
+            batch_size=16,
+            seed=seed,
+            progress=progress,
+        )
+        return workload.metrics(model, "valid")["bits_per_byte"]
+
+
+def pieces_rows(found: dict[str, Subwords], size: int, seed: int) -> Rows:
+    """A row for each longer piece of each vocabulary: method, size, seed, piece, bytes, count."""
+    return [
+        {
+            "method": method,
+            "size": size,
+            "seed": seed,
+            "piece": piece.decode("utf-8", "backslashreplace"),
+            "bytes": len(piece),
+            "count": float(count),
+        }
+        for method, subwords in found.items()
+        for piece, count in zip(subwords.pieces, subwords.counts, strict=True)
+        if len(piece) > 1
+    ]
+
+
+def cut_rows(found: dict[str, Subwords], words: Words, number: int) -> Rows:
+    """How methods cut frequent identifiers of eight bytes and more: word, method, pieces; the very first are whole."""
+    counted = {
+        words.values[a:b].tobytes(): n for a, b, n in zip(words.ends, words.ends[1:], words.counts, strict=False)
+    }
+    names = [w for w in counted if len(w) >= 8 and w.decode("utf-8", "replace").isidentifier()]
+    chosen = sorted(names, key=lambda word: (-counted[word], word))[5 * number : 6 * number]
+    return [
+        {
+            "word": word.decode(),
+            "method": method,
+            "pieces": " ".join(subwords.decode([t]).decode("utf-8", "backslashreplace") for t in subwords.encode(word)),
+        }
+        for word in chosen
+        for method, subwords in found.items()
+    ]
