@@ -96,9 +96,7 @@ def test_the_page_has_a_section_for_each_paper_with_its_own_claims(checkout):
     assert pruning.startswith(
         "pruning\n\n- Gupta et al. *A | B*. arXiv, 2022.\n- Lee and Kim. *Second*. arXiv, 2022.\n"
     )
-    assert (
-        "| prune_mild | what it says | +0.0123 [+0.008, +0.0171] share | 5 | holds | unversioned |" in pruning
-    )
+    assert "| prune_mild | what it says | +0.0123 [+0.008, +0.0171] share | 5 | holds | unversioned |" in pruning
     assert "prune_hard" in pruning and "prune" not in sae
     assert "| prune_hard | s90 | magnitude | random | +0.5 [+0.25, +0.75] share | 3 | holds |" in pruning
     assert "| sae_alive | what it says | – | 0 | not run: no rows of metric dead_fraction | – |" in sae

@@ -27,6 +27,7 @@ from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.simplex import Compatibility
 from winnow.pipeline.settings.subword import Subword
+from winnow.pipeline.settings.word2vec_ceo import Word2VecCeo
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
 Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -252,3 +253,5 @@ class EvaluateText(EvaluateModels):
     """Compression of each layer chosen by evolution."""
     block_attention: BlockAttention | None = None
     """Attention over blocks that are drawn by chance."""
+    word2vec_ceo: Word2VecCeo | None = None
+    """Settings of word2vec found by the cross-entropy method."""

@@ -1,0 +1,216 @@
+"""word2vec's gradients are autograd's, its draws are those it names, and words of one topic come together."""
+
+import heapq
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch.nn.functional import logsigmoid
+
+from winnow.curate._word2vec_loops import descend
+from winnow.curate.word2vec import Targets, Word2Vec, _bags, _pairs, huffman, pairs
+from winnow.errors import InputError
+
+
+def two_topics(count=400, seed=0):
+    generator = np.random.default_rng(seed)
+    return [generator.integers(0, 10, 6) + 10 * (i % 2) for i in range(count)]
+
+
+@pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
+@pytest.mark.parametrize("softmax", ["negative", "hierarchical"])
+def test_words_of_one_topic_come_together(architecture, softmax):
+    model = Word2Vec(dim=12, lr=0.1, epochs=8, subsample=0, architecture=architecture, softmax=softmax)
+    model.fit(two_topics(), 20)
+    unit = model.vectors / np.linalg.norm(model.vectors, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    within = (cosine[:10, :10].sum() - 10) / 90 / 2 + (cosine[10:, 10:].sum() - 10) / 90 / 2
+    assert within > cosine[:10, 10:].mean() + 0.5
+    assert model.loss_curve[-1] < model.loss_curve[0] and len(model.loss_curve) == 8
+
+
+@pytest.mark.parametrize("inputs", [[3], [4, 7, 4]])
+def test_a_step_goes_down_the_gradient(inputs):
+    generator = np.random.default_rng(7)
+    start = [generator.normal(size=(20, 4)).astype(np.float32) for _ in range(2)]
+    rows, labels = np.array([[5, 9, 2, 8]]), np.array([[True, False, False, False]])
+    counts = np.array([[True, True, False, True]])
+    vectors, context = (torch.from_numpy(part.copy()).double().requires_grad_() for part in start)
+    hidden = vectors[torch.tensor(inputs)].mean(0)
+    loss = -logsigmoid(context[5] @ hidden) - logsigmoid(-context[9] @ hidden) - logsigmoid(-context[8] @ hidden)
+    into = torch.autograd.grad(loss, [vectors, context])
+    moved = [part.copy() for part in start]
+    found = descend(*moved, np.array(inputs), np.array([0, len(inputs)]), rows, labels, counts, np.float32([0.1]))
+    assert found == pytest.approx(float(loss.detach()), rel=1e-5)
+    for before, after, gradient in zip(start, moved, into, strict=True):
+        assert after == pytest.approx(before - 0.1 * gradient.numpy(), abs=1e-5)
+
+
+def test_bags_follow_one_another():
+    start = [np.full((3, 2), 0.5, np.float32), np.full((3, 2), 0.25, np.float32)]
+    once, twice = ([part.copy() for part in start] for _ in range(2))
+    one = (np.array([[1]]), np.array([[True]]), np.array([[True]]), np.float32([0.3]))
+    for _ in range(2):
+        descend(*twice, np.array([0]), np.array([0, 1]), *one)
+    both = [np.repeat(part, 2, axis=0) for part in one]
+    descend(*once, np.array([0, 0]), np.array([0, 1, 2]), *both)
+    assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
+
+
+def test_scores_far_out_have_finite_losses():
+    vectors, context = np.full((1, 1), 1e3, np.float32), np.array([[1e3], [-1e3]], np.float32)
+    rows, labels, counts = np.array([[0, 1]]), np.array([[False, True]]), np.ones((1, 2), bool)
+    loss = descend(vectors, context, np.array([0]), np.array([0, 1]), rows, labels, counts, np.float32([1e-9]))
+    assert loss == pytest.approx(2e6)
+
+
+def test_negatives_are_drawn_by_powers_of_counts():
+    sentences = [np.repeat(np.arange(6), [50, 30, 10, 5, 3, 2])]
+    for power in (0.75, 0.0, -0.5):
+        model = Word2Vec(dim=2, epochs=1, negatives=20, power=power).fit(sentences, 7)
+        rows = model.targets(np.full(1500, 6), np.random.default_rng(1)).rows[:, 1:].flatten()
+        counts = np.bincount(rows, minlength=7)
+        expected = np.array([50, 30, 10, 5, 3, 2], float) ** power
+        assert counts[6] == 0  # a word that does not occur
+        assert chisquare(counts[:6], expected / expected.sum() * counts.sum()).pvalue > 1e-3
+
+
+def test_a_word_is_not_drawn_against_itself():
+    model = Word2Vec(dim=2, epochs=1, negatives=8).fit([np.array([0, 0, 0, 1])], 2)
+    targets = model.targets(np.zeros(50, int), np.random.default_rng(0))
+    assert targets.labels[:, 0].all() and not targets.labels[:, 1:].any()
+    assert ((targets.rows[:, 1:] != 0) == targets.counts[:, 1:]).all() and targets.counts[:, 0].all()
+
+
+def test_pairs_are_all_within_the_distance_that_the_centre_draws():
+    sentence = np.repeat(np.arange(200), np.arange(200) % 7)
+    centre, context = pairs(sentence, 4, np.random.default_rng(0))
+    reach = np.random.default_rng(0).integers(1, 5, len(sentence))
+    expected = {
+        (i, j)
+        for i in range(len(sentence))
+        for j in range(max(0, i - 4), min(len(sentence), i + 5))
+        if i != j and sentence[i] == sentence[j] and abs(i - j) <= reach[i]
+    }
+    assert len(centre) == len(expected) and set(zip(centre.tolist(), context.tolist(), strict=True)) == expected
+
+
+def test_batches_hold_every_pair_or_every_bag_once():
+    words = np.arange(100) % 13
+    centre, context = pairs(np.repeat(np.arange(25), 4), 3, np.random.default_rng(0))
+    told = Counter(zip(words[centre].tolist(), words[context].tolist(), strict=True))
+    found = _pairs(words, centre, context, np.random.default_rng(1))
+    assert Counter(zip(found.inputs.tolist(), found.predicted.tolist(), strict=True)) == told
+    assert found.starts.tolist() == list(range(len(centre) + 1))
+    assert found.inputs.tolist() != words[centre].tolist()
+    inputs, starts, predicted = _bags(words, centre, context, np.random.default_rng(1))
+    bags = Counter(
+        (word, tuple(sorted(inputs[a:b].tolist())))
+        for word, a, b in zip(predicted.tolist(), starts, starts[1:], strict=False)
+    )
+    places = np.unique(centre)
+    assert bags == Counter((int(words[p]), tuple(sorted(words[context[centre == p]].tolist()))) for p in places)
+
+
+def test_the_tree_is_huffmans():
+    counts = np.array([40, 3, 1, 7, 20, 20, 0])
+    tree = huffman(counts)
+    lengths = tree.counts.sum(1)
+    heap = list(counts)
+    heapq.heapify(heap)
+    least = 0
+    while len(heap) > 1:
+        total = heapq.heappop(heap) + heapq.heappop(heap)
+        least += total
+        heapq.heappush(heap, total)
+    assert (lengths * counts).sum() == least
+    generator = np.random.default_rng(0)
+    nodes, hidden = generator.normal(size=(7, 5)), generator.normal(size=5)
+    chances = 1 / (1 + np.exp(-(nodes[tree.rows] @ hidden) * np.where(tree.labels, 1, -1)))
+    assert np.where(tree.counts, chances, 1.0).prod(1).sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_frequent_words_are_left_out_as_often_as_the_formula_says():
+    seen = []
+
+    class Spy(Word2Vec):
+        def _pass(self, words, sentence, epoch, generator):
+            seen.append(np.bincount(words, minlength=3))
+
+    sentences = [np.repeat([0, 1, 2], [9000, 900, 100])]
+    Spy(epochs=30, subsample=0.01).fit(sentences, 3)
+    share = np.array([0.9, 0.09, 0.01])
+    expected = np.minimum(1, np.sqrt(0.01 / share) + 0.01 / share) * [9000, 900, 100]
+    assert np.mean(seen, axis=0) == pytest.approx(expected, rel=0.03)
+    seen.clear()
+    Spy(epochs=1, subsample=0).fit(sentences, 3)
+    assert seen[0].tolist() == [9000, 900, 100]
+
+
+def test_the_learning_rate_falls_to_a_ten_thousandth(monkeypatch):
+    rates = []
+    monkeypatch.setattr("winnow.curate.word2vec.descend", lambda *arguments: rates.extend(arguments[-1]) or 0.0)
+    Word2Vec(lr=0.5, epochs=4, dim=2).fit(two_topics(200), 20)
+    assert rates[0] == 0.5 and rates == sorted(rates, reverse=True) and 0.5e-4 <= rates[-1] < 1e-3
+    assert np.mean(np.array(rates) <= 0.25) == pytest.approx(0.5, abs=0.01)
+
+
+def test_equal_seeds_give_equal_bits():
+    a, b, c = (Word2Vec(dim=4, epochs=2, seed=seed).fit(two_topics(50), 20) for seed in (3, 3, 4))
+    assert np.array_equal(a.vectors, b.vectors) and np.array_equal(a.context, b.context)
+    assert not np.array_equal(a.vectors, c.vectors)
+
+
+def test_it_learns_what_gensim_learns():
+    gensim = pytest.importorskip("gensim.models")
+    generator = np.random.default_rng(0)
+    # a chain of 60 words, each followed by its neighbours
+    sentences = [(generator.integers(60) + np.cumsum(generator.integers(-2, 3, 12))) % 60 for _ in range(1500)]
+    held = [(generator.integers(60) + np.cumsum(generator.integers(-2, 3, 12))) % 60 for _ in range(300)]
+    centre, context = pairs(np.repeat(np.arange(300), 12), 3, np.random.default_rng(5))
+    words = np.concatenate(held)
+    negatives = np.random.default_rng(6).integers(0, 60, (len(centre), 5))
+
+    def loss(vectors, outputs):
+        v, u = vectors[words[centre]], outputs[words[context]]
+        against = np.einsum("nkd,nd->nk", outputs[negatives], v)
+        return float((np.logaddexp(0, -(v * u).sum(1)) + np.logaddexp(0, against).sum(1)).mean())
+
+    ours, theirs = [], []
+    for seed in range(3):
+        model = Word2Vec(dim=16, window=3, epochs=5, subsample=0, power=0.0, seed=seed).fit(sentences, 60)
+        ours.append(loss(model.vectors, model.context))
+        peer = gensim.Word2Vec(
+            [[str(w) for w in s] for s in sentences], vector_size=16, window=3, epochs=5, sample=0, ns_exponent=0.0,
+            sg=1, negative=5, min_count=1, seed=seed, workers=1, alpha=0.025, min_alpha=2.5e-6,
+        )  # fmt: skip
+        order = [peer.wv.key_to_index[str(w)] for w in range(60)]
+        theirs.append(loss(peer.wv.vectors[order], peer.syn1neg[order]))
+    assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: Word2Vec(dim=0), "dim is 0"),
+        (lambda: Word2Vec(lr=0.0), "lr is 0.0"),
+        (lambda: Word2Vec(subsample=-1.0), "subsample -1.0"),
+        (lambda: Word2Vec(architecture="glove"), "architecture 'glove'"),
+        (lambda: Word2Vec().fit([np.array([0, 5])], 5), "hold the word 5 of a vocabulary of 5"),
+        (lambda: Word2Vec().fit([np.array([0]), np.array([1])], 5), "none has two words"),
+        (lambda: Word2Vec().fit([], 5), "none has two words"),
+    ],
+)
+def test_impossible_requests_are_refused(call, told):
+    with pytest.raises(InputError, match=told):
+        call()
+
+
+def test_targets_of_the_tree_are_its_ways():
+    model = Word2Vec(dim=2, epochs=1, softmax="hierarchical").fit(two_topics(20), 20)
+    found = model.targets(np.array([4, 0]), np.random.default_rng(0))
+    assert all(np.array_equal(a, b[[4, 0]]) for a, b in zip(found, model.tree, strict=True)) and isinstance(
+        found, Targets
+    )
