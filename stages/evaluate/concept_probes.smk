@@ -2,6 +2,7 @@ rule concept_probes:
     input:
         model=flow.model("evaluate", "concept_probes"),
         card=flow.card("evaluate", "concept_probes"),
+        weights=flow.weights_of("evaluate", "concept_probes"),
         train="results/{workload}/curate/all/seed0/train.parquet",
         test="results/{workload}/curate/all/seed0/test.parquet",
     output:

@@ -171,7 +171,16 @@ def test_learnability_groups_concepts_by_kind():
         {"kind": "class" if name == "kind1" else "concept", "name": name, "nap": 0.2 * i, "seed": 0}
         for i, name in enumerate(names)
     ] + [{"kind": "concept", "name": "part leg", "nap": None, "seed": 0}]
-    values = values_of(concept_charts.learnability(pa.Table.from_pylist(rows)), [])
+    own = [row | {"variant": "learnability_own"} for row in rows]
+    alone = concept_charts.learnability(pa.Table.from_pylist(own)).to_dict()["vconcat"]
+    assert len(alone) == 1 and "title" not in alone[0]
+    both = own + [row | {"variant": "learnability", "seed": seed} for row in rows[1:2] for seed in (0, 1)]
+    both[-1]["nap"] = 0.4
+    chart = concept_charts.learnability(pa.Table.from_pylist(both))
+    titles = [panel["title"] for panel in chart.to_dict()["vconcat"]]
+    assert titles == ["by features of EfficientNet-Lite0", "by the explained model's own features"]
+    assert [row["nap"] for row in values_of(chart, ["vconcat", 0])] == [pytest.approx(0.3)]
+    values = values_of(chart, ["vconcat", 1])
     assert {row["name"]: row["kind"] for row in values} == {
         "part eye": "part",
         "tail red": "hue of a part",

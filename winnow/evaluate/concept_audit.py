@@ -78,7 +78,7 @@ def learnability(
     labels: np.ndarray,
     seed: int,
 ) -> tuple[dict[str, float], Rows]:
-    """Factor 2: normalised AP of concepts, by a linear probe, beside that of the classes they explain.
+    """Factor 2: normalised AP of concepts, by a linear probe of the features, beside that of the classes they explain.
 
     scores float[n, classes], labels int[n]: the model's own on the workload's test. The number of positives that both
     are brought to is the size of a balanced class. Concepts used are those of a coefficient that is not 0; a concept is

@@ -32,6 +32,11 @@ FIDELITIES = {
     "majority_b": "majority of b",
 }
 
+FEATURES = {
+    "learnability": "by features of EfficientNet-Lite0",
+    "learnability_own": "by the explained model's own features",
+}
+
 LISTED = 25
 """Concepts that a heat map of weights has, at most."""
 
@@ -72,19 +77,29 @@ def cosines(table: pa.Table) -> alt.HConcatChart:
     return styled(alt.hconcat(*panels))
 
 
-def learnability(table: pa.Table) -> alt.Chart:
-    """Normalised average precision of each concept and class as ticks, sorted by kind; mean over seeds."""
-    found: dict[tuple[str, str], list[float]] = {}
+def learnability(table: pa.Table) -> alt.VConcatChart:
+    """Normalised average precision of each concept and class as ticks, sorted by kind; mean over seeds.
+
+    A panel for the features of each variant: by those of published weights, and by the explained model's own.
+    """
+    found: dict[tuple[str, str, str], list[float]] = {}
     for row in some(table.to_pylist(), "learnability"):
         if row["nap"] is not None and np.isfinite(row["nap"]):
             group = "class" if row["kind"] == "class" else _kind(row["name"])
-            found.setdefault((group, row["name"]), []).append(row["nap"])
-    rows = [{"kind": kind, "name": name, "nap": float(np.mean(v))} for (kind, name), v in sorted(found.items())]
-    key = key_of("kind", "", rows)
-    chart = alt.Chart(data(rows)).mark_tick(thickness=3, size=26)
+            found.setdefault((row["variant"], group, row["name"]), []).append(row["nap"])
+    rows = [
+        {"variant": variant, "kind": kind, "name": name, "nap": float(np.mean(v))}
+        for (variant, kind, name), v in sorted(found.items())
+    ]
+    key, variants = key_of("kind", "", rows), sorted({variant for variant, _, _ in found})
     x = alt.X("nap:Q", title="normalised average precision", scale=alt.Scale(domain=[0, 1]))
-    chart = chart.encode(x=x, y=alt.Y("kind:N", title=None), color=key.colour().legend(None))
-    return styled(chart.properties(width=WIDTH, height=HEIGHT))
+    panels = []
+    for variant in variants:
+        chart = alt.Chart(data([row for row in rows if row["variant"] == variant])).mark_tick(thickness=3, size=22)
+        chart = chart.encode(x=x, y=alt.Y("kind:N", title=None), color=key.colour().legend(None))
+        titled = {"title": FEATURES[variant]} if len(variants) > 1 else {}
+        panels.append(chart.properties(width=WIDTH, height=HEIGHT / len(variants), **titled))
+    return styled(alt.vconcat(*panels, spacing=14))
 
 
 def _kind(name: str) -> str:

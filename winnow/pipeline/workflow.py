@@ -285,8 +285,16 @@ class Workflow:
 
     def published_weights(self, wildcards: Wildcards) -> list[str]:
         """For a rule's `input:`: the published weights that the job's variant starts from, if any."""
-        source = self._settings_of(wildcards.workload, "train", wildcards.variant)["weights"]
-        return [f"data/weights/{source}.safetensors"] if source else []
+        return self.weights_of("train", wildcards.variant)(wildcards)
+
+    def weights_of(self, family: str, variant: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the published weights that the settings of a variant name, if any."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            source = self._settings_of(wildcards.workload, family, variant)["weights"]
+            return [f"data/weights/{source}.safetensors"] if source else []
+
+        return of
 
     @cached_property
     def _pins(self) -> dict[str, Source]:

@@ -20,6 +20,8 @@ class ConceptProbes(System):
     """Train or compress variant that is explained."""
     layer: str = Field("blocks.2", min_length=1)
     """Hook point, of maps, whose mean over places gives the features."""
+    weights: str | None = "efficientnet_lite0"
+    """Source of published weights, by whose features concepts are learned; null takes the explained model's own."""
     train: int = Field(400, ge=20)
     """Images of each probe set that explanations are fitted to."""
     valid: int = Field(100, ge=10)
