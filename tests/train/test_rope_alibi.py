@@ -1,0 +1,214 @@
+"""Rotations and biases beside their published values, naive softmax, exact fractions, and what must not change."""
+
+import copy
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow.errors import InputError
+from winnow.models import build
+from winnow.models.rotary import rotated_at
+from winnow.models.transformer import rotated
+from winnow.train.rope_alibi import (
+    MODES,
+    ROTATED,
+    PositionalAttention,
+    by_distance,
+    harmonic_numbers,
+    position_bias,
+    slopes,
+    with_positions,
+)
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def attention(mode, heads=4, width=16, seed=0, **changes):
+    torch.manual_seed(seed)
+    return PositionalAttention(width, heads, mode, **changes)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 3000))
+def test_the_product_of_rotated_vectors_depends_on_their_distance_alone(interleaved, m, n, shift):
+    query, key = normal(1, 8, seed=1), normal(1, 8, seed=2)
+
+    def score(m, n):
+        return (
+            rotated_at(query, torch.tensor([m]), interleaved=interleaved)
+            * rotated_at(key, torch.tensor([n]), interleaved=interleaved)
+        ).sum()
+
+    assert abs(score(m, n) - score(m + shift, n + shift)) < 1e-11
+    assert torch.allclose(rotated_at(query, torch.tensor([m])).norm(), query.norm(), atol=1e-12)
+
+
+def test_interleaved_pairs_turn_as_complex_numbers_do():
+    x, positions = normal(2, 5, 6), torch.arange(3, 8)
+    rates = 10_000.0 ** (-np.arange(0, 6, 2) / 6)
+    turned = torch.view_as_complex(x.unflatten(-1, (3, 2))).numpy() * np.exp(1j * np.arange(3, 8)[:, None] * rates)
+    expected = torch.view_as_real(torch.from_numpy(turned)).flatten(-2)
+    assert torch.allclose(rotated_at(x, positions, interleaved=True), expected, atol=1e-12, rtol=0)
+
+
+def test_halves_are_the_same_rotation_of_other_pairs_and_that_of_the_models_here():
+    x = normal(2, 3, 7, 8)
+    order = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
+    places = torch.arange(7)
+    assert torch.equal(rotated_at(x[..., order], places, interleaved=True), rotated_at(x, places)[..., order])
+    assert torch.equal(rotated_at(x, places), rotated(x))
+
+
+def test_geometric_slopes_are_the_published_ones():
+    assert slopes(8).tolist() == [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256]
+    assert torch.allclose(slopes(16)[:2], torch.tensor([2**-0.5, 2**-1], dtype=torch.float64))
+    # Twelve heads: those of eight, then every second of sixteen.
+    assert torch.allclose(slopes(12), torch.cat([slopes(8), slopes(16)[[0, 2, 4, 6]]]))
+    assert slopes(3).tolist() == [2**-4, 2**-8, 2**-2]
+    assert slopes(1).tolist() == [2**-8]
+    assert torch.allclose(slopes(4, "harmonic"), torch.tensor([1, 1 / 2, 1 / 3, 1 / 4], dtype=torch.float64))
+
+
+def test_harmonic_numbers_are_sums_of_fractions():
+    found = harmonic_numbers(10_000)
+    assert found[:4].tolist() == [0, 1, 1.5, pytest.approx(11 / 6, abs=1e-15)]
+    assert abs(found[10_000].item() - float(sum(Fraction(1, i) for i in range(1, 10_001)))) < 1e-12
+
+
+EXPECTED = {
+    "additive_harmonic": [[0, -0.25, -0.5, -0.75], [0, -0.125, -0.25, -0.375]],
+    "harmonic_number": [[0, -1 / 16, -1.5 / 16, -11 / 96], [0, -1 / 256, -1.5 / 256, -11 / 6 / 256]],
+    "factored": [[1, 16 / 17, 16 / 18, 16 / 19], [1, 256 / 257, 256 / 258, 256 / 259]],
+    "geometric": [[0, -1 / 16, -2 / 16, -3 / 16], [0, -1 / 256, -2 / 256, -3 / 256]],
+    "split": [[0, 0, 0, 0], [0, -1 / 256, -2 / 256, -3 / 256]],
+    "rope": [[0] * 4] * 2,
+    "alibi": [[0, -1 / 16, -2 / 16, -3 / 16], [0, -1 / 256, -2 / 256, -3 / 256]],
+    "none": [[0] * 4] * 2,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_two_heads_up_to_distance_three(mode):
+    found = by_distance(mode, 2, 3)
+    assert torch.allclose(found, torch.tensor(EXPECTED[mode], dtype=torch.float64), atol=1e-15)
+    own = 0.25 if mode == "additive_harmonic" else 1.0
+    doubled = by_distance(mode, 2, 3, 2 * own)
+    if mode == "factored":
+        assert torch.allclose(1 / doubled - 1, 2 * (1 / found - 1), atol=1e-12)
+    else:
+        assert torch.allclose(doubled, 2 * found)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bias_is_causal_and_depends_on_distance(mode):
+    places = torch.arange(6)
+    bias = position_bias(mode, 3, places, places)
+    assert bias.shape == (3, 6, 6) and bias.dtype == torch.float32
+    assert torch.equal(position_bias(mode, 3, places + 1000, places + 1000), bias)
+    for query in range(6):
+        for key in range(6):
+            if key <= query:
+                assert torch.allclose(bias[:, query, key].double(), by_distance(mode, 3, 5)[:, query - key])
+            else:
+                assert torch.all(bias[:, query, key] == (1 if mode == "factored" else -torch.inf))
+    assert torch.equal(position_bias(mode, 3, places[4:], places), bias[:, 4:])
+    assert torch.isfinite(position_bias(mode, 3, places, places, causal=False)).all()
+
+
+def naive(layer, x):
+    """One query, one head, one key at a time, in float64."""
+    layer, x = copy.deepcopy(layer).double(), x.double()
+    parts = [part(x).unflatten(-1, (layer.heads, -1)) for part in (layer.query, layer.key, layer.value)]
+    table = by_distance(layer.mode, layer.heads, x.shape[1], layer.strength)
+    mixed = torch.zeros_like(parts[2])
+    for n in range(len(x)):
+        for h in range(layer.heads):
+            turns = layer.mode in ROTATED and not (layer.mode == "split" and h >= layer.heads // 2)
+            query, key, value = (part[n, :, h] for part in parts)
+            if turns:
+                query, key = (rotated_at(each, torch.arange(x.shape[1])) for each in (query, key))
+            for q in range(x.shape[1]):
+                scores = torch.stack([query[q] @ key[k] / query.shape[-1] ** 0.5 for k in range(q + 1)])
+                falls = table[h, : q + 1].flip(0)
+                scores = scores * falls if layer.mode == "factored" else scores + falls
+                mixed[n, q, h] = scores.softmax(0) @ value[: q + 1]
+    return layer.output(mixed.flatten(-2))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_attention_is_the_naive_softmax(mode):
+    layer, x = attention(mode, strength=0.7), normal(2, 9, 16, dtype=torch.float32)
+    assert torch.allclose(layer(x).double(), naive(layer, x), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("learned", [False, True])
+def test_going_on_from_a_cache_is_the_whole_forward(mode, learned):
+    layer, x = attention(mode, learned=learned), normal(2, 12, 16, dtype=torch.float32)
+    whole = layer(x)
+    first, past = layer.resume(x[:, :5], None)
+    found = [first]
+    for t in range(5, 12):
+        each, past = layer.resume(x[:, t : t + 1], past)
+        found.append(each)
+    assert past.seen == 12
+    assert torch.allclose(torch.cat(found, 1), whole, atol=1e-5, rtol=0)
+    several, _ = layer.resume(x[:, 5:9], layer.resume(x[:, :5], None)[1])
+    assert torch.allclose(several, whole[:, 5:9], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_positions_go_on_after_the_oldest_tokens_are_dropped(mode):
+    layer, x = attention(mode), normal(1, 10, 16, dtype=torch.float32)
+    past = layer.resume(x[:, :9], None)[1].latest(4)
+    assert past.keys.shape[2] == past.values.shape[2] == 4 and past.seen == 9
+    # Scores depend on distances alone: as if the four had been all there is.
+    found = layer.resume(x[:, 9:], past)[0]
+    assert torch.allclose(found, layer(x[:, 5:])[:, -1:], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["additive_harmonic", "factored"])
+def test_learned_strengths_start_at_the_given_and_are_of_each_head(mode):
+    plain, learned = attention(mode, strength=0.5), attention(mode, strength=0.5, learned=True)
+    x = normal(2, 8, 16, dtype=torch.float32)
+    assert torch.allclose(plain(x), learned(x), atol=1e-6)
+    learned(x).sum().backward()
+    assert learned.raw.grad.shape == (4, 1, 1) and torch.all(learned.raw.grad != 0)
+    with torch.no_grad():
+        learned.raw[:] = torch.tensor(2.0).exp().sub(1).log()  # softplus gives 2
+    assert torch.allclose(attention(mode, strength=1.0)(x), learned(x), atol=1e-5)
+
+
+def test_a_model_keeps_its_weights_and_with_rope_its_logits():
+    model = build("transformer", vocabulary=11, width=16, layers=2, heads=2, seed=3).eval()
+    x = torch.randint(11, (2, 10), generator=torch.Generator().manual_seed(0))
+    before = model(x)
+    changed = with_positions(copy.deepcopy(model), "rope")
+    assert torch.allclose(changed(x), before, atol=1e-5)
+    assert not torch.allclose(with_positions(copy.deepcopy(model), "alibi")(x), before, atol=1e-5)
+    assert {n for n, _ in changed.named_parameters()} == {n for n, _ in model.named_parameters()}
+    learned = with_positions(copy.deepcopy(model), "geometric", 0.5, learned=True)
+    assert learned.blocks[0].attention.strength == 0.5 and learned.blocks[1].attention.raw is not None
+
+
+def test_bad_input_is_named():
+    with pytest.raises(InputError, match="a head has 3 dimensions; give an even number"):
+        rotated_at(normal(2, 3), torch.arange(2))
+    with pytest.raises(InputError, match="heads: is 0"):
+        slopes(0)
+    with pytest.raises(InputError, match="strength: is -1"):
+        by_distance("alibi", 2, 3, -1)
+    with pytest.raises(InputError, match="strength: is nan"):
+        attention("alibi", strength=float("nan"))
+    with pytest.raises(InputError, match="unknown name 'sine'"):
+        PositionalAttention(16, 4, "sine")
+    with pytest.raises(InputError, match="width: is 18, no multiple of twice the 4 heads"):
+        PositionalAttention(18, 4, "rope")
+    with pytest.raises(InputError, match="the 0 heads"):
+        PositionalAttention(16, 0, "rope")

@@ -1,0 +1,32 @@
+"""Rotary positions at any offset, for attention that goes on from a cache.
+
+Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", Neurocomputing, 2024.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from winnow.errors import InputError
+from winnow.models.transformer import ROTARY_BASE
+
+
+def rotated_at(x: Tensor, positions: Tensor, base: float = ROTARY_BASE, interleaved: bool = False) -> Tensor:
+    """Rotate queries or keys float[..., t, d] at positions int64[t]: pair i by position * base^(-2i/d).
+
+    A pair is (i, i + d / 2), as the models here have it, or, interleaved, (2i, 2i + 1), as in the paper; weights
+    trained with one layout need it ever after. Raises InputError for an odd d.
+    """
+    if x.shape[-1] % 2:
+        raise InputError(f"rotary positions: a head has {x.shape[-1]} dimensions; give an even number")
+    half = x.shape[-1] // 2
+    rates = base ** (-torch.arange(half, dtype=torch.float64) / half)
+    angles = positions.to(torch.float64)[:, None] * rates
+    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    if interleaved:
+        first, second = x[..., ::2], x[..., 1::2]
+        turned = torch.stack([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+        return turned.flatten(-2)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
