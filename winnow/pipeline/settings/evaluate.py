@@ -18,6 +18,7 @@ from winnow.pipeline.settings.evopress import EvoPress
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation, PlantedMark
 from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.language import LanguageModels
+from winnow.pipeline.settings.opencoder import Opencoder
 from winnow.pipeline.settings.paging import Paging
 from winnow.pipeline.settings.planted_reasons import PlantedReasons
 from winnow.pipeline.settings.protopnet import PrototypeScores
@@ -247,6 +248,8 @@ class EvaluateText(EvaluateModels):
     """Bits per byte beside n-gram models."""
     paging: Paging | None = None
     """Caches that are told one bit for each request."""
+    opencoder: Opencoder | None = None
+    """A recipe for code, step by step."""
     subword: Subword | None = None
     """Sub-word vocabularies side by side."""
     evopress: EvoPress | None = None

@@ -1,0 +1,42 @@
+"""Plant forks in the files of packages, take the pool through a recipe's arms, and compare what each teaches."""
+
+from winnow.pipeline import stage
+
+
+@stage
+def opencoder(inputs, outputs, params, log):
+    """Write metrics of each arm, the funnel of each, why each file went, and the signals of the pool's originals."""
+    import pyarrow as pa
+
+    from winnow.curate.byte_pairs import load_tokenizer
+    from winnow.curate.code_signals import THRESHOLDS, signals
+    from winnow.evaluate import opencoder_study as study
+    from winnow.pipeline.progress import Progress
+    from winnow.pipeline.tables import metric_rows, read_parquet, write_parquet
+
+    packages = sorted(set(read_parquet(inputs.held_out, ["package"])["package"].to_pylist()))
+    tokenizer = load_tokenizer(inputs.tokenizer)
+    originals, apart = study.pool_of(read_parquet(inputs.raw), packages)
+    pool, source = study.with_forks(originals, params.copies, params.verbatim, params.seed)
+    log.info("%d files, %d of them planted forks; %d held out", len(pool), len(source), len(apart))
+    thresholds = {name: tuple(limits) for name, limits in vars(params.thresholds).items()}
+    found = study.arms(pool, thresholds, params.similarity, params.share, params.seed)
+    held = {"held_out": apart, "held_out_filtered": study.filtered(apart, thresholds)}
+    labels = {"system": "opencoder", "workload": params.workload, "seed": params.seed}
+    tables, funnel, dropped, progress = [], [], [], Progress(log, "arms", "arms")
+    for done, (arm, (files, gone, steps)) in enumerate(found.items()):
+        counts = {"files": len(files), "dropped": len(gone), "bytes": sum(len(file.text.encode()) for file in files)}
+        scores = study.fork_scores(pool, gone, source)
+        log.info("%s: %s %s", arm, counts, scores)
+        tables.append(metric_rows(counts | scores, variant=arm, split="train", **labels))
+        told = study.learned(files, held, tokenizer, params.budget, params.order, params.seed)
+        tables += [metric_rows(values, variant=arm, split=split, **labels) for split, values in told.items()]
+        funnel += [{"arm": arm, **row} for row in steps]
+        dropped += [{"arm": arm, **vars(drop)} for drop in gone]
+        progress(done + 1, len(found))
+    write_parquet(pa.concat_tables(tables), outputs.metrics)
+    write_parquet(pa.Table.from_pylist(funnel), outputs.funnel)
+    write_parquet(pa.Table.from_pylist(dropped), outputs.dropped)
+    rows = [{"path": file.path, "repository": file.repository, **signals(file.text)} for file in originals]
+    schema = [("path", pa.string()), ("repository", pa.string()), *((name, pa.float64()) for name in THRESHOLDS)]
+    write_parquet(pa.Table.from_pylist(rows, pa.schema(schema)), outputs.signals)

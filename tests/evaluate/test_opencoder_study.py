@@ -1,0 +1,97 @@
+"""Forks are planted as told, arms have equal budgets, copies are scored against the truth, charts draw the numbers."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.curate.test_texts import many, program, raw
+from tests.evaluate.drawing import drawn
+from winnow.curate.byte_pairs import train_byte_pairs
+from winnow.curate.opencoder import Dropped
+from winnow.errors import InputError
+from winnow.evaluate import opencoder_charts as charts
+from winnow.evaluate import opencoder_study as study
+from winnow.evaluate.chart_parts import save_chart
+from winnow.pipeline.tables import metric_rows
+
+IMPORTS = b"import one\nfrom three_b.parts import y\nimport two\n"
+TABLE = raw(
+    {
+        "one": many("one", 0, 12),
+        "two": many("two", 100, 8) | {"two/uses.py": IMPORTS + program(400), "two/kin.py": program(201, change=12)},
+        "three-b": many("three", 300, 4),
+        "apart": many("apart", 200, 5),
+    }
+)
+FILES, APART = study.pool_of(TABLE, ["apart"])
+POOL, SOURCE = study.with_forks(FILES, 2.0, 0.7, 0)
+FOUND = study.arms(POOL, {}, 0.9, 0.5, 0)
+
+
+def test_the_pool_has_no_file_near_to_those_held_out_and_knows_who_imports_whom():
+    assert len(APART) == 5 and len(FILES) == 12 + 8 + 1 + 4
+    assert {file.repository: file.popularity for file in FILES} == {"one": 1, "two": 0, "three-b": 1}
+    with pytest.raises(InputError, match="0 held out"):
+        study.pool_of(TABLE, ["nobody"])
+
+
+def test_forks_are_copies_or_have_a_header_and_a_new_line_and_are_found():
+    texts = {file.number: file.text for file in POOL}
+    assert sorted(texts) == list(range(len(POOL))) and len(SOURCE) == len(POOL) - len(FILES)
+    same = [texts[fork] == texts[original] for fork, original in SOURCE.items()]
+    assert np.mean(same) == pytest.approx(0.7, abs=0.15) and len(SOURCE) == pytest.approx(2 * len(FILES), rel=0.4)
+    for fork, original in SOURCE.items():
+        extra = set(texts[fork].splitlines()) - set(texts[original].splitlines())
+        assert texts[fork] == texts[original] or 2 <= len(extra) <= 6
+    files, gone, _ = FOUND["file"]
+    assert study.fork_scores(POOL, gone, SOURCE) == {"recall": 1.0, "precision": 1.0}
+    assert len(files) == len(FILES)
+
+
+def test_scores_count_surplus_copies():
+    gone = [Dropped(drop.number, "", drop.reason) for drop in FOUND["file"][1]]
+    of = SOURCE.get(gone[0].number, gone[0].number)
+    kept = next(f.number for f in FOUND["file"][0] if SOURCE.get(f.number, f.number) != of)
+    found = study.fork_scores(POOL, [*gone[1:], Dropped(kept, "", "near_copy")], SOURCE)
+    assert found["recall"] == pytest.approx((len(gone) - 1) / len(gone)) == found["precision"]
+    assert study.fork_scores(POOL, [], SOURCE)["recall"] == 0
+
+
+def test_counts_of_every_arm_add_up():
+    for files, gone, funnel in FOUND.values():
+        assert len(files) + len(gone) == len(POOL)
+        assert not funnel or funnel[-1]["files_out"] == len(files)
+        assert len({d.number for d in gone} | {f.number for f in files}) == len(POOL)
+
+
+def test_arms_learn_from_as_many_tokens_and_too_few_are_refused():
+    tokenizer = train_byte_pairs([file.text for file in FILES], 300)
+    told = study.learned(FOUND["file"][0], {"held_out": APART}, tokenizer, 5000, 2, 0)
+    assert told == study.learned(FOUND["file"][0][::-1], {"held_out": APART}, tokenizer, 5000, 2, 0)
+    assert 0 < told["train"]["bits_per_token"] < told["held_out"]["bits_per_token"]
+    tokens = len(study.tokens_of(APART, tokenizer))
+    ratio = told["held_out"]["bits_per_byte"] / told["held_out"]["bits_per_token"]
+    assert ratio == pytest.approx(tokens / sum(map(len, APART)))
+    for files in (FOUND["file"][0], []):
+        with pytest.raises(InputError, match="budget: is 10000000 tokens"):
+            study.learned(files, {}, tokenizer, 10_000_000, 2, 0)
+
+
+def test_charts_draw_the_numbers(tmp_path):
+    labels = {"system": "opencoder", "workload": "w", "split": "held_out"}
+    tables = [
+        metric_rows({"bits_per_token": value + seed}, variant=arm, seed=seed, **labels)
+        for arm, value in (("raw", 6.0), ("exact", 5.5))
+        for seed in (0, 1)
+    ]
+    chart = charts.ablation(pa.concat_tables(tables))
+    assert [(r["arm"], r["mean"]) for r in drawn(chart) if "arm" in r] == [("without exact copies", -0.5)]
+    save_chart(chart, tmp_path / "ablation.svg")
+    told = {"arm": "downsample"}
+    steps = [told | {"step": s, "files_in": 9 - i, "files_out": 8 - i} for i, s in enumerate(charts.STEPS)]
+    found = [(r["step"], r["files"]) for r in drawn(charts.funnel(pa.Table.from_pylist(steps))) if "step" in r]
+    assert found == [("pool", 9), *zip(charts.STEPS.values(), (8, 7, 6, 5, 4), strict=True)]
+    told = [("downsample", "filter", "mean_word")] * 2 + [("downsample", "near", "near_copy")]
+    rows = [{"arm": arm, "step": step, "reason": reason} for arm, step, reason in told]
+    found = [(r["reason"], r["files"]) for r in drawn(charts.reasons(pa.Table.from_pylist(rows))) if "reason" in r]
+    assert found == [("mean word", 2)]

@@ -1,0 +1,70 @@
+"""Charts of a recipe for code: what each arm teaches against the raw pool, what stays, and why files go."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import altair as alt
+import pyarrow as pa
+
+from winnow.evaluate.chart_parts import BLACK, BLUE, HEIGHT, WIDTH, data, mean_bands, metric_values, some, styled
+
+NAMES = {
+    "raw": "raw pool",
+    "exact": "without exact copies",
+    "repository": "without near repositories",
+    "file": "without near files",
+    "chunk": "files, then chunks",
+    "popular": "files, popular only",
+    "filter": "files, filtered",
+    "downsample": "filtered, fewer tests and data",
+}
+STEPS = {"exact": "exact copies", "transform": "headers", "near": "near copies", "filter": "filter"} | {
+    "downsample": "down-sampling"
+}
+
+STEPS_OF_CHOICE = ("filter", "downsample")
+
+
+def ablation(metrics: pa.Table) -> alt.LayerChart:
+    """Bits a token that each arm needs less (or more) than the raw pool on packages never seen, with its interval."""
+    rows = [row for row in metric_values(metrics, "bits_per_token") if row["split"] == "held_out"]
+    raw = {row["seed"]: row["value"] for row in some(rows, "arms") if row["variant"] == "raw"}
+    gaps = [
+        {"arm": NAMES[row["variant"]], "value": row["value"] - raw[row["seed"]]}
+        for row in rows
+        if row["variant"] != "raw"
+    ]
+    base = alt.Chart(data(mean_bands(gaps, ["arm"]))).encode(
+        y=alt.Y("arm:N", title=None, sort=list(NAMES.values()), axis=alt.Axis(labelLimit=320))
+    )
+    x = alt.X("low:Q", title="bits a token, less those of the raw pool (below 0 is better)")
+    spread = base.mark_rule(strokeWidth=3, color=BLUE).encode(x=x, x2="high:Q")
+    point = base.mark_point(filled=True, size=120, color=BLUE, opacity=1).encode(x="mean:Q")
+    zero = alt.Chart(data([{"at": 0}])).mark_rule(strokeDash=[8, 5], strokeWidth=2, color=BLACK).encode(x="at:Q")
+    return styled((zero + spread + point).properties(width=WIDTH, height=HEIGHT - 80))
+
+
+def funnel(table: pa.Table) -> alt.LayerChart:
+    """Files that stay after each step of the longest arm."""
+    rows = some([row for row in table.to_pylist() if row["arm"] == "downsample"], "steps of the recipe")
+    shown = [{"step": "pool", "files": rows[0]["files_in"]}]
+    shown += [{"step": STEPS[row["step"]], "files": row["files_out"]} for row in rows]
+    base = alt.Chart(data(shown)).encode(y=alt.Y("step:N", title="after", sort=None), x=alt.X("files:Q", title="files"))
+    labels = base.mark_text(align="left", dx=6, fontSize=15).encode(text="files:Q")
+    return styled((base.mark_bar(color=BLUE) + labels).properties(width=WIDTH, height=HEIGHT - 80))
+
+
+def reasons(dropped: pa.Table) -> alt.LayerChart:
+    """How many files the filter and down-sampling drop for which first reason."""
+    rows = [
+        row for row in dropped.to_pylist() if row["arm"] == "downsample" and row["step"] in ("filter", "downsample")
+    ]
+    counts = Counter(row["reason"].replace("_", " ") for row in some(rows, "filtered files"))
+    shown = [{"reason": reason, "files": count} for reason, count in counts.most_common()]
+    base = alt.Chart(data(shown)).encode(
+        y=alt.Y("reason:N", title="first reason", sort=None, axis=alt.Axis(labelLimit=240)),
+        x=alt.X("files:Q", title="files"),
+    )
+    labels = base.mark_text(align="left", dx=6, fontSize=15).encode(text="files:Q")
+    return styled((base.mark_bar(color=BLUE) + labels).properties(width=WIDTH, height=26 * len(shown)))

@@ -1,0 +1,190 @@
+"""Arms of the OpenCoder recipe on one pool with planted forks, each judged by what as many tokens of it teach."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from winnow.curate.byte_pairs import encode
+from winnow.curate.code_signals import THRESHOLDS, Limits
+from winnow.curate.opencoder import (
+    Dropped,
+    File,
+    Files,
+    Level,
+    Step,
+    downsample,
+    exact_copies,
+    heuristic_filter,
+    near_copies,
+    near_groups,
+    popular,
+    run_recipe,
+    transform,
+)
+from winnow.errors import InputError
+from winnow.randomness import numpy_generator
+from winnow.train.ngram import fit_ngram
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+LICENCE = "# Copyright (c) {year} the authors of {name}\n# Licensed under the MIT License; see LICENSE.\n#\n\n"
+RELATED = 0.5
+FORK = "fork"
+
+Rows = list[dict[str, Any]]
+
+
+def pool_of(raw: pa.Table, held_out: Sequence[str]) -> tuple[Files, list[str]]:
+    """Files of a raw table that can be read, and texts of the held-out packages, to which no file of the pool is near.
+
+    The popularity of a package is the number of other packages that import it.
+    """
+    rows = [row for row in raw.to_pylist() if row["text"] is not None]
+    apart = [row["text"] for row in rows if row["package"] in held_out and row["text"].strip()]
+    inside = [row for row in rows if row["package"] not in held_out]
+    if not inside or not apart:
+        raise InputError(f"pool: {len(inside)} files, {len(apart)} held out; there must be some of both")
+    groups = near_groups([row["text"] for row in inside] + apart, RELATED)
+    kin = np.isin(groups[: len(inside)], groups[len(inside) :])
+    importers = _importers(inside)
+    files = [
+        File(i, row["package"], row["path"], row["text"], float(len(importers[row["package"]])))
+        for i, row in enumerate(row for row, near in zip(inside, kin, strict=True) if not near)
+    ]
+    return files, apart
+
+
+def _importers(rows: Rows) -> dict[str, set[str]]:
+    packages = {row["package"] for row in rows}
+    modules = {package.replace("-", "_"): package for package in packages}
+    found: dict[str, set[str]] = {package: set() for package in packages}
+    for row in rows:
+        for name in _imports(row["text"]):
+            if name in modules and modules[name] != row["package"]:
+                found[modules[name]].add(row["package"])
+    return found
+
+
+def _imports(text: str) -> set[str]:
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.split(".")[0] for name in names}
+
+
+def with_forks(files: Files, copies: float, verbatim: float, seed: int) -> tuple[Files, dict[int, int]]:
+    """The files and planted forks of their repositories, in a random order, and fork -> original by number.
+
+    copies: forks of a file on average; the i-th repository of a random order has a share that falls as 1 / i. verbatim:
+    share of copies without a change; the others have a header and one line that is new. Forks are not popular.
+    """
+    generator = numpy_generator(seed, "forks")
+    names = generator.permutation(sorted({file.repository for file in files})).tolist()
+    weights = 1 / np.arange(1, len(names) + 1)
+    sizes = np.array([sum(file.repository == name for file in files) for name in names])
+    number = dict(zip(names, np.rint(weights * copies * len(files) / (weights @ sizes)).astype(int), strict=True))
+    pool, source = list(files), {}
+    for file in files:
+        for i in range(number[file.repository]):
+            text = file.text
+            if generator.random() >= verbatim:
+                lines = text.splitlines(keepends=True)
+                lines.insert(
+                    int(generator.integers(len(lines) + 1)), f"# {file.repository} {generator.integers(10**9)}\n"
+                )
+                text = LICENCE.format(year=2000 + i, name=f"{file.repository} {i}") + "".join(lines)
+            source[len(pool)] = file.number
+            pool.append(File(len(pool), f"{file.repository}-{FORK}{i}", file.path, text, -1.0))
+    order = generator.permutation(len(pool)).tolist()
+    place = {old: new for new, old in enumerate(order)}
+    shuffled = [replace(pool[old], number=new) for new, old in enumerate(order)]
+    return shuffled, {place[fork]: place[original] for fork, original in source.items()}
+
+
+def arms(
+    pool: Files, thresholds: Mapping[str, Limits], similarity: float, share: float, seed: int
+) -> dict[str, tuple[Files, list[Dropped], Rows]]:
+    """Arm -> files that stay, those dropped, and the funnel; arms share their first steps.
+
+    The arm `popular` keeps repositories whose popularity is not below the mean.
+    """
+
+    def near(level: Level) -> Step:
+        return lambda files: near_copies(files, level, similarity, seed)
+
+    def then(start: str, name: str, steps: dict[str, Step]) -> None:
+        files, dropped, funnel = found[start]
+        kept, gone, more = run_recipe(files, steps)
+        found[name] = (kept, [*dropped, *gone], [*funnel, *more])
+
+    # Forks have a popularity below 0.
+    mean = float(np.mean([*{file.repository: file.popularity for file in pool if file.popularity >= 0}.values()]))
+    found: dict[str, tuple[Files, list[Dropped], Rows]] = {"raw": (pool, [], [])}
+    then("raw", "exact", {"exact": exact_copies})
+    then("exact", "file", {"transform": transform, "near": near("file")})
+    then("raw", "repository", {"transform": transform, "near": near("repository")})
+    then("file", "chunk", {"chunk": near("chunk")})
+    then("file", "popular", {"popular": popular(mean)})
+    then("file", "filter", {"filter": heuristic_filter({**THRESHOLDS, **thresholds})})
+    then("filter", "downsample", {"downsample": downsample(share)})
+    return found
+
+
+def fork_scores(pool: Files, dropped: Sequence[Dropped], source: Mapping[int, int]) -> dict[str, float]:
+    """Precision and recall of dropped copies: a fork, or an original of which a fork or another original stays."""
+    gone = {drop.number for drop in dropped if drop.reason in ("exact_copy", "near_copy")}
+    of = {file.number: source.get(file.number, file.number) for file in pool}
+    group: dict[int, list[int]] = {}
+    for number, original in of.items():
+        group.setdefault(original, []).append(number)
+    surplus = sum(len(same) - 1 for same in group.values())
+    right = sum(min(sum(n in gone for n in same), len(same) - 1) for same in group.values())
+    return {"recall": right / max(surplus, 1), "precision": right / max(len(gone), 1)}
+
+
+def tokens_of(texts: Sequence[str], tokenizer: Tokenizer) -> np.ndarray:
+    """Tokens int64[n] of texts, each ended by token 0, one after another."""
+    return encode(tokenizer, list(texts)).values.to_numpy().astype(np.int64)
+
+
+def learned(
+    files: Files, held: Mapping[str, Sequence[str]], tokenizer: Tokenizer, budget: int, order: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Split -> bits per token and per byte of an n-gram model that saw `budget` tokens of files in a random order.
+
+    The place of a file in the order is drawn by its number, so that arms see the files they share in one order. Split
+    train holds the bits of the training tokens themselves. Raises InputError where there are too few tokens.
+    """
+    place = numpy_generator(seed, "budget").random(1 + max((file.number for file in files), default=0))
+    parts, size = [], 0
+    for file in sorted(files, key=lambda file: place[file.number]):
+        parts.append(tokens_of([file.text], tokenizer))
+        size += len(parts[-1])
+        if size >= budget:
+            break
+    if size < budget:
+        raise InputError(f"budget: is {budget} tokens, and an arm has {size}; lower it")
+    tokens = np.concatenate(parts)[:budget]
+    model = fit_ngram(tokens, order, tokenizer.get_vocab_size())
+    found = {"train": {"bits_per_token": float(-np.log2(model.probabilities(tokens)).mean())}}
+    for split, texts in held.items():
+        ids = tokens_of(texts, tokenizer)
+        bits, bytes_ = float(-np.log2(model.probabilities(ids)).sum()), sum(len(text.encode()) for text in texts)
+        found[split] = {"bits_per_token": bits / len(ids), "bits_per_byte": bits / bytes_}
+    return found
+
+
+def filtered(texts: Sequence[str], thresholds: Mapping[str, Limits]) -> list[str]:
+    """Those of the texts that the recipe's filter would keep."""
+    files = [File(i, "", "", text) for i, text in enumerate(texts)]
+    return [file.text for file in heuristic_filter({**THRESHOLDS, **thresholds})(files)[0]]
