@@ -8,9 +8,10 @@ SHARES = (*MEASURED, "drop_gain", "r2", "stability")
 
 @stage(torch=True)
 def lime_images(inputs, outputs, params, log):
-    """Write explanations, how they meet the truth, and which of them a pick would show."""
+    """Write explanations, how they meet the truth, which of them a pick would show, and maps of one a class."""
     import numpy as np
     import pyarrow as pa
+    from safetensors.numpy import save_file
 
     from winnow.errors import InputError
     from winnow.evaluate import lime_study as study
@@ -32,7 +33,7 @@ def lime_images(inputs, outputs, params, log):
         raise InputError(f"{inputs.model}: is right on no test image that shows something; train it longer")
     shown = [str(workload.classes[label]) for label in y[chosen].tolist()]
     labels = {"workload": params.workload, "variant": f"top{params.top}", "seed": params.seed, "split": "test"}
-    metrics, rows, weights, picked = [], [], [], {}
+    pixels, metrics, rows, weights, picked, maps = workload.pixels("test")[chosen], [], [], [], {}, {}
     for name in params.segmenters:
         found = study.explain_images(predict, images, name, params.segments, params.samples, params.seed)
         measured = study.measure(predict, images, truth, found, params.top, params.samples, params.stable, params.seed)
@@ -44,6 +45,7 @@ def lime_images(inputs, outputs, params, log):
         for i, one in enumerate(found):
             parts = enumerate(one[1].weight.tolist()) if one else ()
             weights += [{"image": int(ids[i]), "segmenter": name, "region": r, "weight": w} for r, w in parts]
+        maps = maps or study.overlay_maps(name, found, shown, pixels, truth, ids)
         picked[name] = study.picks(images, found, params.budget, params.words, params.seed)
         for system, key in (("submodular_pick", "coverage"), ("random_pick", "random")):
             steps = [("coverage", value, k + 1) for k, value in enumerate(picked[name][key])]
@@ -55,3 +57,4 @@ def lime_images(inputs, outputs, params, log):
     write_parquet(pa.Table.from_pylist(rows), outputs.localisation)
     write_parquet(pa.Table.from_pylist(weights), outputs.explanations)
     write_json(picked, outputs.picks)
+    save_file(maps, outputs.overlays)

@@ -9,6 +9,7 @@ rule lime_images:
         localisation="results/{workload}/evaluate/lime_images/seed{seed}/localisation.parquet",
         explanations="results/{workload}/evaluate/lime_images/seed{seed}/explanations.parquet",
         picks="results/{workload}/evaluate/lime_images/seed{seed}/picks.json",
+        overlays="results/{workload}/evaluate/lime_images/seed{seed}/overlays.safetensors",
     log:
         "logs/{workload}/evaluate/lime_images/seed{seed}.log",
     params:
@@ -21,6 +22,9 @@ rule lime_images:
 rule plot_lime_images:
     input:
         metrics=flow.tables("evaluate", "metrics.parquet", "lime_images"),
+        localisation=flow.tables("evaluate", "localisation.parquet", "lime_images"),
+        explanations=flow.tables("evaluate", "explanations.parquet", "lime_images"),
+        overlays=flow.tables("evaluate", "overlays.safetensors", "lime_images"),
     output:
         localisation=report(
             "results/{workload}/evaluate/lime_images/localisation.svg",
@@ -33,6 +37,12 @@ rule plot_lime_images:
             caption="../../docs/report/lime_images.rst",
             category="Explanations",
             labels={"workload": "{workload}", "figure": "coverage of the submodular pick"},
+        ),
+        overlays=report(
+            "results/{workload}/evaluate/lime_images/overlays.svg",
+            caption="../../docs/report/lime_images.rst",
+            category="Gallery",
+            labels={"workload": "{workload}", "figure": "LIME on an image of each class, beside what is there"},
         ),
     log:
         "logs/{workload}/evaluate/plot_lime_images.log",

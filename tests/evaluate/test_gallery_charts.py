@@ -75,6 +75,26 @@ def test_numbers_stand_inside_the_regions_of_largest_weight():
     assert len(numbers) == 10 and {row["y"] >= 1 for row in numbers} == {True, False}
 
 
+def test_the_truth_stands_beside_the_weights_where_it_is_known():
+    labels = np.repeat([[0, 0, 0, 1, 1, 1]], 8, axis=0)
+    truth = np.zeros((2, 8, 6), bool)
+    truth[0, 2:5, 1:4] = True
+    dark = np.full_like(IMAGES, 40)
+    chart = region_weights(dark, ["a", "b"], np.stack([labels] * 2), [[1.0, -1.0]] * 2, [0.5, 1.0], truth)
+    cells = {(row["x"], row["y"]): pixels(row["uri"]) for row in drawn(chart) if "uri" in row}
+    assert set(cells) == {(x, y) for x in (0.5, 1.5, 2.5, 3.5) for y in (0.5, 1.5)}
+    found = cells[3.5, 0.5].astype(int)
+    times = len(found) // 8
+    middle = found[times // 2 :: times, times // 2 :: times]
+    assert (middle[truth[0]] == 40).all() and (middle[~truth[0]] > 195).all()  # the rest is faint
+    orange = (found == [230, 159, 0]).all(axis=2)
+    rows, columns = np.nonzero(orange)
+    assert (rows.min(), rows.max()) == (2 * times, 5 * times) and (columns.min(), columns.max()) == (times, 4 * times)
+    assert not (cells[3.5, 1.5] == 40).any()  # nothing is there
+    before = region_weights(dark, ["a", "b"], np.stack([labels] * 2), [[1.0, -1.0]] * 2, [0.5, 1.0])
+    assert {row["x"] for row in drawn(before) if "uri" in row} == {0.5, 1.5, 2.5}
+
+
 def test_a_gallery_without_images_is_refused():
     with pytest.raises(InputError, match="images"):
         explanation_grid(IMAGES[:0], [], {})

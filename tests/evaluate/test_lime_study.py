@@ -4,12 +4,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from scipy import stats
 from torch import nn
 
 from winnow.errors import InputError
 from winnow.evaluate import lime_charts, lime_study
 from winnow.evaluate.chart_parts import save_chart
+from winnow.evaluate.gallery_charts import region_weights
 from winnow.evaluate.segments import grid
 from winnow.pipeline.tables import metric_rows
 from winnow.randomness import numpy_generator
@@ -87,6 +89,37 @@ def test_picks_cover_more_than_random_ones_and_name_images():
     assert result["coverage"] == sorted(result["coverage"]) and result["random"] == sorted(result["random"])
     assert all(a >= b - 1e-9 for a, b in zip(result["coverage"], result["random"], strict=True))
     assert 1 - 1 / np.e <= result["of_best"] <= 1 + 1e-9 and result["high"] <= result["coverage"][-1] + 1e-9
+
+
+def test_the_first_explained_image_of_each_class_is_drawn_with_its_regions_weights_and_truth(tmp_path):
+    found = lime_study.explain_images(lime_study.predictor(Spot()), images(), "grid", 16, 100, 0)
+    found[0] = None
+    classes, numbers = ["wreck", "mine", "mine", "wreck", "wreck"], np.array([10, 11, 12, 13, 14])
+    pixels = (images()[..., None] * 100).astype(np.uint8)
+    maps = lime_study.overlay_maps("grid", found, classes, pixels, truth(), numbers)
+    assert maps["numbers"].tolist() == [11, 13]
+    assert np.array_equal(maps["images"], pixels[[1, 3]])
+    assert np.array_equal(maps["truth"].astype(bool), truth()[[1, 3]].any(axis=1))
+    assert np.array_equal(maps["grid"], np.stack([found[1][0], found[3][0]]))
+    save_file(maps, tmp_path / "overlays.safetensors")
+    measured = [
+        {"image": int(numbers[i]), "segmenter": kind, "class": classes[i], "r2": i / 10 + (kind == "slic") / 2}
+        for i in (1, 3)
+        for kind in ("slic", "grid")
+    ]
+    weights = [
+        {"image": int(numbers[i]), "segmenter": kind, "region": r, "weight": w if kind == "grid" else -9.0}
+        for i in (3, 1)
+        for kind in ("slic", "grid")
+        for r, w in enumerate(found[i][1].weight.tolist())
+    ]
+    tables = pa.Table.from_pylist(measured), pa.Table.from_pylist(weights)
+    chart = lime_charts.overlays(load_file(tmp_path / "overlays.safetensors"), *tables)
+    own = [found[i][1].weight for i in (1, 3)]
+    expected = region_weights(
+        maps["images"], ["mine", "wreck"], maps["grid"], own, [0.1, 0.3], maps["truth"].astype(bool)
+    )
+    assert chart.to_dict() == expected.to_dict()
 
 
 def test_charts_show_all_regions_and_both_picks(tmp_path):

@@ -113,21 +113,39 @@ def texture(images: Tensor, strength: float, patch: int = 7, search: int = 21) -
 
 
 def _non_local_means(images: Tensor, strength: float, patch: int, search: int) -> Tensor:
+    """Patches are as far apart seen from either: each distance serves two places, in the order of all places."""
     near, reach = patch // 2, search // 2
     height, width = images.shape[2:]
     around = functional.pad(images, [near + reach] * 4, mode="reflect")
-    centre = around[:, :, reach : reach + height + 2 * near, reach : reach + width + 2 * near]
     total, weights = torch.zeros_like(images), torch.zeros_like(images[:, :1])
     filtered = images.shape[1] * patch**2 * (strength / 255) ** 2
-    for y in range(search):
-        for x in range(search):
-            moved = around[:, :, y : y + height + 2 * near, x : x + width + 2 * near]
-            apart = (centre - moved).square_().sum(dim=1, keepdim=True)
-            distance = _sums(_sums(apart, 2, patch), 3, patch).div_(filtered)
-            weight = torch.where(distance <= FAR, (-distance).exp(), 0.0)
-            total.addcmul_(weight, moved[:, :, near : near + height, near : near + width])
-            weights += weight
+    opposite: list[Tensor] = []  # weights of places beyond the middle, the last place first
+    for place in range(search**2):
+        y, x = divmod(place, search)
+        if place < search**2 // 2:
+            down, right = reach - y, reach - x
+            left = min(0, right)  # the region that the place and its opposite need together begins here
+            rows, columns = height + down + 2 * near, width + abs(right) + 2 * near
+            centre = around[:, :, reach : reach + rows, reach + left : reach + left + columns]
+            weight = _likeness(centre, around[:, :, y : y + rows, x + left : x + left + columns], patch, filtered)
+            opposite.append(weight[:, :, down:, right - left : right - left + width])
+            weight = weight[:, :, :height, -left : width - left]
+        elif place == search**2 // 2:
+            weight = torch.ones_like(weights)
+        else:
+            weight = opposite.pop()
+        total.addcmul_(weight, around[:, :, near + y : near + y + height, near + x : near + x + width])
+        weights += weight
     return total / weights
+
+
+def _likeness(one: Tensor, other: Tensor, patch: int, filtered: float) -> Tensor:
+    """exp(-d) of the patches around each pixel, d their squared distance over the filter's; 0 where they are far."""
+    apart = (one - other).square_()
+    channels = apart[:, :1] + apart[:, 1:2] + apart[:, 2:3]
+    distance = _sums(_sums(channels, 2, patch), 3, patch).div_(filtered)
+    # Cut off before the exponential, which is slow where it underflows.
+    return torch.where(distance <= FAR, distance.clamp(max=2 * FAR).neg_().exp_(), 0.0)
 
 
 def _sums(values: Tensor, dim: int, count: int) -> Tensor:

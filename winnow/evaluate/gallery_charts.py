@@ -72,10 +72,12 @@ def region_weights(
     regions: np.ndarray,
     weights: Sequence[np.ndarray] | Sequence[Sequence[float]],
     fits: Sequence[float],
+    truth: np.ndarray | None = None,
 ) -> alt.TopLevelMixin:
     """Each image, its superpixels, and these in the colour of LIME's signed weights, the largest ones numbered.
 
     regions: int[n, h, w]. weights: of each image float[regions], in probability. fits: R^2 of each linear model.
+    truth: bool[n, h, w], what an explanation should show; a fourth column has it outlined, and the rest faint.
     """
     rows: Rows = []
     numbers: Rows = []
@@ -84,6 +86,9 @@ def region_weights(
         panels = (enlarged(image, REGION_CELL), outlined(image, labels, REGION_CELL, ORANGE))
         rows += [_cell(panel, place, i) for place, panel in enumerate(panels)]
         rows.append(_cell(outlined(colours, labels, REGION_CELL, GREY), 2, i))
+        if truth is not None:
+            seen = np.where(truth[i][..., None], image, coloured(image, np.zeros(labels.shape)))
+            rows.append(_cell(outlined(seen, truth[i].astype(int), REGION_CELL, ORANGE), 3, i))
         for region in np.argsort(-np.abs(weight), kind="stable")[:NUMBERED]:
             y, x = _inside(labels == region)
             margin = (1 - FILLED) / 2
@@ -95,7 +100,8 @@ def region_weights(
                 }
             )
     names = [f"{title}, R² {fit:.2f}" for title, fit in zip(titles, fits, strict=True)]
-    return _page(some(rows, "images"), ["image", "superpixels", "weights (probability)"], names, REGION_CELL, numbers)
+    columns = ["image", "superpixels", "weights (probability)", *(["truth"] if truth is not None else [])]
+    return _page(some(rows, "images"), columns, names, REGION_CELL, numbers)
 
 
 def _inside(mask: np.ndarray) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
+from winnow.evaluate.gallery_charts import region_weights
 
 SHOWN = {
     "precision": "precision",
@@ -59,3 +62,20 @@ def coverage(metrics: pa.Table) -> alt.TopLevelMixin:
     x = alt.X("step:Q", title="images shown", axis=alt.Axis(tickMinStep=1))
     chart = lines(bands, x, alt.Y("mean:Q", title="coverage"), key_of("system", "pick, regions", bands))
     return styled(chart.properties(width=WIDTH, height=HEIGHT))
+
+
+def overlays(saved: Mapping[str, np.ndarray], measured: pa.Table, explained: pa.Table) -> alt.TopLevelMixin:
+    """An image of each class, its regions, their signed weights, and what is there, for the kind of regions saved.
+
+    saved: of `overlay_maps`. measured, explained: rows of the stage's localisation and explanations, of the same seed.
+    """
+    kind = next(name for name in saved if name not in ("images", "truth", "numbers"))
+    of = {row["image"]: row for row in measured.to_pylist() if row["segmenter"] == kind}
+    weights: dict[int, list[float]] = {}
+    for row in explained.to_pylist():
+        if row["segmenter"] == kind:
+            weights.setdefault(row["image"], []).append(row["weight"])
+    numbers = saved["numbers"].tolist()
+    titles, fits = [of[i]["class"] for i in numbers], [of[i]["r2"] for i in numbers]
+    own = [weights[i] for i in numbers]
+    return region_weights(saved["images"], titles, saved[kind], own, fits, saved["truth"].astype(bool))

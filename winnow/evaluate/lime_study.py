@@ -127,6 +127,29 @@ def measure(
     return rows
 
 
+def overlay_maps(
+    kind: str,
+    found: Sequence[Found | None],
+    classes: Sequence[str],
+    pixels: np.ndarray,
+    truth: np.ndarray,
+    numbers: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """The first explained image of each class, as it is drawn with its regions and what is there.
+
+    classes: of each image. pixels: uint8[n, h, w, c]. truth: bool[n, c', h, w]. numbers: int64[n], by which tables name
+    images. Keys images, truth uint8[k, h, w], numbers, and the kind of regions, int32[k, h, w] labels.
+    """
+    first: dict[str, int] = {}
+    for i, one in enumerate(found):
+        if one is not None:
+            first.setdefault(classes[i], i)
+    rows = list(first.values())
+    regions = np.stack([one[0] for i in rows if (one := found[i])]).astype(np.int32)
+    seen = np.asarray(truth[rows].any(axis=1), np.uint8)
+    return {"images": pixels[rows], "truth": seen, "numbers": numbers[rows], kind: regions}
+
+
 def summary(rows: Sequence[dict[str, Any]], classes: Sequence[str], ratio: float) -> dict[str, float]:
     """Means of what `measure` found, over the images that have it; and what the paper's claims ask beside them.
 

@@ -28,7 +28,7 @@ class LocalApproximation(System):
 class LimeImages(System):
     """LIME on images whose concepts are known: where it points, what it covers, how stable it is."""
 
-    pictures = ("localisation", "coverage")
+    pictures = ("localisation", "coverage", "overlays")
     model: str = "small_cnn"
     """Train or compress variant that is explained."""
     concepts: Names = ["object", "shadow"]
