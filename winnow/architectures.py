@@ -18,6 +18,7 @@ OF_IMAGES = {
 OF_TABLES = {"table_mlp": "winnow.models.tables.TableMLP", "table_linear": "winnow.models.tables.TableLinear"}
 OF_TEXT = {
     "transformer": "winnow.models.transformer.Transformer",
+    "multi_query_transformer": "winnow.models.multi_query_transformer.MultiQueryTransformer",
     "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",
 }
 ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT

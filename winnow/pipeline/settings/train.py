@@ -28,6 +28,7 @@ ARGUMENTS = {
     "table_mlp": ("hidden", "activation"),
     "table_linear": (),
     "transformer": ("width", "layers", "heads", "hidden"),
+    "multi_query_transformer": ("width", "layers", "heads", "hidden"),
 }
 
 
@@ -82,7 +83,7 @@ class TrainTable(Train):
 class TrainText(Train):
     """One language model trained with AdamW."""
 
-    model: Literal["transformer"] = "transformer"  # type: ignore[assignment]
+    model: Literal["transformer", "multi_query_transformer"] = "transformer"  # type: ignore[assignment]
     """Name in the model registry."""
     epochs: int = Field(1, ge=1)
     """Passes over the training split."""
