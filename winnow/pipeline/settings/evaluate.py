@@ -17,6 +17,7 @@ from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.evopress import EvoPress
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation, PlantedMark
 from winnow.pipeline.settings.gallery import Gallery
+from winnow.pipeline.settings.kv_quantise import KVQuantise
 from winnow.pipeline.settings.language import LanguageModels
 from winnow.pipeline.settings.opencoder import Opencoder
 from winnow.pipeline.settings.paging import Paging
@@ -256,5 +257,7 @@ class EvaluateText(EvaluateModels):
     """Compression of each layer chosen by evolution."""
     block_attention: BlockAttention | None = None
     """Attention over blocks that are drawn by chance."""
+    kv_quantise: KVQuantise | None = None
+    """Key-value caches of few bits."""
     word2vec_ceo: Word2VecCeo | None = None
     """Settings of word2vec found by the cross-entropy method."""

@@ -1,0 +1,134 @@
+"""Caches judged while a model decodes: what is full loses nothing, bytes by hand, charts of every cache."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from tests.evaluate.drawing import drawn
+from winnow.compress.staircase_kv import KIVICache
+from winnow.errors import InputError
+from winnow.evaluate import kv_quantise_charts
+from winnow.evaluate import kv_quantise_study as study
+from winnow.models import build
+from winnow.pipeline.tables import metric_rows
+
+CUT = SimpleNamespace(segment=4, group=2, segments=3)
+STAIRCASES = [[8, 4, 2], [4, 2]]
+
+
+class Corpus:
+    def tokens(self, split):
+        assert split == "test"
+        return np.random.default_rng(0).integers(0, 30, 200).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def model():
+    net = build("multi_query_transformer", vocabulary=30, width=32, layers=2, heads=4, seed=1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(10)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def those(model):
+    return study.told(model, Corpus(), CUT, 5)
+
+
+@pytest.fixture(scope="module")
+def found(model, those):
+    return {(p.system, p.levels): study.decoded(model, p, CUT, those) for p in study.policies(CUT, [8, 2], STAIRCASES)}
+
+
+def test_every_order_of_every_staircase_is_judged(found):
+    orders = {(system, tuple(s)) for system in ("staircase", "direct", "spread", "reverse") for s in STAIRCASES}
+    assert found.keys() == orders | {("full", (16,)), ("uniform", (8,)), ("uniform", (2,))}
+    assert found["staircase", (8, 4, 2)]["bits"] == pytest.approx(14 / 3)
+    assert found["reverse", (4, 2)]["bits"] == pytest.approx(8 / 3)
+
+
+def test_a_full_cache_loses_nothing_and_few_bits_lose_more(model, those, found):
+    full = found["full", (16,)]
+    assert full["divergence"] < 1e-4 and full["share"] == 1
+    assert full["divergence"] < found["uniform", (8,)]["divergence"] < found["uniform", (2,)]["divergence"]
+    with torch.no_grad():
+        logits = model(those.x)[:, 11:15]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), those.y[:, 11:15].flatten())
+    assert full["cross_entropy"] == pytest.approx(float(loss), abs=1e-2)
+
+
+def test_bytes_are_the_mean_over_the_tokens_that_are_decoded(found):
+    layers, channels, kept = 2, 8, 12
+    full = [layers * 2 * channels * tokens * 2 for tokens in range(12, 16)]
+    assert found["full", (16,)]["bytes"] == np.mean(full)
+    payload = layers * 2 * channels * kept * 2 // 8
+    scales = layers * 2 * channels * kept // CUT.group * 4
+    newest = np.mean([layers * 2 * channels * tokens * 2 for tokens in range(4)])
+    uniform = found["uniform", (2,)]
+    assert uniform["bytes"] == payload + scales + newest
+    assert uniform["share"] == pytest.approx(uniform["bytes"] / np.mean(full))
+    assert {found[s, (4, 2)]["bytes"] for s in ("direct", "reverse", "spread")} == {found["staircase", (4, 2)]["bytes"]}
+
+
+def test_divergence_is_by_hand_where_a_prompt_is_all_there_is(model, those):
+    # The last of the first segment's tokens is decoded at 1 bit, and no other.
+    cut = SimpleNamespace(segment=4, group=2, segments=1)
+    policy = study.Policy("uniform", (1,), lambda: KIVICache(1, segment=4, group=2))
+    caches = [policy.make() for _ in model.blocks]
+    for cache, (keys, values) in zip(caches, those.keys_and_values, strict=True):
+        for token in range(3):
+            cache.append(keys[:, :, token : token + 1], values[:, :, token : token + 1])
+    expected = []
+    for place in range(3, 7):
+        logs = model.decode(those.x[:, place], place, caches).double().log_softmax(-1)
+        expected.append(torch.nn.functional.kl_div(logs, those.logs[:, place], reduction="batchmean", log_target=True))
+    assert study.decoded(model, policy, cut, those)["divergence"] == pytest.approx(float(np.mean(expected)), rel=1e-6)
+    assert study.tokens_per_second(model, policy, cut, those) > 0
+
+
+def test_streams_are_stretches_of_the_tokens_that_do_not_overlap():
+    tokens = torch.arange(50)
+    corpus = SimpleNamespace(tokens=lambda split: tokens.numpy().astype(np.uint16))
+    x, y = study.streams(corpus, "test", 4, 12)
+    assert torch.equal(y, x + 1) and (x[:, 0] % 12 == 0).all() and len(x[:, 0].unique()) == 4
+    assert torch.equal(x, study.streams(corpus, "test", 4, 12)[0])
+    with pytest.raises(InputError, match="test: has 4 streams of 12 tokens, 5 are asked for"):
+        study.streams(corpus, "test", 5, 12)
+
+
+def test_sizes_grow_with_the_tokens():
+    policy = next(p for p in study.policies(CUT, [2], STAIRCASES) if p.system == "uniform")
+    rows = study.sizes(policy, 8, range(2, 9, 2))
+    segment = 2 * 8 * 4 * 2 // 8 + 2 * 8 * 4 // 2 * 4
+    assert [row["bytes"] for row in rows] == [64, segment, segment + 64, 2 * segment]
+    assert [row["tokens"] for row in rows] == [2, 4, 6, 8] and rows[0]["levels"] == "2"
+
+
+def test_charts_show_every_cache(found):
+    labels = {"workload": "python", "seed": 0, "split": "test"}
+    tables = [
+        metric_rows(values, system=system, variant=f"{'-'.join(map(str, levels))}-t12", **labels)
+        for (system, levels), values in found.items()
+    ]
+    metrics = pa.concat_tables(tables)
+    quality = drawn(kv_quantise_charts.quality(metrics))
+    assert {row["levels"] for row in quality if "levels" in row} == {"8", "2", "8-4-2", "4-2"}
+    orders = [row for row in drawn(kv_quantise_charts.orders(metrics)) if "order" in row]
+    assert len(orders) == 8
+    ages = drawn(kv_quantise_charts.ages(CUT, STAIRCASES))
+    assert [row["bits"] for row in ages if row["levels"] == "4-2"][:8] == [16, 16, 4, 4, 4, 4, 2, 2]
+    rows = [
+        row | {"segment": 4, "segments": 3}
+        for policy in study.policies(CUT, [8, 4, 2], STAIRCASES)
+        if policy.system in ("full", "uniform", "staircase")
+        for row in study.sizes(policy, 8, range(2, 9, 2))
+    ]
+    shown = {row["cache"] for row in drawn(kv_quantise_charts.sizes(rows))}
+    assert shown == {"full 16", "uniform 2", "uniform 4", "staircase 4-2", "staircase 8-4-2"}
+    for chart in (kv_quantise_charts.quality, kv_quantise_charts.orders):
+        with pytest.raises(InputError, match="chart: the table has no caches"):
+            chart(metrics.slice(0, 0))
