@@ -107,3 +107,23 @@ def test_lengths_of_many_moves_by_hand():
     moves = np.array([[[3.0, -4.0], [0.0, 2.0]], [[-1.0, 0.0], [5.0, 12.0]], [[0.0, 0.0], [-8.0, 6.0]]])
     assert length(moves).tolist() == [[5.0, 2.0], [1.0, 13.0], [0.0, 10.0]]
     assert length(moves, "l1").tolist() == [[7.0, 2.0], [1.0, 17.0], [0.0, 14.0]]
+
+
+def test_a_point_on_the_border_stays_and_constraints_that_are_met_already_do_no_harm():
+    x, w = np.array([1.0, 2.0]), np.array([[1.0, 1.0], [1.0, 0.0]])
+    same = nearest(x, w, np.array([3.0, 1.0]))
+    assert np.array_equal(same, x) and same is not x
+    assert np.allclose(nearest(x, w, np.array([5.0, 1.0])), [2, 3], atol=1e-10)  # the second is met with nothing left
+
+
+def test_what_is_returned_meets_its_constraints_however_nearly_they_exclude_each_other():
+    met = []
+    for gap in np.logspace(-1, -8, 60):
+        w, least = np.array([[1.0, 0.0], [-1.0, gap]]), np.array([1.0, 0.5])
+        with np.errstate(divide="raise", invalid="raise"):
+            found = nearest(np.zeros(2), w, least)
+        met.append(found is not None)
+        assert found is None or (w @ found >= least - 1e-6).all()
+    assert met[0] and not met[-1]
+    with np.errstate(divide="raise", invalid="raise"):
+        assert nearest(np.zeros(2), np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([1.0, 1.0])) is None

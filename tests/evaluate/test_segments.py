@@ -102,6 +102,77 @@ def test_slic_is_the_definition_pixel_by_pixel(iterations):
     assert (slic(image, 20, 0.1, iterations) == expected).all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "segments", "iterations"), [((13, 17), 9, 2), ((8, 12), 24, 1), ((10, 6), 15, 2), ((6, 9), 54, 1)]
+)
+@pytest.mark.parametrize("plain", [False, True])
+def test_slic_is_the_definition_at_the_borders_and_where_all_is_alike(shape, segments, iterations, plain):
+    images = [np.zeros(shape)] if plain else [np.random.default_rng(seed).normal(size=shape) for seed in range(4)]
+    smallest = 0.25 * shape[0] * shape[1] / segments
+    for image in images:
+        expected = connected(slic_by_hand(image, segments, 0.1, iterations), smallest)
+        assert (slic(image, segments, 0.1, iterations) == expected).all()
+
+
+def test_the_usual_settings_are_the_documented_ones():
+    image = speckled(6)
+    assert (slic(image) == slic(image, 50, 0.1, 10)).all()
+    for other in ((51, 0.1, 10), (50, 1.1, 10), (50, 0.1, 9), (49, 0.1, 10), (50, 0.1, 11)):
+        assert (slic(image) != slic(image, *other)).any()
+    assert (quickshift(image) == quickshift(image, 3, 8, 1, 0)).all() and (
+        trees(image) == trees(image, 3, 8, 1, 0)
+    ).all()
+    wide = 5 * speckled(7)
+    for other in ((4, 8, 1), (2, 8, 1), (3, 7, 1), (3, 9, 1), (3, 8, 2), (3, 8, 0)):
+        assert (trees(wide) != trees(wide, *other)).any(), other
+    assert (trees(np.zeros((20, 20))) == trees(np.zeros((20, 20)), seed=0)).all()
+    assert (quickshift(np.zeros((20, 20))) == quickshift(np.zeros((20, 20)), seed=0)).all()
+
+
+def test_a_scale_is_the_side_of_a_region():
+    image, (h, w) = speckled(8, (20, 30)), (20, 30)
+    assert (SEGMENTERS["grid"](image, 5.0) == grid(image, h * w / 25)).all()
+    assert (SEGMENTERS["slic"](image, 5.0) == slic(image, h * w / 25)).all()
+    assert (SEGMENTERS["quickshift"](image, 6.0) == quickshift(image, 2.0, 12.0)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (12, 1), (3, 4)])
+def test_there_may_be_as_many_cells_as_pixels_and_one_line_of_them(shape):
+    count = shape[0] * shape[1]
+    assert grid(np.zeros(shape), count).ravel().tolist() == list(range(count))
+    with pytest.raises(InputError, match="segments is 13; give 2 to the 12"):
+        grid(np.zeros(shape), 13)
+
+
+def test_a_number_is_sought_by_halving_the_logarithm_of_the_scale():
+    tried = []
+
+    def count_of(scale):
+        return max(2, round(400 / scale**2))
+
+    def by_scale(image, scale):
+        tried.append(scale)
+        return np.arange(400).reshape(20, 20) * count_of(scale) // 400
+
+    found = match_count(by_scale, np.zeros((20, 20)), 40, 0.1)
+    low, high, expected, best = np.log(1.5), np.log(10), [], None
+    for _ in range(14):
+        middle = (low + high) / 2
+        expected.append(np.exp(middle))
+        count = count_of(np.exp(middle))
+        best = count if best is None or abs(count - 40) < abs(best - 40) else best
+        if abs(best - 40) <= 1:
+            break
+        low, high = (middle, high) if count > 40 else (low, middle)
+    assert tried == pytest.approx(expected) and found.max() + 1 == best
+    tried.clear()
+    with pytest.raises(InputError, match="41 regions were asked for and 36 come nearest"):
+        match_count(lambda image, scale: by_scale(image, scale) * 0 + grid(image, 36), np.zeros((20, 20)), 41, 0.02)
+    assert len(tried) == 14
+    kept = match_count(lambda image, scale: grid(image, 36), np.zeros((20, 20)), 40, 0.1)
+    assert kept.max() + 1 == 36  # off by all that is allowed
+
+
 @pytest.mark.parametrize(("kernel", "reach"), [(3, 8), (2, 4), (2, 10), (3, 200)])
 @pytest.mark.parametrize("colour", [False, True])
 def test_trees_are_those_of_scikit_image(kernel, reach, colour):
@@ -115,11 +186,59 @@ def test_trees_are_those_of_scikit_image(kernel, reach, colour):
     assert variation_of_information(ours, theirs) < 1e-9
 
 
+def trees_by_hand(image, kernel, max_distance, ratio):
+    """Each pixel's link by loops over all pixels, followed to its root; no two densities are equal here."""
+    values = colours(image)[..., 0] * 100 * ratio
+    h, w = values.shape
+    reach, places = np.ceil(3 * kernel), [(y, x) for y in range(h) for x in range(w)]
+
+    def apart(a, b):
+        return (values[a] - values[b]) ** 2 + (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2
+
+    near = {a: [b for b in places if max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= reach] for a in places}
+    density = {a: sum(np.exp(-apart(a, b) / (2 * kernel**2)) for b in near[a]) for a in places}
+    link = {}
+    for a in places:
+        higher = [(apart(a, b), b) for b in near[a] if density[b] > density[a]]
+        link[a] = min(higher)[1] if higher and min(higher)[0] <= max_distance**2 else a
+    roots = np.zeros((h, w), int)
+    for a in places:
+        b = a
+        while link[b] != b:
+            b = link[b]
+        roots[a] = b[0] * w + b[1]
+    return roots
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "reach"),
+    [
+        ((5, 6), 3.0, 9.0),
+        ((9, 4), 1.5, 4.0),
+        ((4, 9), 2.5, 6.0),
+        ((6, 8), 0.7, 2.5),
+        ((6, 8), 1.2, 0.8),
+        ((12, 14), 1.4, 5.0),
+    ],
+)
+def test_trees_are_the_definition_pixel_by_pixel_also_in_small_images(shape, kernel, reach):
+    for seed in range(3):
+        image = np.random.default_rng(seed).normal(size=shape)
+        assert (trees(image, kernel, reach, 0.05) == trees_by_hand(image, kernel, reach, 0.05)).all()
+
+
+def test_a_link_as_long_as_allowed_is_kept_and_colour_may_count_for_nothing():
+    plain, striped = np.zeros((1, 2)), np.array([[0.0, 1.0]])
+    assert len(set(trees(plain, 1, 1.0)[0])) == 1 and len(set(trees(plain, 1, 0.999)[0])) == 2
+    assert len(set(trees(striped, 1, 1.0, 0)[0])) == 1 and len(set(trees(striped, 1, 1.0)[0])) == 2
+
+
 def test_quickshift_merges_the_crumbs_of_its_trees():
     image = speckled(4)
     whole = connected(trees(image), 0)
     regions = quickshift(image)
     assert regions.max() < whole.max() and np.bincount(regions.ravel()).min() >= 9
+    assert (quickshift(image, 2.0, 6.0) == connected(trees(image, 2.0, 6.0), 4)).all()
 
 
 def test_equal_densities_are_told_apart_by_the_seed():
@@ -139,6 +258,7 @@ def test_grids_have_nearly_square_cells(segments, rows, columns):
 def test_random_cells_are_nearest_to_their_points_and_know_nothing_of_the_image():
     labels = random_cells(speckled(), 9, seed=3)
     assert (labels == random_cells(np.zeros((32, 32)), 9, seed=3)).all()
+    assert (random_cells(speckled(), 9) == random_cells(speckled(), 9, seed=0)).all()
     assert (labels != random_cells(speckled(), 9, seed=4)).any()
     assert 9 <= labels.max() + 1 <= 11  # a cell may be cut in two where it is thin
 

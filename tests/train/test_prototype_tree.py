@@ -85,6 +85,27 @@ def test_leaves_far_apart_and_paths_that_never_go_leave_the_likelihood_finite():
     model.leaves[0, 0] = 500.0
     loss = model.loss(randn(2, 5, 2, 2), torch.tensor([0, 1]))
     assert math.isfinite(loss.item()) and loss.item() > 10
+    loss.backward()
+    assert torch.isfinite(model.prototypes.grad).all()
+
+
+def test_nothing_is_surer_than_certain():
+    """Rounding leaves some patches at less than no distance from themselves."""
+    model, features = tree(5), randn(1, 5, 8, 8)
+    with torch.no_grad():
+        model.prototypes.copy_(model.add_on(features)[0].flatten(1).T[:31])
+        maps = model.maps(features)
+    assert (maps <= 1).all() and (maps.flatten(2).amax(2) > 0.999).all()
+
+
+def test_a_new_tree_knows_nothing_and_counts_examples_without_an_epoch():
+    model, features, labels = PrototypeTree(5, CLASSES), randn(6, 5, 2, 2), torch.arange(6) % CLASSES
+    assert model.prototypes.shape == (31, 32) and model.leaves.shape == model.before.shape == (32, CLASSES)
+    assert torch.equal(model.prototypes, PrototypeTree(5, CLASSES, 5, 32, 0).prototypes)
+    assert (model.leaves == 0).all()
+    model.leaves = torch.ones(32, CLASSES)
+    model.loss(features, labels)
+    assert float(model.leaves.sum()) == pytest.approx(32 * CLASSES + 6, rel=1e-5)
 
 
 def test_a_prototype_is_of_the_class_that_its_presence_speaks_for():
@@ -92,6 +113,9 @@ def test_a_prototype_is_of_the_class_that_its_presence_speaks_for():
     model.leaves = torch.tensor([[5.0, 0, 0], [0, 5.0, 0], [0, 5.0, 0], [0, 0, 5.0]])
     # The root's presence raises class 2 from nothing, lowers 0, leaves 1; its children tell 1 from 0 and 2 from 1.
     assert model.class_of().tolist() == [2, 1, 2]
+    single = PrototypeTree(5, CLASSES, 1, SIZE)
+    single.leaves = torch.tensor([[5.0, 5.0, -5.0], [5.5, 5.0, -3.0]])
+    assert single.class_of().tolist() == [0]  # class 2 gains more, from next to nothing
 
 
 def test_leaves_take_the_classes_that_their_paths_lead_to():
