@@ -19,6 +19,7 @@ OF_TABLES = {"table_mlp": "winnow.models.tables.TableMLP", "table_linear": "winn
 OF_TEXT = {
     "transformer": "winnow.models.transformer.Transformer",
     "multi_query_transformer": "winnow.models.multi_query_transformer.MultiQueryTransformer",
+    "llama": "winnow.models.llama.Llama",
     "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",
 }
 ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT

@@ -13,7 +13,7 @@ from winnow.models.transformer import ROTARY_BASE
 
 
 def rotated_at(x: Tensor, positions: Tensor, base: float = ROTARY_BASE, interleaved: bool = False) -> Tensor:
-    """Rotate queries or keys float[..., t, d] at positions int64[t]: pair i by position * base^(-2i/d).
+    """Rotate queries or keys float[..., t, d] at positions int64[t] or [..., t]: pair i by position * base^(-2i/d).
 
     A pair is (i, i + d / 2), as the models here have it, or, interleaved, (2i, 2i + 1), as in the paper; weights
     trained with one layout need it ever after. Raises InputError for an odd d.
@@ -22,7 +22,7 @@ def rotated_at(x: Tensor, positions: Tensor, base: float = ROTARY_BASE, interlea
         raise InputError(f"rotary positions: a head has {x.shape[-1]} dimensions; give an even number")
     half = x.shape[-1] // 2
     rates = base ** (-torch.arange(half, dtype=torch.float64) / half)
-    angles = positions.to(torch.float64)[:, None] * rates
+    angles = positions.to(torch.float64)[..., None] * rates
     cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     if interleaved:
         first, second = x[..., ::2], x[..., 1::2]

@@ -1,0 +1,235 @@
+"""The language model of a decoder that was trained here, with its tokenizer: all that `LanguageModel` asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from winnow.errors import InputError
+from winnow.models import build
+from winnow.models.language_model import Sample, Scores, TokenMask, Tokens
+from winnow.models.llama import Cache, Llama
+from winnow.models.sampling import Row
+from winnow.randomness import numpy_generator
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class SmallState:
+    """Caches of keys and values, and the log-probabilities float32[rows, vocabulary] of what follows."""
+
+    cache: Cache
+    following: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        return len(self.following)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens read in each row, int64[rows]."""
+        return self.cache.keys[0].shape[2] - self.cache.blank.numpy()
+
+
+class SmallLanguageModel:
+    """A decoder of the registry with its byte-level tokenizer.
+
+    A text begins after token 0, which also ends one. Raises InputError for a prompt longer than the context, for log-
+    probabilities that are not numbers, and for impossible settings of a draw.
+    """
+
+    capabilities = frozenset({"next", "score", "sample", "batch", "state", "hidden", "mask", "seeded", "train"})
+    eos_id = 0
+
+    def __init__(self, net: nn.Module, tokenizer: Tokenizer, context_length: int, name: str = "small") -> None:
+        self.net = readable(net).eval()
+        self.tokenizer, self.context_length, self.name = tokenizer, context_length, name
+        self.vocab_size = self.net.embedding.num_embeddings
+        if tokenizer.get_vocab_size() > self.vocab_size:
+            sizes = f"{tokenizer.get_vocab_size()} tokens where the model has {self.vocab_size}"
+            raise InputError(f"{name}: the tokenizer has {sizes}; take the one it was trained with")
+        self.digest = _digest(self.net, tokenizer)
+        self._bytes = _letters()
+
+    def encode(self, text: str) -> Tokens:
+        """Tokens of a text; one that spells out the end token is encoded as its letters."""
+        self.tokenizer.encode_special_tokens = True
+        return np.array(self.tokenizer.encode(text).ids, np.int64)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens; the end token has none, bytes that are no UTF-8 become U+FFFD."""
+        return b"".join(self.token_bytes(int(token)) for token in ids).decode("utf-8", "replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes a token stands for."""
+        if token == self.eos_id:
+            return b""
+        return bytes(self._bytes[letter] for letter in self.tokenizer.id_to_token(token) or "")
+
+    @torch.no_grad()
+    def start(self, prompts: Sequence[Tokens]) -> SmallState:
+        """The state after prompts of any lengths; each is read after token 0."""
+        rows = [np.concatenate([[self.eos_id], prompt]).astype(np.int64) for prompt in prompts]
+        if not rows:
+            raise InputError(f"{self.name}: was given no prompt; give at least one, empty if it is to begin a text")
+        for row in rows:
+            self._fits(len(row))
+        most = max(len(row) for row in rows)
+        blank = torch.tensor([most - len(row) for row in rows])
+        filled = torch.from_numpy(np.stack([np.pad(row, (most - len(row), 0)) for row in rows]))
+        hidden, cache = self.net.read(filled, blank=blank)
+        return SmallState(cache, self._following(hidden[:, -1]))
+
+    def next(self, state: SmallState) -> np.ndarray:
+        """Log-probabilities float32[rows, vocabulary] of the next token [nats]."""
+        return state.following
+
+    @torch.no_grad()
+    def extend(self, state: SmallState, tokens: Tokens) -> SmallState:
+        """The state after one more token int64[rows] of each row."""
+        self._fits(int(state.lengths.max()) + 1)
+        x = torch.from_numpy(np.asarray(tokens, np.int64))[:, None]
+        hidden, cache = self.net.read(x, state.cache)
+        return SmallState(cache, self._following(hidden[:, -1]))
+
+    def select(self, state: SmallState, rows: Tokens) -> SmallState:
+        """The state of some rows int64[k], in that order, any of them several times."""
+        rows = np.asarray(rows, np.int64)
+        return SmallState(state.cache.select(torch.from_numpy(rows)), state.following[rows])
+
+    @torch.no_grad()
+    def score(self, texts: Sequence[str], prefix: str | None = None, top: int = 0) -> list[Scores]:
+        """Log-probabilities of each text's tokens after token 0 and the prefix, and the `top` likeliest instead."""
+        before = np.concatenate([[self.eos_id], self.encode(prefix or "")]).astype(np.int64)
+        found = []
+        for text in texts:
+            ids = self.encode(text)
+            self._fits(len(before) + len(ids))
+            read, _ = self.net.read(torch.from_numpy(np.concatenate([before, ids]))[None])
+            logs = self.net.logits(read[0, len(before) - 1 : -1]).double().log_softmax(-1).numpy()
+            logs = self._numbers(logs[: len(ids)])
+            best = np.argsort(-logs, axis=1, kind="stable")[:, :top] if top else None
+            likeliest = None if best is None else np.take_along_axis(logs, best, axis=1).astype(np.float32)
+            chosen = np.take_along_axis(logs, ids[:, None], axis=1)[:, 0]
+            found.append(Scores(ids, chosen, self._spans(ids), best, likeliest))
+        return found
+
+    def _spans(self, ids: Tokens) -> np.ndarray:
+        """Characters int32[t, 2] of each token, half open; one of several tokens belongs to the last of them."""
+        bytes_of = [self.token_bytes(int(token)) for token in ids]
+        ends = np.cumsum([sum((byte & 0xC0) != 0x80 for byte in each) for each in bytes_of]).astype(np.int32)
+        # A character is whole once the next one begins: of one that is cut, the first tokens have nothing yet.
+        cut = [_unfinished(b"".join(bytes_of[max(0, at - 4) : at + 1])) for at in range(len(bytes_of))]
+        ends = ends - np.array(cut, np.int32)
+        starts = np.concatenate([[0], ends])[: len(ends)]
+        return np.stack([starts, ends], axis=1).astype(np.int32)
+
+    @torch.no_grad()
+    def hidden(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Last hidden states float32[t, width] after each token of each text."""
+        states = []
+        for text in texts:
+            ids = np.concatenate([[self.eos_id], self.encode(text)]).astype(np.int64)
+            self._fits(len(ids))
+            states.append(self.net.read(torch.from_numpy(ids)[None])[0][0, 1:].numpy())
+        return states
+
+    def sample(
+        self,
+        prompts: Sequence[Tokens],
+        n: int = 1,
+        max_tokens: int = 64,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        mask: TokenMask | None = None,
+    ) -> list[list[Sample]]:
+        """n texts after each prompt; row i * n + j is text j of prompt i, and its draws depend on seed, i and j alone.
+
+        temperature 0 takes the likeliest token, of equal ones the lowest. top_p, top_k: only the likeliest tokens that
+        make up this share, or so many; 1 and 0 leave all. stop: texts that end a sample, and are cut off. A sample also
+        ends with token 0, where the mask allows nothing, and with the context.
+        """
+        if n < 1 or max_tokens < 1 or temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
+            told = f"n {n}, max_tokens {max_tokens}, temperature {temperature}, top_p {top_p}, top_k {top_k}"
+            raise InputError(f"{self.name}: cannot sample with {told}; correct what is out of range")
+        pairs = [(i, j) for i in range(len(prompts)) for j in range(n)]
+        drawing = [Row(i * n + j, numpy_generator(seed, "sample", str(i), str(j))) for i, j in pairs]
+        state = self.select(self.start(prompts), np.repeat(np.arange(len(prompts)), n))
+        running = list(drawing)
+        while running:
+            tokens = []
+            for place, row in enumerate(running):
+                allowed = mask.allowed(row.number) if mask else None
+                token = row.draw(state.following[place], temperature, top_p, top_k, allowed)
+                if token is not None and mask:
+                    mask.advance(row.number, token)
+                row.end(token, self.decode, max_tokens, stop, self.context_length - int(state.lengths[place]))
+                tokens.append(token)
+            going = [place for place, row in enumerate(running) if not row.finish]
+            if going:
+                state = self.extend(self.select(state, np.array(going)), np.array([tokens[place] for place in going]))
+            running = [running[place] for place in going]
+        samples = [row.sample(self.decode, seed) for row in drawing]
+        return [samples[i * n : (i + 1) * n] for i in range(len(prompts))]
+
+    def _fits(self, length: int) -> None:
+        if length > self.context_length:
+            told = f"{length} tokens, the first included, do not fit a context of {self.context_length}"
+            raise InputError(f"{self.name}: {told}; shorten the text")
+
+    def _following(self, hidden: Tensor) -> np.ndarray:
+        return self._numbers(self.net.logits(hidden).double().log_softmax(-1).float().numpy())
+
+    def _numbers(self, logs: np.ndarray) -> np.ndarray:
+        if np.isnan(logs).any():
+            raise InputError(f"{self.name}: gives log-probabilities that are not numbers; train it again")
+        return logs
+
+
+def readable(net: nn.Module) -> Llama:
+    """The model, as one that reads on; a `transformer` gives its weights to one. InputError for another kind."""
+    if isinstance(net, Llama):
+        return net
+    if getattr(net, "registry_name", None) != "transformer":
+        raise InputError(f"model: a {type(net).__name__} reads no texts; use a transformer or a llama")
+    llama = build("llama", **net.arguments)  # type: ignore[arg-type]
+    llama.load_state_dict(net.state_dict())
+    assert isinstance(llama, Llama)
+    return llama
+
+
+def _digest(net: nn.Module, tokenizer: Tokenizer) -> str:
+    """sha256 of weights and tokenizer."""
+    digest = hashlib.sha256(tokenizer.to_str().encode())
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _letters() -> dict[str, int]:
+    """Letter that stands for a byte in a byte-level vocabulary -> the byte (Radford et al., 2019)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def _unfinished(tail: bytes) -> bool:
+    """Whether bytes end within a character of UTF-8."""
+    for back in range(1, min(4, len(tail)) + 1):
+        byte = tail[-back]
+        if byte >= 0xC0:
+            return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
+        if byte < 0x80:
+            return False
+    return False
