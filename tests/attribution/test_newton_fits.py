@@ -5,7 +5,14 @@ import pytest
 
 from tests.attribution.refits import data, refit
 from winnow.attribution.influence import ridge_penalty, with_intercept
-from winnow.attribution.newton_fits import fit_without, hessians_of, inverse_of, residual_and_curvature
+from winnow.attribution.newton_fits import (
+    _descend,
+    _objective,
+    fit_without,
+    hessians_of,
+    inverse_of,
+    residual_and_curvature,
+)
 from winnow.errors import InputError
 
 
@@ -97,3 +104,80 @@ def test_many_fits_and_few_have_the_same_hessians():
     design = np.random.default_rng(0).normal(size=(30, 4))
     weights = np.random.default_rng(1).random((3, 30))
     assert np.allclose(hessians_of(design, 3)(weights), hessians_of(design, 100)(weights), atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_the_objective_is_a_weighted_sum_of_losses_and_half_the_penalty(loss):
+    generator = np.random.default_rng(0)
+    design, y, theta = generator.normal(size=(6, 3)), np.arange(6) % 2, generator.normal(size=(2, 3))
+    weights, penalty = generator.random((2, 6)), generator.random((2, 3))
+    expected = []
+    for f in range(2):
+        total = sum(penalty[f, k] * theta[f, k] ** 2 / 2 for k in range(3))
+        for i in range(6):
+            z = sum(design[i, k] * theta[f, k] for k in range(3))
+            row = (z - y[i]) ** 2 / 2 if loss == "squared" else np.log(1 + np.exp(z)) - y[i] * z
+            total += weights[f, i] * row
+        expected.append(total)
+    assert _objective(design, y, weights, penalty, theta, loss) == pytest.approx(expected, rel=1e-12)
+
+
+def one_square(theta, step):
+    """Fits of half theta^2, one for each start and step: those that go on, and where they are."""
+    theta = np.array(theta, float)[:, None]
+    weights, penalty = np.ones((len(theta), 1)), np.zeros((len(theta), 1))
+    problem = (np.ones((1, 1)), np.zeros(1), weights, penalty)
+    value = _objective(*problem, theta, "squared")
+    active, found, reached = _descend(
+        *problem, theta, value, np.arange(len(theta)), np.array(step, float)[:, None], "squared"
+    )
+    assert np.array_equal(reached, found[:, 0] ** 2 / 2)
+    return active.tolist(), found[:, 0].tolist()
+
+
+def test_steps_are_halved_until_they_lead_down_and_what_cannot_go_down_has_arrived():
+    assert one_square([1.0, 1.0, 4.0], [-1.0, -3.9, -35.0]) == ([0, 1, 2], [0.0, 1 - 3.9 / 2, 4 - 35 / 8])
+    assert one_square([1.0, 1.0], [1.0, -1.0]) == ([1], [1.0, 0.0])  # the first only leads up
+    assert one_square([1.0, 0.0], [0.0, 0.0]) == ([0, 1], [1.0, 0.0])  # as low as before is low enough
+
+
+def test_a_fit_that_starts_at_its_minimum_asks_for_no_hessian_and_others_only_for_what_is_stale():
+    asked = []
+
+    def counted(weights):
+        asked.append(len(weights))
+        return hessians_of(design, len(weights))(weights)
+
+    x, y = data()
+    design, penalty, kept = with_intercept(x), ridge_penalty(0.1, 5), np.ones((2, 60), bool)
+    nothing = fit_without(design, np.zeros(60), kept, penalty, loss="squared", hessians=counted)
+    assert not asked and np.array_equal(nothing, np.zeros((2, 5)))
+    best = fit_without(design, y, kept[0], penalty)[0]
+    found = fit_without(design, y, kept, penalty, start=np.stack([best + 1e-3, best + 9]), hessians=counted)
+    assert asked[0] == 2 and set(asked[1:]) == {1} and np.allclose(found, best, atol=1e-9)
+
+
+def test_an_inverse_is_refused_by_the_smallest_eigenvalue_of_all_beside_the_largest_of_all():
+    plain = np.eye(3)
+    for scale in (1e-6, 1.0, 1e6):
+        small = scale * np.diag([1.0, 0.5, 1e-11])
+        assert np.allclose(inverse_of(small) @ small, plain)
+        for refused in (
+            scale * np.diag([1.0, 0.5, 1e-13]),
+            np.stack([scale * plain, scale * np.diag([1.0, 1.0, 1e-13])]),
+        ):
+            with pytest.raises(InputError, match=f"smallest eigenvalue is {scale * 1e-13:.3g}, so"):
+                inverse_of(refused)
+    with pytest.raises(InputError, match="smallest eigenvalue is 1e-05"):
+        inverse_of(np.stack([np.diag([1e8, 1e-5, 1e-5]), 1e-5 * plain]))
+    with pytest.raises(InputError, match="smallest eigenvalue is 1e-05"):
+        inverse_of(np.stack([1e8 * plain, 1e-5 * plain]))
+
+
+def test_no_eigenvalues_are_asked_for_where_the_inverse_tells_enough(monkeypatch):
+    def asked(hessian):
+        raise AssertionError("eigenvalues cost more than the inverse")
+
+    monkeypatch.setattr(np.linalg, "eigvalsh", asked)
+    many = np.stack([np.diag([1.0, 1e-6, 2.0]), 1e3 * np.eye(3)])
+    assert np.allclose(inverse_of(many) @ many, np.eye(3))
