@@ -27,6 +27,7 @@ from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
 from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning, RelevanceToy
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
+from winnow.pipeline.settings.rope_alibi import RopeAlibi
 from winnow.pipeline.settings.simplex import Compatibility
 from winnow.pipeline.settings.subword import Subword
 from winnow.pipeline.settings.word2vec_ceo import Word2VecCeo
@@ -261,3 +262,5 @@ class EvaluateText(EvaluateModels):
     """Key-value caches of few bits."""
     word2vec_ceo: Word2VecCeo | None = None
     """Settings of word2vec found by the cross-entropy method."""
+    rope_alibi: RopeAlibi | None = None
+    """Positions beyond the trained length."""

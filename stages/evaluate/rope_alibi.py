@@ -1,0 +1,38 @@
+"""Train language models of bytes with positions of several kinds, and ask them about longer contexts."""
+
+from winnow.pipeline import stage
+
+
+@stage(torch=True)
+def rope_alibi(inputs, outputs, params, log):
+    """Write losses at each length, the copying probe, losses within a long window, histories and the models."""
+    import pyarrow as pa
+    from safetensors.torch import save_file
+
+    from winnow.evaluate import rope_alibi_study as study
+    from winnow.pipeline.progress import Progress
+    from winnow.pipeline.tables import metric_rows, read_parquet, write_parquet
+    from winnow.train.byte_language import joined_bytes
+
+    train, test = (joined_bytes(read_parquet(p, ["text"])["text"].to_pylist()) for p in (inputs.train, inputs.test))
+    tables, histories, inside, tensors, longest = [], [], [], {}, max(params.lengths)
+    for arm in study.arms(params.modes, vars(params.strengths)):
+        labels = {"system": arm.mode, "workload": params.workload, "seed": params.seed}
+        report = Progress(log, f"{arm.mode}{arm.suffix}")
+        model, history = study.trained(arm, train, params, report)
+        found = study.losses_at_lengths(model, test, params.lengths, params.windows, params.judged, params.seed)
+        for length, losses in found.items():
+            values = {"cross_entropy": losses.mean(), "standard_error": losses.std(ddof=1) / len(losses) ** 0.5}
+            named = {"variant": f"length {length}{arm.suffix}", "units": dict.fromkeys(values, "nats/byte")}
+            tables.append(metric_rows(values, split="test", **named, **labels))
+        copied = {"copied": study.copying(arm, params, Progress(log, f"{arm.mode}{arm.suffix}, copying"))}
+        named = {"variant": f"copying{arm.suffix}", "units": {"copied": "share"}}
+        tables.append(metric_rows(copied, split="test", **named, **labels))
+        histories.append(metric_rows(history, variant=f"trained{arm.suffix}", split="train", **labels))
+        rows = study.profile(model, test, longest, params.windows, len(params.lengths) * 4, params.seed)
+        inside += [row | {"arm": f"{arm.mode}{arm.suffix}", "seed": params.seed} for row in rows]
+        tensors |= {f"{arm.mode}{arm.suffix}/{name}": each.contiguous() for name, each in model.state_dict().items()}
+    save_file(dict(sorted(tensors.items())), outputs.models)
+    write_parquet(pa.concat_tables(tables), outputs.metrics)
+    write_parquet(pa.concat_tables(histories), outputs.history)
+    write_parquet(pa.Table.from_pylist(inside), outputs.inside)

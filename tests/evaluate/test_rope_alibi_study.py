@@ -1,0 +1,128 @@
+"""The same bytes are foretold at each length, arms start alike, and charts draw what is told."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluate.drawing import drawn
+from winnow.errors import InputError
+from winnow.evaluate import rope_alibi_charts as charts
+from winnow.evaluate.rope_alibi_study import Arm, arms, copying, losses_at_lengths, profile, trained
+from winnow.pipeline.tables import metric_rows
+from winnow.train.byte_language import drawn_starts, joined_bytes, next_losses, train_steps, windows_at
+
+SETTINGS = SimpleNamespace(
+    width=16, layers=1, heads=2, seed=0, steps=3, batch_size=4, context=8, learning_rate=1e-3, copy_gap=1,
+    copy_steps=60, copy_rate=2e-2,
+)  # fmt: skip
+SYMBOLS = np.frombuffer(bytes(range(256)) * 4, np.uint8)
+
+
+class Countdown(torch.nn.Module):
+    """Foretells one more than the latest symbol, with a certainty that grows with the context; keeps inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        self.seen.append(x)
+        return self.scale * torch.nn.functional.one_hot((x + 1) % 256, 256).float() * x.shape[1]
+
+
+def test_texts_are_ended_by_zeros_in_utf8():
+    assert joined_bytes(["a", "é"]).tolist() == [97, 0, 195, 169, 0]
+
+
+def test_windows_are_stretches_of_the_text():
+    starts = drawn_starts(SYMBOLS, 50, 1000, np.random.default_rng(0))
+    assert starts.min() >= 0 and starts.max() <= 24 and len(set(starts.tolist())) > 10
+    assert drawn_starts(SYMBOLS, 3, 1024, np.random.default_rng(0)).tolist() == [0, 0, 0]
+    assert windows_at(SYMBOLS, np.array([3, 255]), 3).tolist() == [[3, 4, 5], [255, 0, 1]]
+    with pytest.raises(InputError, match="has 1024 bytes, no window of 1025"):
+        drawn_starts(SYMBOLS, 1, 1025, np.random.default_rng(0))
+
+
+def test_losses_are_of_each_symbol_but_the_first():
+    losses = next_losses(Countdown(), torch.tensor([[5, 6, 9]]))
+    certain = float(torch.log(torch.tensor(255 + np.e**2)) - 2)
+    assert losses.tolist() == [[pytest.approx(certain, abs=1e-6), pytest.approx(certain + 2, abs=1e-6)]]
+
+
+def test_the_same_bytes_are_judged_at_each_length():
+    model = Countdown()
+    found = losses_at_lengths(model, SYMBOLS, [8, 32], windows=20, judged=4, seed=1)
+    short, long = torch.cat(model.seen[:2]), torch.cat(model.seen[2:])
+    assert short.shape == (20, 8) and long.shape == (20, 32)
+    assert torch.equal(long[:, -8:], short)
+    assert found[8].shape == (20,)
+    assert np.allclose(found[8], np.log(255 + np.e**8) - 8, atol=1e-5)
+    assert np.allclose(found[32], 0, atol=1e-5)
+
+
+def test_a_window_is_told_in_stretches():
+    rows = profile(Countdown(), SYMBOLS, length=8, windows=5, bins=2, seed=0)
+    assert [row["position"] for row in rows] == [2, 6]
+    assert rows[0]["value"] == pytest.approx(np.log(255 + np.e**8) - 8, abs=1e-5)
+
+
+def test_training_is_repeatable_and_lowers_the_loss_and_arms_start_alike():
+    steps = []
+    model, history = trained(Arm("rope"), SYMBOLS, SETTINGS, lambda done, of: steps.append((done, of)))
+    assert steps == [(1, 3), (2, 3), (3, 3)] and [row[2] for row in history] == [1, 2, 3]
+    again, same = trained(Arm("rope"), SYMBOLS, SETTINGS, lambda done, of: None)
+    assert history == same and not model.training
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    # Before the first step only positions differ, and fresh weights hardly attend.
+    other, different = trained(Arm("alibi", 0.5), SYMBOLS, SETTINGS, lambda done, of: None)
+    assert other.blocks[0].attention.mode == "alibi" and other.blocks[0].attention.strength == 0.5
+    assert different[0][1] == pytest.approx(history[0][1], abs=1e-3) and different != history
+
+
+def test_another_loss_joins_and_a_loss_that_is_not_finite_is_refused():
+    options = {"steps": 2, "batch_size": 2, "length": 4, "seed": 0}
+    model = Countdown()
+    plain = train_steps(model, SYMBOLS, learning_rate=0.1, **options)
+    assert model.scale.item() > 1.05 and plain[1][1] < plain[0][1]
+    pulled = Countdown()
+    train_steps(pulled, SYMBOLS, learning_rate=0.1, extra_loss=lambda: 100 * pulled.scale, **options)
+    assert pulled.scale.item() < 0.95
+    broken = Countdown()
+    broken.scale.data.fill_(torch.nan)
+    with pytest.raises(InputError, match="the loss is nan at step 1; lower the learning rate"):
+        train_steps(broken, SYMBOLS, learning_rate=0.1, **options)
+
+
+def test_one_layer_learns_to_say_a_token_again():
+    keen = SimpleNamespace(**vars(SETTINGS) | {"batch_size": 32, "copy_steps": 80})
+    assert copying(Arm("rope"), keen, lambda done, of: None) > 0.5
+    lazy = SimpleNamespace(**vars(SETTINGS) | {"copy_steps": 1})
+    assert copying(Arm("rope"), lazy, lambda done, of: None) < 0.2
+
+
+def test_a_second_strength_is_an_arm_of_its_own():
+    found = arms(["rope", "geometric"], {"geometric": 0.25, "additive_harmonic": 1.0})
+    assert found == [Arm("rope"), Arm("geometric"), Arm("geometric", 0.25)]
+    assert [arm.suffix for arm in found] == ["", "", ", strength 0.25"]
+
+
+def test_charts_draw_each_length_place_and_head():
+    rows = [
+        metric_rows(
+            {"cross_entropy": 2.0 + seed}, system="rope", workload="python", variant=variant, seed=seed, split="test"
+        ).to_pylist()[0]
+        for seed in (0, 1)
+        for variant in ("length 64", "length 128, strength 0.5")
+    ]
+    table = metric_rows({}, system="", workload="", variant="", seed=0, split="").from_pylist(rows)
+    shown = {(row["arm"], row["length"]): row["mean"] for row in drawn(charts.lengths(table, 64)) if "arm" in row}
+    assert shown == {("RoPE", 64): 2.5, ("RoPE, strength 0.5", 128): 2.5}
+    inside = [{"arm": "alibi", "position": 4.0, "value": 1.0, "seed": 0}]
+    assert [r["way"] for r in drawn(charts.profile(inside, 8)) if "way" in r] == ["ALiBi"]
+    curves = [row for row in drawn(charts.biases(["rope", "factored"], 2, 4)) if "head" in row]
+    assert len(curves) == 10 and curves[0]["mean"] == 1
+    with pytest.raises(InputError, match="the table has no losses by place"):
+        charts.profile([], 8)

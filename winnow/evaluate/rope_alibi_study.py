@@ -1,0 +1,109 @@
+"""Positions beyond the trained length: the same bytes foretold from longer and longer contexts, and a copied token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from winnow.models import build
+from winnow.models.transformer import Transformer
+from winnow.randomness import numpy_generator
+from winnow.train.byte_language import VOCABULARY, Report, drawn_starts, next_losses, train_steps, windows_at
+from winnow.train.rope_alibi import Mode, with_positions
+
+SYMBOLS = 32  # of the copying task
+SWEPT: tuple[Mode, ...] = ("additive_harmonic", "geometric")
+BATCH = 16
+
+
+class Arm(NamedTuple):
+    """A way of positions, with a strength of its bias that is not the usual one, or None."""
+
+    mode: Mode
+    strength: float | None = None
+
+    @property
+    def suffix(self) -> str:
+        return "" if self.strength is None else f", strength {self.strength:g}"
+
+
+def arms(modes: Sequence[Mode], strengths: dict[str, float]) -> list[Arm]:
+    """Each mode with its usual strength, and those that `strengths` names with another one too."""
+    return [Arm(mode) for mode in modes] + [Arm(m, strengths[m]) for m in SWEPT if m in modes and m in strengths]
+
+
+def trained(arm: Arm, symbols: np.ndarray, params: Any, report: Report) -> tuple[Transformer, list[Any]]:
+    """A language model of bytes and its history; arms differ in positions alone, also in what they start from."""
+    shape = {"width": params.width, "layers": params.layers, "heads": params.heads}
+    model = build("transformer", seed=params.seed, vocabulary=VOCABULARY, **shape)
+    assert isinstance(model, Transformer)
+    history = train_steps(
+        with_positions(model, arm.mode, arm.strength),
+        symbols,
+        steps=params.steps,
+        batch_size=params.batch_size,
+        length=params.context,
+        learning_rate=params.learning_rate,
+        seed=params.seed,
+        report=report,
+    )
+    return model, history
+
+
+@torch.no_grad()
+def losses_at_lengths(
+    model: nn.Module, symbols: np.ndarray, lengths: Sequence[int], windows: int, judged: int, seed: int
+) -> dict[int, np.ndarray]:
+    """Length -> float64[windows]: mean cross-entropy [nats a byte] of the same last `judged` bytes of each window.
+
+    A model sees `length` bytes up to and with the last but one; what it foretells does not depend on the length.
+    """
+    longest = max(lengths)
+    starts = drawn_starts(symbols, windows, longest + 1, numpy_generator(seed, "rope alibi", "judged"))
+    found: dict[int, np.ndarray] = {}
+    for length in lengths:
+        x = windows_at(symbols, starts + longest - length, length + 1)
+        parts = [next_losses(model, part)[:, -judged:].double().mean(1) for part in x.split(BATCH)]
+        found[length] = torch.cat(parts).numpy()
+    return found
+
+
+@torch.no_grad()
+def profile(
+    model: nn.Module, symbols: np.ndarray, length: int, windows: int, bins: int, seed: int
+) -> list[dict[str, float]]:
+    """Rows (position, value): mean cross-entropy [nats a byte] of each of `bins` equal stretches of a window."""
+    starts = drawn_starts(symbols, windows, length + 1, numpy_generator(seed, "rope alibi", "judged"))
+    parts = [next_losses(model, part).double() for part in windows_at(symbols, starts, length + 1).split(BATCH)]
+    means = torch.cat(parts).mean(0).view(bins, -1).mean(1)
+    width = length / bins
+    return [{"position": (i + 0.5) * width, "value": float(value)} for i, value in enumerate(means)]
+
+
+def copying(arm: Arm, params: Any, report: Report) -> float:
+    """Share of tokens foretold right by a model trained to say the token that stood `copy_gap` places back.
+
+    Tokens are drawn independently, so that nothing but the place tells which one it is.
+    """
+    generator = numpy_generator(params.seed, "rope alibi", "copying")
+    gap, length = params.copy_gap, params.context
+    shape = {"width": params.width, "layers": 1, "heads": params.heads}
+    model = build("transformer", seed=params.seed, vocabulary=SYMBOLS, **shape)
+    assert isinstance(model, Transformer)
+    with_positions(model, arm.mode, arm.strength)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=params.copy_rate)
+    for step in range(params.copy_steps):
+        x = torch.from_numpy(generator.integers(0, SYMBOLS, (params.batch_size, length)))
+        logits = model(x)[:, gap:]
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), x[:, :-gap].flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        report(step + 1, params.copy_steps)
+    with torch.no_grad():
+        x = torch.from_numpy(generator.integers(0, SYMBOLS, (8 * BATCH, length)))
+        return float((model(x)[:, gap:].argmax(-1) == x[:, :-gap]).double().mean())
