@@ -156,6 +156,9 @@ def test_warnings_of_the_parser_stay_silent(recwarn):
     assert not recwarn.list
 
 
+UNUSABLE = {"a/0.py": b"def f(:\n", "a/1.py": b"\xff\xfe\x00", "a/2.py": b"", "a/3.py": b" \n", "a/4.py": b"'\x00'"}
+
+
 @pytest.mark.parametrize(
     ("table", "changes", "words"),
     [
@@ -165,6 +168,11 @@ def test_warnings_of_the_parser_stay_silent(recwarn):
         (lambda: raw(CORPUS), {"related_similarity": 0.9}, "give 0 < related <= near <= 1"),
         (lambda: raw(CORPUS), {"near_duplicate_similarity": 1.5}, "give 0 < related <= near <= 1"),
         (lambda: raw(CORPUS), {"licences": ["none"]}, "no file is left to train on"),
+        (
+            lambda: raw({"a": UNUSABLE}),
+            {},
+            "no file is left to train on; dropped are .*'encoding': 1, 'empty': 2, 'synt",
+        ),
         (lambda: raw({"a": many("a", 0, 2)}), {}, "no file falls to"),
     ],
 )
