@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from winnow.curate.subword import Subwords, likelihood, refit, train_pairs, train_swe, train_unigram
+from winnow.curate.subword import Subwords, refit, train_pairs, train_swe, train_unigram
 from winnow.curate.subword_exact import exact_swe
 from winnow.curate.subword_lattice import Words, pack, word_counts, words_of
+from winnow.curate.subword_search import likelihood
 from winnow.randomness import numpy_generator
 from winnow.train.ngram import fit_ngram
 
