@@ -4,13 +4,14 @@ from copy import deepcopy
 
 import pytest
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, kmeans_plusplus
 from torch import nn
 from torch.nn import functional as F
 
 from tests.train.clouds import clouds, draws
 from winnow.errors import InputError
 from winnow.models.autoencoder import conv_autoencoder, mlp_autoencoder
+from winnow.randomness import stream_seed, torch_generator
 from winnow.train.cluster_layer import ClusterLayer
 from winnow.train.idec import Idec, student_t, targets
 from winnow.train.tell import Tell
@@ -163,6 +164,34 @@ def test_every_start_gives_unit_centres_that_the_seed_decides(init):
     if init == "kmeans":
         best = KMeans(3, n_init=10, random_state=0).fit(z.numpy())
         assert float(made.layer.loss(z).detach()) <= 1.05 * best.inertia_ / len(z) + 1e-3
+
+
+@pytest.mark.parametrize("init", ["kmeans++", "kmeans"])
+def test_a_start_is_scikit_learns_by_the_seeds_own_stream(init):
+    x = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))  # no clusters, so that each start ends elsewhere
+    made = model()
+    z, layer = made.features(x).numpy(), deepcopy(made.layer)
+    for seed in range(3):
+        made.start(x, init, seed=seed)
+        state = stream_seed(seed, "tell", init) % 2**32
+        expected = (
+            KMeans(3, n_init=10, random_state=state).fit(z).cluster_centers_
+            if init == "kmeans"
+            else kmeans_plusplus(z, 3, random_state=state)[0]
+        )
+        layer.set_centres(torch.from_numpy(expected))
+        assert torch.equal(made.layer.weight, layer.weight)
+
+
+def test_without_a_seed_or_an_epoch_the_order_is_that_of_the_first():
+    from winnow.train.tell import _Clustering
+
+    x = images()
+    data = _Clustering(model(), x, True, None)
+    first = torch.cat(list(data.batches("train", 10, 0, 0)))
+    order = torch.randperm(len(x), generator=torch_generator(0, "tell", "batches", "0"))
+    assert torch.equal(first, x[order]) and torch.equal(torch.cat(list(data.batches("train", 10))), first)
+    assert not torch.equal(torch.cat(list(data.batches("train", 10, 0, 1))), first)
 
 
 def test_a_random_start_draws_directions_for_the_centres_and_does_not_look_at_others():
