@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.loud_transformer import loud_transformer
 from winnow.compress.evopress import Space
 from winnow.compress.evopress_baselines import (
     OUTLIER,
@@ -23,7 +24,6 @@ from winnow.compress.evopress_baselines import (
     window_of_blocks,
 )
 from winnow.errors import InputError
-from winnow.models import build
 from winnow.models.hooks import capture
 
 TWO_GROUPS = Space((0,) * 6, (1,) * 6, ((0, 1, 2), (3, 4, 5)), (1,) * 6)
@@ -73,11 +73,7 @@ def test_the_lowest_scores_of_each_group_go_and_later_ones_first_among_equals():
 
 @pytest.fixture(scope="module")
 def model():
-    net = build("transformer", vocabulary=40, width=16, layers=3, heads=2, seed=1)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(3)
-    return net.eval()
+    return loud_transformer(3, scale=3)
 
 
 @pytest.fixture(scope="module")

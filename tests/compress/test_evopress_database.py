@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.loud_transformer import loud_transformer
 from winnow.compress._second_order import second_moment, sparse_obs
 from winnow.compress.evopress_database import (
     BITS,
@@ -23,11 +24,7 @@ from winnow.models.hooks import capture
 
 @pytest.fixture(scope="module")
 def model():
-    net = build("transformer", vocabulary=40, width=16, layers=3, heads=2, seed=1)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(4)
-    return net.eval()
+    return loud_transformer(3)
 
 
 @pytest.fixture(scope="module")

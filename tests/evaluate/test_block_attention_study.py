@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.evaluate.drawing import drawn as drawn_rows
+from tests.loud_transformer import loud_transformer
 from winnow.errors import InputError
 from winnow.evaluate import block_attention_charts as charts
 from winnow.evaluate.block_attention_study import (
@@ -21,17 +22,12 @@ from winnow.evaluate.block_attention_study import (
     samplers,
     with_copies,
 )
-from winnow.models import build
 from winnow.pipeline.tables import metric_rows
 
 
 @pytest.fixture(scope="module")
 def model():
-    net = build("transformer", vocabulary=30, width=16, layers=2, heads=2, seed=1)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(4)
-    return net.eval()
+    return loud_transformer(2, vocabulary=30)
 
 
 @pytest.fixture(scope="module")

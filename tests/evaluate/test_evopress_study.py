@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.evaluate.drawing import drawn as drawn_rows
+from tests.loud_transformer import loud_transformer
 from winnow.compress.evopress_database import depth_database, layer_databases
 from winnow.errors import InputError
 from winnow.evaluate import evopress_charts
 from winnow.evaluate.evopress_study import all_arms, histories, levels_of, owl_weights, window_losses, windows
-from winnow.models import build
 from winnow.pipeline.tables import metric_rows
 
 SETTINGS = SimpleNamespace(
@@ -29,11 +29,7 @@ SETTINGS = SimpleNamespace(
 
 @pytest.fixture(scope="module")
 def model():
-    net = build("transformer", vocabulary=40, width=16, layers=4, heads=2, seed=1)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(4)
-    return net.eval()
+    return loud_transformer(4)
 
 
 @pytest.fixture(scope="module")
