@@ -17,6 +17,7 @@ from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.evopress import EvoPress
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation, PlantedMark
 from winnow.pipeline.settings.gallery import Gallery
+from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
 from winnow.pipeline.settings.language import LanguageModels
 from winnow.pipeline.settings.opencoder import Opencoder
@@ -264,3 +265,5 @@ class EvaluateText(EvaluateModels):
     """Settings of word2vec found by the cross-entropy method."""
     rope_alibi: RopeAlibi | None = None
     """Positions beyond the trained length."""
+    kronecker_attention: KroneckerAttention | None = None
+    """Attention over pairs of tokens."""

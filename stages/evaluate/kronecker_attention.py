@@ -1,0 +1,43 @@
+"""Teach networks to match triples, by attention over pairs and by ordinary attention, and map the fast form's error."""
+
+from winnow.pipeline import stage
+
+
+@stage(torch=True)
+def kronecker_attention(inputs, outputs, params, log):
+    """Write accuracies on pairs and triples, errors of the fast form, and what degrees they ask for."""
+    import pyarrow as pa
+
+    from winnow.evaluate import kronecker_study as study
+    from winnow.pipeline.progress import Progress
+    from winnow.pipeline.tables import metric_rows, write_parquet
+
+    labels = {"workload": params.workload, "seed": params.seed, "split": "test"}
+    tables, histories = [], []
+    for arm in study.arms(params.width):
+        for order in (2, 3) if arm.name in ("kronecker", "standard") else (3,):
+            report = Progress(log, f"{arm.name}, match{order}")
+            values, history = study.matched(arm, order, params, report)
+            log.info("%s, match%d: %s", arm.name, order, values)
+            tables.append(metric_rows(values, system=arm.name, variant=f"match{order}", **labels))
+            histories.append(metric_rows(history, system=arm.name, variant=f"match{order}", **labels))
+    rows = []
+    for order, tokens, basis in (
+        (3, params.tokens, "taylor"),
+        (3, params.tokens, "chebyshev"),
+        (4, params.tokens_of_order_4, "taylor"),
+        (3, params.tokens_of_order_4, "taylor"),
+    ):
+        found = study.error_map(params.bounds, params.degrees, tokens, params.dimensions, order, basis, params.seed)
+        found = [row | {"tokens": tokens} for row in found]
+        system = {"system": f"{basis}_order_{order}"}
+        for row in found:
+            variant = f"{tokens} tokens, B {row['bound']:g}, degree {row['degree']}"
+            values = {"largest_error": row["error"], "negative": row["negative"]}
+            tables.append(metric_rows(values, variant=variant, **system, **labels))
+        grows = {"degree_growth": study.growth(study.needed_degrees(found, 1e-3))}
+        tables.append(metric_rows(grows, variant=f"{tokens} tokens", **system, **labels))
+        rows += found
+    write_parquet(pa.concat_tables(tables), outputs.metrics)
+    write_parquet(pa.concat_tables(histories), outputs.history)
+    write_parquet(pa.Table.from_pylist(rows), outputs.errors)

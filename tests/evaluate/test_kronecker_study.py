@@ -1,0 +1,76 @@
+"""Networks have as many parameters and see equal data; errors and the degrees they ask for are counted by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluate.drawing import drawn
+from winnow.errors import InputError
+from winnow.evaluate import kronecker_charts as charts
+from winnow.evaluate.kronecker_study import Matcher, arms, error_map, growth, matched, needed_degrees
+from winnow.pipeline.tables import metric_rows
+
+SETTINGS = SimpleNamespace(
+    numbers=4, modulus=5, width=16, heads=2, steps=150, batch_size=32, learning_rate=1e-2, seed=0
+)  # fmt: skip
+
+
+def test_networks_differ_by_one_percent_of_their_parameters_at_most():
+    sizes = [sum(p.numel() for p in Matcher(arm, 31, 64, 4).parameters()) for arm in arms(64)]
+    assert max(sizes) <= 1.01 * min(sizes)
+    assert [arm.cost for arm in arms(64)] == [1, 1, 2, 1]
+    assert [arm.pairs for arm in arms(64)] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("arm", [arms(16)[0], arms(16)[3]])
+def test_networks_do_not_mind_the_order_of_numbers(arm):
+    torch.manual_seed(0)
+    model = Matcher(arm, 5, 16, 2)
+    x, order = torch.tensor([[1, 4, 2, 0]]), torch.tensor([2, 0, 3, 1])
+    assert torch.allclose(model(x)[:, order], model(x[:, order]), atol=1e-6)
+
+
+def test_ordinary_attention_learns_pairs():
+    steps = []
+    values, history = matched(arms(16)[1], 2, SETTINGS, lambda done, of: steps.append(done))
+    assert values["accuracy"] > values["majority"] + 0.1 and 0.5 <= values["majority"] < 1
+    assert steps == list(range(1, 151)) and [row[2] for row in history] == list(range(18, 151, 18))
+    again, _ = matched(arms(16)[1], 2, SimpleNamespace(**vars(SETTINGS) | {"steps": 1}), lambda done, of: None)
+    assert again["majority"] == values["majority"]
+
+
+def test_errors_fall_with_the_degree_and_rise_with_the_bound():
+    rows = list(error_map([0.5, 2.0], [1, 4], 8, 2, 3, "taylor", 0))
+    errors = {(row["bound"], row["degree"]): row["error"] for row in rows}
+    assert errors[0.5, 4] < errors[0.5, 1] < errors[2.0, 1] and errors[0.5, 4] < errors[2.0, 4]
+    assert [row["rank"] for row in rows] == [3, 15, 3, 15]
+    higher = {(r["bound"], r["degree"]): r["error"] for r in error_map([0.5, 2.0], [1, 4], 8, 2, 4, "taylor", 0)}
+    assert higher[0.5, 1] < errors[0.5, 1] and higher[2.0, 1] > errors[2.0, 1]
+
+
+def test_needed_degrees_must_hold_for_all_higher_ones():
+    table = {1.0: {1: 0.5, 2: 0.01, 4: 0.0}, 2.0: {1: 0.01, 2: 0.5, 4: 0.01}, 3.0: {1: 9.0, 2: 9.0, 4: 9.0}}
+    rows = [{"bound": b, "degree": d, "error": e} for b, of in table.items() for d, e in of.items()]
+    assert needed_degrees(rows, 0.01) == {1.0: 2, 2.0: 4}
+    assert growth({1.0: 2, 2.0: 16, 4.0: 128}) == pytest.approx(1)
+    assert np.isnan(growth({1.0: 2}))
+
+
+def test_charts_draw_networks_and_errors():
+    def table(metric, step):
+        values = [(metric, 0.5 + seed / 4, step) for seed in (0,)]
+        return metric_rows(values, system="kronecker", workload="", variant="match3", seed=0, split="test")
+
+    shown = drawn(charts.learning(table("majority", None), table("accuracy", 10)))
+    assert [(row["network"], row["mean"]) for row in shown if "network" in row] == [("over pairs", 0.5)]
+    rows = list(error_map([0.5], [1], 4, 2, 3, "taylor", 0)) + list(error_map([0.5], [1], 4, 2, 3, "chebyshev", 0))
+    assert len([row for row in drawn(charts.errors(rows)) if "bound" in row]) == 1
+    with pytest.raises(InputError, match="the table has no errors"):
+        charts.errors([])

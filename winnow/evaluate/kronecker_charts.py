@@ -1,0 +1,66 @@
+"""Charts of attention over pairs: accuracy as networks learn to match, and errors of the fast form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pyarrow as pa
+
+from winnow.evaluate.chart_parts import (
+    HEIGHT,
+    WIDE,
+    WIDTH,
+    Rows,
+    data,
+    key_of,
+    level,
+    lines,
+    mean_bands,
+    metric_values,
+    some,
+    styled,
+)
+
+ARMS = {
+    "kronecker": "over pairs",
+    "standard": "ordinary",
+    "longer": "ordinary, twice the steps",
+    "two_layers": "ordinary, two layers",
+}
+
+
+def learning(metrics: pa.Table, history: pa.Table) -> alt.LayerChart:
+    """Accuracy on triples over training, a line a network, and the commoner answer as a level."""
+    rows = [
+        row | {"network": ARMS[row["system"]]}
+        for row in history.to_pylist()
+        if row["metric"] == "accuracy" and row["variant"] == "match3"
+    ]
+    bands = mean_bands(some(rows, "accuracies of matching"), ["network", "step"], (0, 1))
+    common = [row["value"] for row in metric_values(metrics, "majority") if row["variant"] == "match3"]
+    x = alt.X("step:Q", title="steps")
+    y = alt.Y("mean:Q", title="accuracy on triples", scale=alt.Scale(zero=False))
+    chart = alt.layer(
+        lines(bands, x, y, key_of("network", "attention", bands)),
+        *level(sum(common) / len(common), "commoner answer", WIDTH),
+    )
+    return styled(chart.properties(width=WIDTH, height=HEIGHT))
+
+
+def errors(rows: Rows) -> alt.ConcatChart:
+    """Largest error at each bound of entries and each degree, a panel for each order."""
+    panels: list[Any] = []
+    found = [row for row in some(rows, "errors") if row["basis"] == "taylor"]
+    for order in sorted({row["order"] for row in found}):
+        mine = mean_bands(
+            [row | {"value": max(row["error"], 1e-16)} for row in found if row["order"] == order], ["bound", "degree"]
+        )
+        scale = alt.Scale(type="log", scheme="viridis", domain=[1e-12, 1], clamp=True)
+        chart = alt.Chart(data(mine)).mark_rect().encode(
+            x=alt.X("bound:O", title="largest entry B", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("degree:O", title="degree", sort="descending"),
+            color=alt.Color("mean:Q", title="largest error", scale=scale),
+        )  # fmt: skip
+        panels.append(chart.properties(width=WIDE / 2 - 100, height=240, title=f"order {order}"))
+    return styled(alt.concat(*panels, columns=2))

@@ -1,0 +1,156 @@
+"""Triple-wise relations learned by attention over pairs and by ordinary attention; errors of the fast form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from winnow.randomness import numpy_generator, torch_generator
+from winnow.train.byte_language import Report
+from winnow.train.kronecker_attention import (
+    Basis,
+    KroneckerAttention,
+    kronecker_attention,
+    kronecker_attention_polynomial,
+    match_task,
+)
+
+CHECKED = 2000  # sequences that accuracy is told of
+EVALUATIONS = 8  # times in training
+
+
+class Arm(NamedTuple):
+    """A network: pairs of keys or ordinary attention, blocks, hidden units, and times the common number of steps."""
+
+    name: str
+    pairs: bool
+    layers: int
+    hidden: int
+    cost: int = 1
+
+
+def arms(width: int) -> list[Arm]:
+    """Networks of as many parameters, within 1 %; `longer` trains for as much CPU time as the one over pairs takes."""
+    return [
+        Arm("kronecker", True, 1, 2 * width),
+        Arm("standard", False, 1, 3 * width),
+        Arm("longer", False, 1, 3 * width, cost=2),
+        Arm("two_layers", False, 2, width // 2),
+    ]
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(width, heads, bias=False, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inner(x, x, x, need_weights=False)[0]
+        return found
+
+
+class _Block(nn.Module):
+    def __init__(self, arm: Arm, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = KroneckerAttention(width, heads) if arm.pairs else _Attention(width, heads)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.mlp = nn.Sequential(nn.Linear(width, arm.hidden), nn.ReLU(), nn.Linear(arm.hidden, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norms[0](x))
+        return x + self.mlp(self.norms[1](x))
+
+
+class Matcher(nn.Module):
+    """Numbers int64[n, t] -> logits float[n, t]; without positions, as the task has none."""
+
+    def __init__(self, arm: Arm, modulus: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(modulus, width)
+        self.blocks = nn.Sequential(*(_Block(arm, width, heads) for _ in range(arm.layers)))
+        self.readout = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.readout(self.blocks(self.embedding(x)))[..., 0]
+        return logits
+
+
+def matched(arm: Arm, order: int, params: Any, report: Report) -> tuple[dict[str, float], list[tuple[str, float, int]]]:
+    """accuracy, that of the commoner answer, and parameters; and accuracy as training went on. Arms see equal data."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(params.seed, "kronecker", arm.name).initial_seed())
+        model = Matcher(arm, params.modulus, params.width, params.heads)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate)
+    steps = params.steps * arm.cost
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=steps)
+    data = numpy_generator(params.seed, "kronecker", "data")
+    judged = match_task(
+        params.numbers, params.modulus, order, CHECKED, numpy_generator(params.seed, "kronecker judged")
+    )
+    history = []
+    for step in range(steps):
+        x, labels = match_task(params.numbers, params.modulus, order, params.batch_size, data)
+        loss = nn.functional.binary_cross_entropy_with_logits(model(x), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        report(step + 1, steps)
+        if (step + 1) % max(steps // EVALUATIONS, 1) == 0:
+            history.append(("accuracy", _accuracy(model, *judged), step + 1))
+    share = float(judged[1].mean())
+    size = sum(p.numel() for p in model.parameters())
+    values = {"accuracy": _accuracy(model, *judged), "majority": max(share, 1 - share), "parameters": float(size)}
+    return values, history
+
+
+@torch.no_grad()
+def _accuracy(model: Matcher, x: Tensor, labels: Tensor) -> float:
+    return float(((model(x) > 0) == labels.bool()).double().mean())
+
+
+def error_map(
+    bounds: list[float], degrees: list[int], n: int, size: int, order: int, basis: Basis, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows (bound, degree, error, negative, rank): the largest error of any output, entries up to the bound."""
+    generator = torch_generator(seed, "kronecker", "map", str(order))
+    query, *rest = (2 * torch.rand(n, size, generator=generator, dtype=torch.float64) - 1 for _ in range(2 * order - 1))
+    keys, values = rest[: order - 1], rest[order - 1 :]
+    for bound in bounds:
+        asked, known = bound * query, [bound * key for key in keys]
+        exact = kronecker_attention(asked, known, values)
+        for degree in degrees:
+            found, told = kronecker_attention_polynomial(asked, known, values, degree, basis)
+            error = float((found - exact).abs().max())
+            yield {
+                "bound": bound,
+                "degree": degree,
+                "error": error,
+                "negative": told.negative,
+                "rank": told.rank,
+                "order": order,
+                "basis": basis,
+            }
+
+
+def needed_degrees(rows: list[dict[str, Any]], tolerance: float) -> dict[float, int]:
+    """Bound -> the least degree from which on all errors are at most the tolerance; bounds without one lack."""
+    found: dict[float, int] = {}
+    for bound in dict.fromkeys(row["bound"] for row in rows):
+        mine = sorted((row["degree"], row["error"]) for row in rows if row["bound"] == bound)
+        late = [degree for degree, error in mine if error > tolerance]
+        good = [degree for degree, _ in mine if not late or degree > max(late)]
+        if good:
+            found[bound] = good[0]
+    return found
+
+
+def growth(needed: dict[float, int]) -> float:
+    """Exponent with which the needed degree grows in bound^3, by least squares on logarithms; NaN below two bounds."""
+    if len(needed) < 2:
+        return float("nan")
+    return float(np.polyfit(3 * np.log(list(needed)), np.log(list(needed.values())), 1)[0])

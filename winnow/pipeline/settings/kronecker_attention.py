@@ -1,0 +1,50 @@
+"""Settings of attention over pairs of tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from winnow.pipeline.settings.base import Seeds, System, _distinct
+
+Bounds = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
+Degrees = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class KroneckerAttention(System):
+    """Matching triples of numbers by attention over pairs and by ordinary attention, and errors of its fast form."""
+
+    pictures = ("learning", "errors")
+    numbers: int = Field(8, ge=2)
+    """Numbers of a sequence."""
+    modulus: int = Field(31, ge=2)
+    """They are below it, and sums are taken modulo it."""
+    width: int = Field(64, ge=4)
+    """Width of the networks, which have as many parameters each."""
+    heads: int = Field(4, ge=1)
+    """Heads."""
+    steps: int = Field(1500, ge=1)
+    """Steps of training."""
+    batch_size: int = Field(64, ge=1)
+    """Sequences a step."""
+    learning_rate: float = Field(3e-3, gt=0)
+    """Peak, of AdamW."""
+    bounds: Bounds = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    """Largest entries B of queries and keys in the map of errors."""
+    degrees: Degrees = [1, 2, 4, 6, 8, 12]
+    """Degrees of the polynomial there."""
+    tokens: int = Field(256, ge=2)
+    """Tokens there."""
+    tokens_of_order_4: int = Field(32, ge=2)
+    """Tokens there for order 4."""
+    dimensions: int = Field(4, ge=1)
+    """Dimensions of a head there."""
+    seeds: Seeds | None = [0, 1, 2]
+    """Seeds."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> KroneckerAttention:
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width is {self.width}; it must be even and a multiple of the {self.heads} heads")
+        return self
