@@ -1,9 +1,13 @@
 """Merges are those of tokenizers and of scores by hand."""
 
-import math
+import itertools
 import os
+from collections import Counter
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.curate.identifiers import identifiers
 from winnow.curate.pair_merges import apply_merges, train_merges
@@ -35,28 +39,60 @@ def test_merges_are_those_of_tokenizers():
         assert [merges.pieces[t].decode() for t in tokens[ends[w] : ends[w + 1]]] == peer.encode(word.decode()).tokens
 
 
-@pytest.mark.parametrize("score", ["gain", "ratio"])
-def test_wordpiece_merges_the_pair_of_the_highest_score(score):
-    counts = {b"abab": 5, b"abc": 3, b"cab": 4, b"xyz": 2, b"xy": 1}
-    merges = train_merges(pack(counts), 260, score)
-    cuts = {word: [bytes([b]) for b in word] for word in counts}
-    for piece in merges.pieces[256:]:
-        n, pairs = {}, {}
+def by_hand(counts, size, score):
+    """Pieces, merges, and the pieces of each word, by counting all pairs anew before each merge."""
+    pieces = [bytes([b]) for b in range(256)]
+    cuts, rules = {word: list(word) for word in counts}, []
+    while len(pieces) < size:
+        single, pairs = Counter(), Counter()
         for word, cut in cuts.items():
-            for p in cut:
-                n[p] = n.get(p, 0) + counts[word]
-            for pair in zip(cut, cut[1:], strict=False):
-                pairs[pair] = pairs.get(pair, 0) + counts[word]
+            for piece in cut:
+                single[piece] += counts[word]
+            for pair in itertools.pairwise(cut):
+                pairs[pair] += counts[word]
+        total = sum(single.values())
 
-        def value(pair, n=n, pairs=pairs):
-            total = sum(n.values())
-            expected = n[pair[0]] * n[pair[1]]
-            return pairs[pair] * math.log(pairs[pair] * total / expected) if score == "gain" else pairs[pair] / expected
+        def value(pair, n=single, pairs=pairs, total=total):
+            expected = float(n[pair[0]]) * float(n[pair[1]])
+            scores = {"count": pairs[pair], "gain": pairs[pair] * np.log(pairs[pair] * float(total) / expected)}
+            return (scores | {"ratio": pairs[pair] / expected})[score]
 
-        (a, b) = next(p for p in pairs if b"".join(p) == piece)
-        assert value((a, b)) == pytest.approx(max(map(value, pairs)))
-        for word, cut in cuts.items():
-            cuts[word] = b"\0".join(cut).replace(a + b"\0" + b, a + b).split(b"\0")
+        a, b = min(pairs, key=lambda pair: (-value(pair), pair))
+        spelled = pieces[a] + pieces[b]
+        if spelled not in pieces:
+            pieces.append(spelled)
+        rules.append([a, b, pieces.index(spelled)])
+        for cut in cuts.values():
+            at = 0
+            while at + 1 < len(cut):
+                if (cut[at], cut[at + 1]) == (a, b):
+                    cut[at : at + 2] = [rules[-1][2]]
+                at += 1
+    return pieces, rules, list(cuts.values())
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(
+        st.lists(st.sampled_from([0, 1, 98, 255]), min_size=1, max_size=8).map(bytes),
+        st.integers(1, 9),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(256, 264),
+    st.sampled_from(["count", "gain", "ratio"]),
+)
+def test_merges_are_those_by_hand(counts, size, score):
+    words = pack(counts)
+    try:
+        merges = train_merges(words, size, score)
+    except InputError as error:
+        assert "lower it" in str(error)
+        return
+    pieces, rules, cuts = by_hand(counts, size, score)
+    assert (merges.pieces, merges.rules.tolist()) == (pieces, rules)
+    tokens, ends = apply_merges(words, merges.rules)
+    assert [tokens[a:b].tolist() for a, b in itertools.pairwise(ends)] == cuts
 
 
 @pytest.mark.parametrize(
