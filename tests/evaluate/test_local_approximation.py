@@ -1,5 +1,7 @@
 """Eight explanations are eight cases of one fit: against their own definitions, captum and closed forms."""
 
+from dataclasses import replace
+
 import captum.attr
 import numpy as np
 import pytest
@@ -11,7 +13,16 @@ from torch import nn
 from winnow.attribution.coalitions import shapley_kernel
 from winnow.attribution.perturbation import every_mask, from_numpy, kernel_shap
 from winnow.errors import InputError
-from winnow.evaluate.local_approximation import ADDITIVE, METHODS, MULTIPLICATIVE, Explainer, design
+from winnow.evaluate import local_approximation
+from winnow.evaluate.local_approximation import (
+    ADDITIVE,
+    METHODS,
+    MULTIPLICATIVE,
+    RECOVERED,
+    Explainer,
+    design,
+    input_gradients,
+)
 from winnow.evaluate.native_explanations import NATIVE
 from winnow.evaluate.neighbourhoods import (
     Noise,
@@ -90,6 +101,38 @@ def test_shapley_values_of_the_framework_sum_exactly_and_converge_to_the_exact_o
         assert torch.allclose(found.bias, f(0 * x)[:, 0])
         off.append(float((found.weights - exact).abs().max()))
     assert off[1] < off[0] / 3 and off[1] < 0.01
+
+
+def test_shapley_values_sum_to_what_a_centre_of_ones_own_lacks():
+    f, x, centre = net(), points(), points(1, seed=9)[0]
+    noise = replace(sized_masks(), centre=centre)
+    found = Explainer(noise, kernel=by_size, bias=False, anchored=True).explain(f, x, 200)
+    nothing = f(centre[None])[0, 0]
+    assert torch.allclose(found.weights.sum(1), f(x)[:, 0] - nothing, atol=1e-12)
+    assert torch.allclose(found.bias, nothing.expand(3)) and torch.equal(found.span, x - centre)
+
+
+def test_unless_told_a_thousand_draws_of_the_first_seed_explain_the_largest_output():
+    f, x = net(outputs=3), points(2)
+    for name in ("c_lime", "smoothgrad"):
+        usual = METHODS[name].explain(f, x)
+        told = METHODS[name].explain(f, x, 1000, f(x).argmax(1), 0)
+        assert torch.equal(usual.weights, told.weights) and torch.equal(usual.bias, told.bias)
+    assert RECOVERED == 1e-6
+
+
+@pytest.mark.parametrize(("entries", "rows"), [(1, 1), (3, 1), (4, 2), (100, 12)])
+def test_gradients_are_taken_in_calls_of_so_many_entries(monkeypatch, entries, rows):
+    monkeypatch.setattr(local_approximation, "ENTRIES_PER_CALL", entries)
+    asked = []
+
+    def f(x):
+        asked.append(len(x))
+        return (x**3).sum(1)
+
+    inputs = torch.arange(24.0, dtype=torch.float64).view(4, 3, 2)
+    assert torch.equal(input_gradients(f, inputs, None), 3 * inputs**2)
+    assert max(asked) == rows and sum(asked) == 12
 
 
 def test_lime_of_the_framework_is_the_weighted_regression_on_its_own_draws():
