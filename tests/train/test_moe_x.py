@@ -1,150 +1,165 @@
-"""Up-cycling keeps what the dense model computes; traces are what paging reads; training sees balanced loads."""
+"""Experts beside one wide layer, all experts run and masked, and draws from the law that the router assumes."""
 
-from types import SimpleNamespace
+import copy
 
-import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from winnow.errors import InputError
 from winnow.models import build
-from winnow.randomness import torch_generator
-from winnow.train.adamw import fit_adamw
 from winnow.train.moe_x import (
-    BALANCE,
-    BalancedTexts,
+    Dense,
+    MoEX,
+    balance_loss,
+    expected_activity,
     expert_trace,
-    mixture_inputs,
-    scores_and_activity,
-    upcycle,
-    upcycle_model,
+    upcycled,
+    with_feed_forward,
 )
-from winnow.workloads.traces import trace_table
 
-SIZE = {"vocabulary": 20, "width": 8, "layers": 2, "heads": 2, "hidden": 6}
+WIDTH = 6
 
 
-def model(seed=0, **changes):
-    net = build("moe_transformer", seed=seed, **SIZE, **{"experts": 4, "k": 2, **changes})
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def layer(experts=4, k=2, hidden=5, seed=0, **changes):
+    torch.manual_seed(seed)
+    made = MoEX(WIDTH, hidden, experts, k, **changes)
     with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(8)
-    return net.eval()
+        for index, parameter in enumerate(made.parameters()):
+            parameter.copy_(normal(*parameter.shape, seed=seed + index))
+    return made
 
 
-def dense(**changes):
-    return model(seed=5, experts=1, k=1, **changes)
+def masked(made, x):
+    """Every expert on every token, then weighted by what the router says, worked out here."""
+    shares = made.scores(x).softmax(-1)
+    limit = shares.sort(-1, descending=True).values[:, made.k - 1 : made.k]
+    weights = shares * (shares >= limit)
+    weights = weights / weights.sum(-1, keepdim=True)
+    act = nn.functional.relu if made.activation == "relu" else nn.functional.gelu
+    outputs = torch.stack(
+        [act(x @ made.encoder[e] + made.bias[e]) @ made.decoder[e] for e in range(len(made.encoder))], 1
+    )
+    return (weights[..., None] * outputs).sum(1)
 
 
-X = torch.randint(0, 20, (3, 7), generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("router", ["sparsity", "learned"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_it_is_all_experts_masked_and_one_wide_layer(router, activation, k):
+    made, x = layer(k=k, router=router, activation=activation), normal(20, WIDTH, seed=9)
+    assert torch.allclose(made(x), masked(made, x), atol=1e-5)
+    units, gates = made.as_wide_mlp(x)
+    assert units.shape == gates.shape == (20, 20)
+    assert torch.allclose((units * gates) @ made.decoder.flatten(0, 1), made(x), atol=1e-5)
+    assert torch.equal((gates.view(20, 4, 5)[:, :, 0] > 0).sum(1), torch.full((20,), k))
+    assert torch.equal(made(x.view(4, 5, WIDTH)), made(x).view(4, 5, WIDTH))
 
 
-@pytest.mark.parametrize("router", ["sparsity", "topk"])
-def test_without_noise_an_upcycled_model_computes_what_the_dense_one_does(router):
-    source, target = dense(), model(router=router)
-    assert (source(X) - target(X)).abs().max() > 0.1
-    kept = {name: value.clone() for name, value in target.state_dict().items() if "learned" in name}
-    upcycle_model(source, target, torch_generator(0, "noise"), noise=0)
-    torch.testing.assert_close(target(X), source(X), rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(target.state_dict()[name], value) for name, value in kept.items())
+def test_expected_activity_is_that_of_drawn_weights():
+    generator = torch.Generator().manual_seed(1)
+    mean, deviation = normal(3, WIDTH, 1, seed=2), normal(3, WIDTH, 1, seed=3).abs()
+    encoder = mean + deviation * torch.randn(3, WIDTH, 20_000, generator=generator)
+    bias = normal(3, 1, seed=4).expand(3, 20_000)
+    x = normal(10, WIDTH, seed=5)
+    active = torch.stack([(x @ encoder[e] + bias[e] > 0).float().mean(1) for e in range(3)], 1)
+    assert torch.allclose(expected_activity(encoder, bias, x), active, atol=0.02)
+    # Weights that do not vary have a certain answer.
+    certain = expected_activity(
+        torch.ones(2, WIDTH, 3), torch.zeros(2, 3), torch.tensor([[1.0] * WIDTH, [-1.0] * WIDTH])
+    )
+    assert certain.tolist() == [[1, 1], [0, 0]]
 
 
-def test_noise_has_the_deviation_that_is_asked_for_and_differs_between_experts():
-    source, target = dense().mixtures()[0], model().mixtures()[0]
-    upcycle(source, target, torch_generator(0, "noise"), noise=0.5)
-    for name in ("encoder", "bias", "decoder"):
-        moved = getattr(target, name).detach() - getattr(source, name).detach()
-        assert float(moved.std()) == pytest.approx(0.5, rel=0.35)
-        assert not torch.equal(moved[0], moved[1])
-    upcycle(source, target, torch_generator(0, "noise"))
-    assert float((target.encoder - source.encoder).detach().std()) == pytest.approx(0.01, rel=0.2)
+def test_the_router_without_parameters_picks_the_quietest():
+    made = layer(k=1)
+    x = normal(50, WIDTH, seed=7)
+    _, chosen = made.routed(x)
+    assert torch.equal(chosen[:, 0], expected_activity(made.encoder, made.bias, x).argmin(1))
+    assert made.router is None and {n for n, _ in made.named_parameters()} == {"encoder", "bias", "decoder"}
+    assert {n for n, _ in layer(router="learned").named_parameters()} > {"router.weight"}
+    made(x).sum().backward()
+    assert torch.all(made.encoder.grad.abs().sum((1, 2)) > 0)
 
 
-@pytest.mark.parametrize(
-    ("source", "noise", "message"),
-    [
-        ({"experts": 2, "k": 1}, 0.1, "give one expert of their shape"),
-        ({"experts": 1, "k": 1, "hidden": 5}, 0.1, "give one expert of their shape"),
-        ({"experts": 1, "k": 1}, -0.1, "noise is -0.1"),
-    ],
-)
-def test_layers_that_do_not_fit_are_refused(source, noise, message):
-    given = build("moe_transformer", **{**SIZE, **source}).mixtures()[0]
-    with pytest.raises(ValueError, match=message):
-        upcycle(given, model().mixtures()[0], torch_generator(0, "noise"), noise)
+def test_all_experts_alike_are_their_average():
+    made = layer(k=4, router="learned")
+    with torch.no_grad():
+        made.router.weight.zero_()
+    x = normal(8, WIDTH, seed=3)
+    each = [torch.relu(x @ made.encoder[e] + made.bias[e]) @ made.decoder[e] for e in range(4)]
+    assert torch.allclose(made(x), torch.stack(each).mean(0), atol=1e-6)
+    assert made.balance.item() == pytest.approx(1)
 
 
-@torch.no_grad()
-def test_a_trace_names_the_experts_of_each_token_in_the_order_of_the_text():
-    net = model()
-    seen = []
-    handle = net.blocks[1].mlp.register_forward_pre_hook(lambda module, given: seen.append(given[0].flatten(0, 1)))
-    net(X)
-    handle.remove()
-    assert torch.equal(mixture_inputs(net, X, 1), seen[0])
-    trace = expert_trace(net, X)
-    assert list(trace) == ["layer0", "layer1"]
-    _, gates = net.mixtures()[1].as_wide_mlp(seen[0])
-    for row, pair in zip(gates, trace["layer1"].reshape(-1, 2), strict=True):
-        assert set(pair) == set(row.nonzero().flatten().tolist())
-        assert row[pair[0]] >= row[pair[1]]
-    table = trace_table(trace)
-    assert table.schema.names == ["trace", "t", "key"] and table.num_rows == 2 * 2 * X.numel()
+def test_experts_may_change_places():
+    made, x = layer(), normal(9, WIDTH, seed=2)
+    moved, order = copy.deepcopy(made), torch.tensor([2, 0, 3, 1])
+    with torch.no_grad():
+        for name in ("encoder", "bias", "decoder"):
+            getattr(moved, name).copy_(getattr(made, name)[order])
+    assert torch.allclose(moved(x), made(x), atol=1e-6)
 
 
-@torch.no_grad()
-def test_activity_is_counted_for_all_experts():
-    mixture = model().mixtures()[0]
-    x = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
-    scores, active = scores_and_activity(mixture, x)
-    assert torch.equal(scores, mixture.scores(x))
-    for row in range(5):
-        for expert in range(4):
-            units = x[row] @ mixture.encoder[expert] + mixture.bias[expert]
-            assert active[row, expert] == sum(float(unit) > 0 for unit in units)
+def test_the_balancing_loss_is_the_sum_over_experts_of_use_times_share():
+    made = layer(k=1, router="learned", experts=2)
+    with torch.no_grad():
+        made.router.weight.zero_()
+        made.router.weight[0, 0] = 1
+    x = torch.zeros(4, WIDTH)
+    x[:, 0] = torch.tensor([2.0, 2.0, 2.0, -2.0])
+    made(x)
+    high = torch.sigmoid(torch.tensor(2.0))
+    expected = 2 * (0.75 * (3 * high + 1 - high) / 4 + 0.25 * (3 * (1 - high) + high) / 4)
+    assert made.balance.item() == pytest.approx(expected.item(), abs=1e-6)
+    pair = nn.ModuleList([made, made])
+    assert balance_loss(pair).item() == pytest.approx(0.01 * expected.item(), abs=1e-7)
+    assert balance_loss(nn.ModuleList([made, copy.copy(made)]), 0.5).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert balance_loss(nn.Linear(1, 1)).item() == 0
 
 
-class Windows:
-    """Five batches of two windows; the order depends on seed and epoch."""
-
-    def batches(self, split, size, seed=None, epoch=0):
-        order = np.random.default_rng([seed or 0, epoch]).permutation(5)
-        return ((X[i % 3 : i % 3 + 1, :-1].repeat(size, 1), X[i % 3 : i % 3 + 1, 1:].repeat(size, 1)) for i in order)
-
-    def loss(self, net, batch, label_smoothing=0.0):
-        return torch.nn.functional.cross_entropy(net(batch[0]).flatten(0, 1), batch[1].flatten())
-
-
-def test_the_loss_adds_the_balance_of_each_layer_of_several_experts():
-    texts = BalancedTexts(Windows(), steps=2)
-    batch = next(texts.batches("train", 2))
-    for net, layers in ((model(), 2), (dense(), 0)):
-        plain = Windows().loss(net, batch)
-        added = sum(mixture.balance for mixture in net.mixtures()) if layers else torch.zeros(())
-        torch.testing.assert_close(texts.loss(net, batch), plain + BALANCE * added)
-    assert BALANCE == 0.01
+def test_upcycled_experts_are_the_dense_layer_with_little_noise():
+    torch.manual_seed(0)
+    dense, x = Dense(WIDTH, 64, "relu"), normal(9, WIDTH, seed=2)
+    same = upcycled(dense, 4, 2, "sparsity", 0.0, torch.Generator().manual_seed(0))
+    assert torch.allclose(same(x), dense(x), atol=1e-6) and same.activation == "relu" and same.k == 2
+    noisy = upcycled(dense, 4, 2, "sparsity", 0.01, torch.Generator().manual_seed(0))
+    assert 0 < (noisy(x) - dense(x)).abs().max() < 0.1
+    apart = noisy.encoder - dense.encoder.weight.T
+    assert apart.std().item() == pytest.approx(0.01 * dense.encoder.weight.std().item(), rel=0.1)
+    assert torch.all(noisy.bias != dense.encoder.bias) and torch.all(noisy.decoder != dense.decoder.weight.T)
+    assert torch.allclose(dense(x), dense.decoder(torch.relu(dense.encoder(x)))) and torch.all(dense.hidden(x) >= 0)
+    assert upcycled(Dense(WIDTH, 8), 2, 1, "learned", 0.0, torch.Generator()).router is not None
 
 
-def test_training_takes_so_many_batches_of_each_epochs_own_order():
-    whole, part = Windows(), BalancedTexts(Windows(), steps=3)
-    for epoch in (0, 1):
-        for (x, _), (wanted, _) in zip(
-            part.batches("train", 2, 7, epoch), list(whole.batches("train", 2, 7, epoch))[:3], strict=True
-        ):
-            assert torch.equal(x, wanted)
-    assert part.metrics(SimpleNamespace(), "valid") == {}
-    with pytest.raises(InputError, match="steps: is 6 where train has 5 batches of 2; lower it"):
-        list(BalancedTexts(Windows(), steps=6).batches("train", 2))
+def test_a_trace_tells_who_is_asked_token_by_token():
+    model = build("transformer", vocabulary=11, width=8, layers=2, heads=2, seed=1).eval()
+    torch.manual_seed(0)
+    layers = [MoEX(8, 4, experts=3, k=2) for _ in range(2)]
+    assert with_feed_forward(model, layers) is model and model.blocks[1].mlp is layers[1]
+    x = torch.tensor([[1, 4, 2], [0, 10, 3]])
+    trace = expert_trace(model, x).view(6, 4)
+    seen = model.embedding(x)
+    seen = seen + model.blocks[0].attention(model.blocks[0].attention_norm(seen))
+    _, first = layers[0].routed(model.blocks[0].mlp_norm(seen).flatten(0, 1))
+    assert torch.equal(trace[:, :2], first)
+    assert torch.all((trace[:, 2:] >= 3) & (trace[:, 2:] < 6))
+    assert not any(block.mlp._forward_hooks for block in model.blocks)
+    with pytest.raises(InputError, match="the model has no experts"):
+        expert_trace(build("transformer", vocabulary=11, width=8, heads=2), x)
 
 
-def test_a_mixture_learns_and_the_same_seed_gives_the_same_bits():
-    settings = {"epochs": 8, "batch_size": 2, "learning_rate": 1e-2, "weight_decay": 0.01, "warmup": 0.1}
-
-    def trained():
-        net = build("moe_transformer", seed=2, **SIZE, experts=4, k=2)
-        return net, fit_adamw(net, BalancedTexts(Windows(), 5), **settings, label_smoothing=0.0, seed=0)
-
-    (first, history), (second, _) = trained(), trained()
-    losses = [value for metric, value, _ in history if metric == "loss"]
-    assert len(losses) == 40 and losses[-1] < losses[0] - 0.5
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+def test_bad_input_is_named():
+    for k in (0, 5):
+        with pytest.raises(InputError, match=f"k: is {k}; give 1 to the number of experts, 4"):
+            MoEX(WIDTH, 5, 4, k)
+    with pytest.raises(InputError, match="hidden: is 0"):
+        MoEX(WIDTH, 0)
+    with pytest.raises(InputError, match="router 'best'"):
+        MoEX(WIDTH, 5, router="best")
+    with pytest.raises(InputError, match="activation 'tanh'"):
+        MoEX(WIDTH, 5, activation="tanh")

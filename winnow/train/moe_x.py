@@ -1,111 +1,169 @@
-"""MoE-X: mixtures of experts up-cycled from a dense model, trained with balanced loads, and what their experts do.
+"""MoE-X: a mixture of experts whose units are sparse and whose router picks the experts that stay quietest.
 
 Yang, Venhoff, Khakzar, Schroeder de Witt, Dokania, Bibi and Torr, "Mixture of Experts Made Intrinsically
-Interpretable", ICML 2025; up-cycling after Komatsuzaki et al., "Sparse Upcycling: Training Mixture-of-Experts from
-Dense Checkpoints", ICLR 2023. The layer is in `winnow.models.moe_transformer`.
+Interpretable", ICML 2025; the balancing loss is that of Fedus, Zoph and Shazeer, "Switch Transformers", JMLR 2022.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu, one_hot, relu
 
 from winnow.errors import InputError
-from winnow.models.hooks import capture
-from winnow.models.moe_transformer import MoeTransformer, MoEX
-from winnow.workloads.texts import Batch, Texts
+from winnow.models.transformer import Block, Transformer
 
-BALANCE = 0.01
-"""Weight of each layer's balance loss, as in Fedus et al. and in the paper."""
-NOISE = 0.01
+Router = Literal["sparsity", "learned"]
+Activation = Literal["relu", "gelu"]
+ACTIVATIONS = {"relu": relu, "gelu": gelu}
+SMALLEST_VARIANCE = 1e-12
 
 
-class BalancedTexts:
-    """Texts as a mixture of experts is trained on them: so many batches an epoch, loads balanced.
+class Dense(nn.Module):
+    """A plain feed-forward layer float[..., width] -> the same: what one expert is."""
 
-    Raises InputError for a training split of fewer batches.
+    def __init__(self, width: int, hidden: int, activation: Activation = "gelu") -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(width, hidden), nn.Linear(hidden, width, bias=False)
+        self.activation = activation
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.activation](self.encoder(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.hidden(x))
+
+
+def expected_activity(encoder: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """float[n, experts]: the share of each expert's units that are above 0, were its weights to each input normal.
+
+    encoder: float[experts, width, hidden]; bias: float[experts, hidden]; x: float[n, width]. Costs as much as a linear
+    router.
+    """
+    mean = x @ encoder.mean(2).T + bias.mean(1)
+    variance = x.square() @ encoder.var(2, correction=0).T
+    # P(z > 0) for z ~ N(mean, variance), section 4 of the paper.
+    return (1 + torch.erf(mean / (2 * variance.clamp(min=SMALLEST_VARIANCE)).sqrt())) / 2
+
+
+class MoEX(nn.Module):
+    """Experts float[..., width] -> the same, of which the best k by the router work on each token.
+
+    router: `sparsity` scores an expert by minus its expected activity and has no parameters; `learned` is a linear
+    layer. Weights of the chosen are a softmax over all, made to sum to 1. After a forward `balance` has the loss that
+    is 1 where all experts are used alike. Raises InputError for k outside 1 to experts, and fewer than one unit.
     """
 
-    def __init__(self, texts: Texts, steps: int) -> None:
-        self.texts, self.steps = texts, steps
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        experts: int = 8,
+        k: int = 2,
+        router: Router = "sparsity",
+        activation: Activation = "relu",
+    ) -> None:
+        if not 1 <= k <= experts:
+            raise InputError(f"k: is {k}; give 1 to the number of experts, {experts}")
+        if hidden < 1:
+            raise InputError(f"hidden: is {hidden}; give at least 1")
+        if router not in get_args(Router) or activation not in ACTIVATIONS:
+            raise InputError(f"router {router!r}, activation {activation!r}: give sparsity or learned, relu or gelu")
+        super().__init__()
+        self.k, self.activation = k, activation
+        self.encoder = nn.Parameter(torch.empty(experts, width, hidden))
+        self.bias = nn.Parameter(torch.zeros(experts, hidden))
+        self.decoder = nn.Parameter(torch.empty(experts, hidden, width))
+        self.router = nn.Linear(width, experts, bias=False) if router == "learned" else None
+        nn.init.normal_(self.encoder, std=0.02)
+        nn.init.normal_(self.decoder, std=0.02)
+        self.balance = torch.ones(())
 
-    def batches(self, split: str, size: int, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """The first `steps` batches of an epoch's order."""
-        found = 0
-        for batch in islice(self.texts.batches(split, size, seed, epoch), self.steps):
-            found += 1
-            yield batch
-        if found < self.steps:
-            raise InputError(f"steps: is {self.steps} where {split} has {found} batches of {size}; lower it")
+    def scores(self, x: Tensor) -> Tensor:
+        """float[n, experts] of x float[n, width]: the higher, the sooner an expert is chosen."""
+        if self.router is not None:
+            scores: Tensor = self.router(x)
+            return scores
+        return -expected_activity(self.encoder, self.bias, x)
 
-    def loss(self, model: MoeTransformer, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy, in nats, and the balance loss of each mixture."""
-        loss = self.texts.loss(model, batch, label_smoothing)
-        for mixture in model.mixtures():
-            if mixture.experts > 1:
-                loss = loss + BALANCE * mixture.balance
-        return loss
+    def routed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights float[n, k] and experts int64[n, k], the best first; sets `balance`."""
+        shares = self.scores(x).softmax(-1)
+        weights, chosen = shares.topk(self.k, dim=-1)
+        used = one_hot(chosen, shares.shape[1]).to(x.dtype).sum(1).mean(0) / self.k
+        self.balance = shares.shape[1] * (used * shares.mean(0)).sum()
+        return weights / weights.sum(-1, keepdim=True), chosen
 
-    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
-        """None: models are judged once, when all are there."""
-        return {}
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(0, -2)
+        weights, chosen = self.routed(flat)
+        found = torch.zeros_like(flat)
+        # Each expert sees its own tokens alone; running all and masking would cost experts / k times as much.
+        for expert in range(len(self.encoder)):
+            rows, slots = (chosen == expert).nonzero(as_tuple=True)
+            hidden = self._hidden(flat[rows], expert)
+            found = found.index_add(0, rows, weights[rows, slots, None] * (hidden @ self.decoder[expert]))
+        return found.view_as(x)
+
+    def _hidden(self, x: Tensor, expert: int) -> Tensor:
+        return ACTIVATIONS[self.activation](x @ self.encoder[expert] + self.bias[expert])
+
+    def as_wide_mlp(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer as one wide one: units float[n, experts * hidden], not yet weighted, and its gates of that shape.
+
+        Gates are the expert's weight, 0 where it is not chosen; units times gates, times the decoders laid end to end,
+        are the output.
+        """
+        flat = x.flatten(0, -2)
+        weights, chosen = self.routed(flat)
+        gates = flat.new_zeros(len(flat), len(self.encoder)).scatter(1, chosen, weights)
+        units = torch.stack([self._hidden(flat, expert) for expert in range(len(self.encoder))], dim=1)
+        return units.flatten(1), gates[:, :, None].expand_as(units).flatten(1)
+
+
+def upcycled(dense: Dense, experts: int, k: int, router: Router, noise: float, generator: torch.Generator) -> MoEX:
+    """Experts that are copies of a trained layer's units, with normal noise of a share of each weight's deviation."""
+    encoder, decoder = dense.encoder.weight.T, dense.decoder.weight.T
+    made = MoEX(encoder.shape[0], encoder.shape[1], experts, k, router, dense.activation)
+    with torch.no_grad():
+        for into, weight in ((made.encoder, encoder), (made.bias, dense.encoder.bias), (made.decoder, decoder)):
+            # A deviation of one unit alone is none.
+            spread = noise * weight.std(correction=0)
+            into.copy_(weight + spread * torch.randn(into.shape, generator=generator))
+    return made
+
+
+def with_feed_forward(model: Transformer, layers: list[nn.Module]) -> Transformer:
+    """Put a feed-forward layer into each block of a decoder-only model, in place; returns it."""
+    for block, layer in zip(model.blocks, layers, strict=True):
+        assert isinstance(block, Block)
+        block.mlp = layer  # type: ignore[assignment]
+    return model
+
+
+def balance_loss(model: nn.Module, weight: float = 0.01) -> Tensor:
+    """The weight times the sum of the layers' balancing losses of the latest forward; 0 without experts."""
+    losses = [layer.balance for layer in model.modules() if isinstance(layer, MoEX)]
+    return weight * torch.stack(losses).sum() if losses else torch.zeros(())
 
 
 @torch.no_grad()
-def upcycle(dense: MoEX, mixture: MoEX, generator: torch.Generator, noise: float = NOISE) -> None:
-    """Give each expert of a mixture the weights of a dense layer, and normal noise of this deviation.
+def expert_trace(model: Transformer, x: Tensor) -> Tensor:
+    """int64[requests]: layer * experts + expert, in the order in which tokens int64[n, t], one by one, ask for them."""
+    asked, hooks = [], []
 
-    The router stays as it is. As gates sum to 1, without noise the mixture computes what the dense layer does, if both
-    have the same activation. Raises ValueError for a layer of several experts or another shape, and noise below 0.
-    """
-    if dense.experts != 1 or dense.encoder.shape[1:] != mixture.encoder.shape[1:]:
-        shapes = f"{tuple(dense.encoder.shape)} for experts of {tuple(mixture.encoder.shape[1:])}"
-        raise ValueError(f"a dense layer's encoder is {shapes}; give one expert of their shape")
-    if not noise >= 0:
-        raise ValueError(f"noise is {noise}; it must be at least 0")
-    for name in ("encoder", "bias", "decoder"):
-        source, target = getattr(dense, name), getattr(mixture, name)
-        target.copy_(source.expand_as(target) + noise * torch.randn(target.shape, generator=generator))
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        assert isinstance(module, MoEX)
+        asked.append(module.routed(inputs[0].flatten(0, -2))[1] + len(module.encoder) * len(asked))
 
-
-@torch.no_grad()
-def upcycle_model(
-    dense: MoeTransformer, mixture: MoeTransformer, generator: torch.Generator, noise: float = NOISE
-) -> None:
-    """Give a model the weights of a dense one, its mixtures those of the dense layers as `upcycle` has it."""
-    own = {name for name, _ in mixture.named_parameters() if ".mlp." in name}
-    mixture.load_state_dict(
-        {n: (mixture if n in own else dense).get_parameter(n) for n, _ in mixture.named_parameters()}
-    )
-    for source, target in zip(dense.mixtures(), mixture.mixtures(), strict=True):
-        upcycle(source, target, generator, noise)
-
-
-@torch.no_grad()
-def mixture_inputs(model: MoeTransformer, x: Tensor, layer: int) -> Tensor:
-    """What a layer's mixture is given for tokens int64[n, t]: float[n * t, d]."""
-    return capture(model, x, f"blocks.{layer}.mlp_norm")
-
-
-@torch.no_grad()
-def expert_trace(model: MoeTransformer, x: Tensor) -> dict[str, np.ndarray]:
-    """The experts that tokens int64[n, t] ask each layer for: layer0, layer1, ... -> int64[n * t * k].
-
-    Requests in the order of the text, a token's best expert first; `winnow.workloads.traces.trace_table` makes of it
-    what paging reads.
-    """
-    return {
-        f"layer{index}": mixture.route(mixture_inputs(model, x, index)).chosen.flatten().numpy()
-        for index, mixture in enumerate(model.mixtures())
-    }
-
-
-@torch.no_grad()
-def scores_and_activity(mixture: MoEX, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Router scores and true counts of active units, each float[n, experts], of rows float[n, d]; all experts run."""
-    active = [(mixture.hidden(expert, x) > 0).sum(1).float() for expert in range(mixture.experts)]
-    return mixture.scores(x), torch.stack(active, dim=1)
+    try:
+        hooks = [block.mlp.register_forward_hook(look) for block in model.blocks if isinstance(block.mlp, MoEX)]
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not asked:
+        raise InputError("trace: the model has no experts; train one with experts")
+    return torch.cat(asked, dim=1).flatten()
