@@ -107,12 +107,7 @@ def kronecker_attention_polynomial(
     scale = 1 / size if scale is None else scale
     largest = abs(scale) * size * float(math.prod(part.detach().abs().max() for part in (query, *keys)))
     series = polynomial(degree, largest, basis)
-    exponents, _, _ = monomials(size, degree)
-    totals = exponents.sum(1)
-    # A power of the sum over c spreads over monomials by multinomial coefficients: t! / prod a_c!.
-    spread = [series[t] * scale**t * math.factorial(t) for t in totals.tolist()]
-    shares = [math.prod(math.factorial(a) for a in row) for row in exponents.tolist()]
-    coefficients = query.new_tensor([s / share for s, share in zip(spread, shares, strict=True)])
+    coefficients = monomial_weights(series, size, scale).to(query.dtype)
     asked = features(query, degree) * coefficients
     known = [features(key, degree) for key in keys]
     numerator = reduce(mul, (part.transpose(-1, -2) @ value for part, value in zip(known, values, strict=True)))
@@ -121,6 +116,15 @@ def kronecker_attention_polynomial(
     relative = np.abs(np.polynomial.polynomial.polyval(grid, series) / np.exp(grid) - 1).max()
     bounds = Bounds(rank, largest, float(relative), int((denominator <= 0).sum()))
     return asked @ numerator / denominator, bounds
+
+
+def monomial_weights(series: np.ndarray, size: int, scale: float) -> Tensor:
+    """float64[rank]: of each monomial, as `monomials` has them, in a series of scale times a sum of `size` products."""
+    exponents, _, _ = monomials(size, len(series) - 1)
+    # A power of the sum spreads over monomials by multinomial coefficients: t! / prod a_c!.
+    spread = [series[t] * scale**t * math.factorial(t) for t in exponents.sum(1).tolist()]
+    shares = [math.prod(math.factorial(a) for a in row) for row in exponents.tolist()]
+    return torch.tensor([s / share for s, share in zip(spread, shares, strict=True)], dtype=torch.float64)
 
 
 @lru_cache(maxsize=32)

@@ -6,6 +6,7 @@ Interpretable", ICML 2025; the balancing loss is that of Fedus, Zoph and Shazeer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -17,7 +18,7 @@ from winnow.models.transformer import Block, Transformer
 
 Router = Literal["sparsity", "learned"]
 Activation = Literal["relu", "gelu"]
-ACTIVATIONS = {"relu": relu, "gelu": gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "gelu": gelu}
 SMALLEST_VARIANCE = 1e-12
 
 
@@ -152,7 +153,8 @@ def balance_loss(model: nn.Module, weight: float = 0.01) -> Tensor:
 @torch.no_grad()
 def expert_trace(model: Transformer, x: Tensor) -> Tensor:
     """int64[requests]: layer * experts + expert, in the order in which tokens int64[n, t], one by one, ask for them."""
-    asked, hooks = [], []
+    asked: list[Tensor] = []
+    hooks = []
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         assert isinstance(module, MoEX)
