@@ -279,6 +279,10 @@ def test_designs_that_can_recover_a_function_are_made():
     assert kernel is near
 
 
+def test_what_is_asked_of_a_design_has_an_offset_where_the_design_has():
+    assert not design(masks(), bias=False).bias and design(masks()).bias
+
+
 def test_replacing_by_other_rows_explains_by_their_mean():
     w, f = linear(4)
     reference, x = points(500, 4, seed=9) + 1, points(2, 4)

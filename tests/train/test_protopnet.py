@@ -132,6 +132,59 @@ def test_learning_rates_follow_the_two_phases():
     assert rates == pytest.approx([3e-3] * 5 + [6e-4] * 3 + [1.2e-4])
 
 
+@pytest.mark.parametrize("head", ["linear", "aggregate"])
+def test_each_kind_of_parameter_has_the_papers_rate_and_decay(head, monkeypatch):
+    made, adam = [], torch.optim.Adam
+
+    def noted(groups, **options):
+        made.append([(group["params"], group["lr"], group.get("weight_decay", 0.0)) for group in groups])
+        return adam(groups, **options)
+
+    monkeypatch.setattr(torch.optim, "Adam", noted)
+    model = network(head=head)
+    fit_protopnet(model, fronts(model, 6), epochs=2, warm_epochs=1, batch_size=6)
+    heads = [([model.aggregation], 1e-6, 0.0)] if head == "aggregate" else []
+    first = [(list(model.add_on.parameters()), 3e-3, 1e-3), ([model.prototypes], 3e-3, 0.0), *heads]
+    trunk = [p for block in model.blocks[5:] for p in block.parameters()]
+    for found, expected in zip(made, [first, [*first, (trunk, 1e-4, 1e-3)]], strict=True):
+        assert [(rate, decay) for _, rate, decay in found] == [(rate, decay) for _, rate, decay in expected]
+        for (ours, _, _), (theirs, _, _) in zip(found, expected, strict=True):
+            assert len(ours) == len(theirs) and all(a is b for a, b in zip(ours, theirs, strict=True))
+    assert not any(p.requires_grad for block in model.blocks[:5] for p in block.parameters())
+    assert not any(p.requires_grad for p in model.stem.parameters())
+
+
+def test_the_loss_of_a_batch_is_the_sum_of_its_weighed_parts():
+    weights = LossWeights()
+    assert (weights.cluster, weights.separation, weights.orthogonality) == (0.8, 0.08, 1e-4)
+    assert (weights.alignment, weights.threshold) == (0.5, 0.1)
+    for similarity in ("projection", "l2log"):
+        model = network(similarity)
+        data = fronts(model)
+        with torch.no_grad():
+            out, train = outputs_of(model, data["train"]), data["train"]
+            plain = torch.nn.functional.cross_entropy(out.logits, train.labels)
+            plain = plain + 0.8 * cluster(out.distances, train.labels, CLASS_OF)
+            plain = plain - 0.08 * separation(out.distances, train.labels, CLASS_OF)
+            if similarity == "projection":
+                plain = plain + 1e-4 * orthogonality(model.prototypes, 3)
+            aligned = plain + 0.5 * sdfa(out.maps, train.shallow, out.deep, train.labels, CLASS_OF, 0.1)
+        joint = fit_protopnet(copy.deepcopy(model), data, epochs=1, warm_epochs=0, batch_size=24)
+        warm = fit_protopnet(copy.deepcopy(model), data, epochs=2, warm_epochs=1, batch_size=24)
+        assert joint[0][:1] + joint[0][2:] == ("loss", 1) and joint[0][1] == pytest.approx(aligned.item(), rel=1e-5)
+        assert warm[0][1] == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_unless_told_it_trains_as_the_paper_does():
+    steps = []
+    model = network()
+    rows = fit_protopnet(model, fronts(model), progress=lambda at, total: steps.append((at, total)))
+    assert steps == [(i, 12) for i in range(1, 13)]  # twelve passes of one batch: 24 images are fewer than 80
+    again = network()
+    told = fit_protopnet(again, fronts(again), epochs=12, warm_epochs=5, decay_epochs=3, batch_size=80, seed=0)
+    assert rows == told and torch.equal(model.prototypes, again.prototypes)
+
+
 def test_alignment_joins_after_the_warm_up_alone():
     losses = {}
     for weight in (0.0, 5.0):
