@@ -47,7 +47,7 @@ class KVQuantise(System):
     cuts: Annotated[list[Cut], Field(min_length=1), AfterValidator(_distinct)] = [
         Cut(),
         Cut(segment=32, group=32, segments=7),
-        Cut(segment=32, group=32, segments=15),
+        Cut(segment=32, group=32, segments=11),
     ]
     """Caches that are judged; windows longer than those of training show what comes beyond."""
     uniform: Annotated[list[Bits], Field(min_length=1), AfterValidator(_distinct)] = [8, 4, 3, 2, 1]
@@ -60,7 +60,7 @@ class KVQuantise(System):
         [8, 4, 2, 1],
     ]
     """Bits of a segment by its age, the last of all that are older."""
-    judged: int = Field(48, ge=2)
+    judged: int = Field(24, ge=2)
     """Streams of the test split."""
     seeds: Seeds | None = [0, 1, 2, 3, 4]
     """Seeds of the model."""
