@@ -20,6 +20,7 @@ from winnow.evaluate.local_approximation import (
     MULTIPLICATIVE,
     RECOVERED,
     Explainer,
+    Explanation,
     design,
     input_gradients,
 )
@@ -281,6 +282,43 @@ def test_designs_that_can_recover_a_function_are_made():
 
 def test_what_is_asked_of_a_design_has_an_offset_where_the_design_has():
     assert not design(masks(), bias=False).bias and design(masks()).bias
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_design_is_asked_three_times_and_may_be_off_by_rounding_and_five_errors(bias, monkeypatch):
+    x, w = torch.randn(2, 3, 5, generator=torch_generator(0, "design"), dtype=torch.float64)
+    asked = []
+
+    def off_by(share, error):
+        """An explainer that is off in its third feature alone: by a share of the largest weight and so many errors."""
+
+        def explain(self, f, at, samples=0):
+            i = len(asked)
+            asked.append((at, samples))
+            assert f(torch.zeros(1, 5).double()).tolist() == [0.3 if bias else 0.0]
+            assert torch.allclose(f(torch.eye(5).double()) - f(torch.zeros(5, 5).double()), w[i])
+            errors = torch.full((1, 5), 1e-3).double() if error else torch.zeros(1, 5).double()
+            move = torch.zeros(1, 5).double()
+            move[0, 2] = share * w[i].abs().max() + error * 1e-3
+            nothing = torch.zeros(1).double()
+            return Explanation(w[i : i + 1] + move, nothing, nothing, errors, at, "w", nothing)
+
+        monkeypatch.setattr(Explainer, "explain", explain)
+
+    assert w.abs().amax(1).min() > 1.2 and w.abs().amin(1).max() < 0.8  # the largest weight is what counts
+    for share, error in ((0.95e-6, 0), (0, 4.9), (0, 0)):
+        off_by(share, error)
+        asked.clear()
+        assert design(gaussian(), bias=bias).bias is bias
+        assert [samples for _, samples in asked] == [1000] * 3
+        assert all(torch.equal(at, x[i : i + 1]) for i, (at, _) in enumerate(asked))
+    for share, error in ((1.05e-6, 0), (0, 5.1)):
+        off_by(share, error)
+        asked.clear()
+        told = f"{share * float(w[0].abs().max()) + error * 1e-3:.2g}"
+        with pytest.raises(InputError, match=rf"off by {told}\)"):
+            design(gaussian(), bias=bias)
+        assert len(asked) == 1
 
 
 def test_replacing_by_other_rows_explains_by_their_mean():
