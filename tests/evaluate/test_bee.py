@@ -5,6 +5,7 @@ import torch
 from winnow.attribution.gradients import layer_path_integral, upsampled
 from winnow.attribution.saliency_metrics import METRICS, blurred
 from winnow.errors import InputError
+from winnow.evaluate import bee
 from winnow.evaluate.bee import FAMILIES, Explained, baseline, best_of, explain, kept_signal, pretrain
 from winnow.evaluate.thompson import Mixture, Thompson
 from winnow.models import build
@@ -51,6 +52,13 @@ def test_families_are_what_they_are_named_after():
     for family in FAMILIES:
         first, again, other = (of(family, activation, seed, pool) for seed in (0, 0, 1))
         assert first.shape == activation.shape and torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_blurs_are_of_every_whole_width_from_3_to_50(monkeypatch):
+    told = []
+    monkeypatch.setattr(bee, "blurred", lambda activation, widths: told.extend(widths.tolist()) or activation)
+    of("blur", torch.zeros(3000, 1, 2, 2))
+    assert sorted(set(told)) == list(range(3, 51)) and len(told) == 3000
 
 
 def test_maps_are_path_integrals_summed_over_channels_at_the_size_of_the_images():
@@ -102,6 +110,42 @@ def test_undefined_scores_are_passed_over():
     scores = np.array([[np.nan, 0.3, 0.1], [np.nan, np.nan, np.nan]])
     assert best_of(scores, 3, True).tolist()[0] == 0.3 and best_of(scores, 3, False).tolist()[0] == 0.1
     assert np.isnan(best_of(scores, 3, True)[1]) and np.isnan(best_of(scores, 1, False)).all()
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_of_equal_maps_the_first_is_kept_and_one_without_a_score_never_is(higher):
+    ready, maps = explained(), []
+    scores = iter([[np.nan, 0.5, np.nan], [0.2, 0.5, np.nan], [0.2, 0.4 if higher else 0.6, np.nan]])
+    some = ready.rows(torch.arange(3))
+
+    def metric(model, x, target, found, fill):
+        maps.append(found)
+        return torch.tensor(next(scores), dtype=torch.float64)
+
+    metric.higher_is_better = higher
+    found = explain(Scripted([0, 2, 3]), some, FEATURES[:3], metric, 3, seed=4)
+    assert torch.equal(found.maps[0], maps[1][0]) and torch.equal(found.maps[1], maps[0][1])
+    assert torch.equal(found.maps[2], torch.zeros(12, 12))
+
+
+def test_pretraining_goes_through_the_images_batch_by_batch_with_a_seed_each(monkeypatch):
+    asked = []
+
+    def noted(policy, explained, features, metric, draws, **options):
+        asked.append((len(features), draws, options))
+        arms = np.arange(len(features))[:, None] + 100 * len(asked)
+        return bee.Draws(torch.zeros(1), np.zeros((len(features), 1)), arms)
+
+    monkeypatch.setattr(bee, "explain", noted)
+    features = np.zeros((45, 4))
+    many = explained().rows(torch.zeros(45, dtype=torch.int64))
+    arms = pretrain(None, many, features, None, seed=5)
+    options = [{"seed": 5 + 7919 * number, "fill": 0.0, "steps": 10} for number in range(3)]
+    assert asked == [(count, 1, told) for count, told in zip((20, 20, 5), options, strict=True)]
+    assert arms.tolist() == [*range(100, 120), *range(200, 220), *range(300, 305)]
+    asked.clear()
+    pretrain(None, many, features, None, seed=5, fill=0.25, steps=3, batch=45)
+    assert asked == [(45, 1, {"seed": 5, "fill": 0.25, "steps": 3})]
 
 
 def test_pretraining_draws_once_for_each_image_and_repeats_bit_by_bit():
