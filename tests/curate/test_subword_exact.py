@@ -12,6 +12,32 @@ from winnow.curate.subword_search import likelihood
 from winnow.errors import InputError
 
 
+def test_all_ways_to_cut_a_word_are_told_once_the_fewest_pieces_first():
+    assert all_cuts(b"a") == [(b"a",)]
+    assert all_cuts(b"abc") == [(b"abc",), (b"a", b"bc"), (b"ab", b"c"), (b"a", b"b", b"c")]
+    assert len(set(all_cuts(b"abcdef"))) == len(all_cuts(b"abcdef")) == 32
+
+
+def test_bounds_leave_few_cuts_to_try():
+    tried = []
+    for seed in range(4):
+        counts = small_words(seed)
+        low, high = len(counts) + 1, 1000
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if exact_swe(counts, 259, limit=middle).proved else (middle + 1, high)
+        tried.append(low)
+    # Without bounds they are 1,024 to 524,288.
+    assert tried == [77, 168, 300, 195]
+
+
+def test_no_words_have_no_cost_and_bytes_alone_are_one_cut():
+    assert exact_swe({}, 256) == (0.0, {}, True)
+    found = exact_swe({b"ab": 3, b"b": 2}, 256)
+    assert found.cuts == {b"ab": (b"a", b"b"), b"b": (b"b",)} and found.proved
+    assert found.value == pytest.approx(3 * math.log(3) + 5 * math.log(5) - 8 * math.log(8))
+
+
 def test_the_exact_solver_finds_what_no_choice_of_cuts_exceeds():
     for seed in range(6):
         counts = dict(itertools.islice(small_words(seed).items(), 3))

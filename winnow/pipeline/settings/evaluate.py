@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.bee import Bee
 from winnow.pipeline.settings.block_attention import BlockAttention
+from winnow.pipeline.settings.code_recall import CodeRecall
 from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
 from winnow.pipeline.settings.compression_effects import CompressionEffects
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
@@ -251,6 +252,8 @@ class EvaluateText(EvaluateModels):
     """Bits per byte beside n-gram models."""
     paging: Paging | None = None
     """Caches that are told one bit for each request."""
+    code_recall: CodeRecall | None = None
+    """Pages about a subject recalled from a pool."""
     opencoder: Opencoder | None = None
     """A recipe for code, step by step."""
     subword: Subword | None = None

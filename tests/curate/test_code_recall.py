@@ -1,0 +1,117 @@
+"""Rounds recall what lies in domains that the classifier points to, and no more than people agree with."""
+
+import numpy as np
+import pytest
+
+from tests.evaluate.drawing import drawn
+from winnow.curate.byte_pairs import train_byte_pairs
+from winnow.curate.code_recall import RecallClassifier, recall_rounds
+from winnow.errors import InputError
+from winnow.evaluate.chart_parts import save_chart
+from winnow.evaluate.code_recall_study import SHORTEST, pages_of, recall_chart, study
+from winnow.pipeline.tables import metric_rows
+from winnow.randomness import numpy_generator
+
+
+def pages_with(words, number, seed):
+    """Pages of 30 words, a third of them of the subject."""
+    generator = numpy_generator(seed, "pages")
+    return [
+        np.concatenate([generator.choice(words, 10), generator.integers(100, 200, 20)]).astype(np.int64)
+        for _ in range(number)
+    ]
+
+
+# Two domains are about the subject: the second one shares half its words with the first. The third is not.
+PAGES = pages_with(range(8), 30, 0) + pages_with(range(4, 12), 30, 1) + pages_with(range(50, 60), 300, 2)
+DOMAINS = ["a"] * 30 + ["b"] * 30 + ["c"] * 300
+PREFIXES = ["a/0"] * 30 + ["b/0"] * 20 + ["b/1"] * 10 + ["c/0"] * 300
+
+
+def test_the_classifier_tells_pages_by_their_words_and_pairs_of_words():
+    labels = np.arange(360) < 30
+    scores = RecallClassifier().fit(PAGES, labels).score(PAGES)
+    assert ((scores > 0.5) == labels).all() and ((scores >= 0) & (scores <= 1)).all()
+    # The same words in another order: only pairs differ.
+    forwards, backwards = ([np.tile(order, 5) for _ in range(6)] for order in ([1, 2, 3], [3, 2, 1]))
+    scores = RecallClassifier().fit(forwards + backwards, np.arange(12) < 6).score([forwards[0], backwards[0]])
+    assert scores[0] > 0.5 > scores[1]
+    with pytest.raises(InputError, match="labels: all 3 are True; give pages of both kinds"):
+        RecallClassifier().fit(PAGES[:3], np.ones(3, bool))
+
+
+def test_rounds_reach_the_second_domain_through_the_first():
+    asked = []
+
+    def about(prefix):
+        asked.append(prefix)
+        return prefix in ("a/0", "b/0")
+
+    found = recall_rounds(PAGES, DOMAINS, PREFIXES, range(6), about, rounds=3)
+    assert [row["round"] for row in found] == [1, 2, 3]
+    assert found[0]["seed"] == 6 and found[0]["recalled"][:30].sum() > 6
+    assert found[-1]["domains"] == ["a", "b"] and set(asked) == {"a/0", "b/0", "b/1"}
+    assert found[-1]["seed"] == 50  # all pages of the prefixes that were accepted, recalled or not
+    assert found[-1]["recalled"][:50].all() and not found[-1]["recalled"][60:].any()
+
+
+def test_what_people_refuse_does_not_join_and_a_whole_pool_ends_the_rounds():
+    refused = recall_rounds(PAGES, DOMAINS, PREFIXES, range(6), lambda prefix: False, rounds=3)
+    assert [row["seed"] for row in refused] == [6, 6, 6]
+    whole = recall_rounds(PAGES[:30], DOMAINS[:30], PREFIXES[:30], range(20), lambda _: True, rounds=9)
+    assert len(whole) == 1
+
+
+def test_a_domain_is_looked_through_above_the_share_alone():
+    never = recall_rounds(PAGES, DOMAINS, PREFIXES, range(6), lambda _: True, rounds=1, domain_share=0.99)
+    share = never[0]["recalled"][:30].mean()
+    assert never[0]["domains"] == (["a"] if share > 0.99 else [])
+    first = recall_rounds(PAGES, DOMAINS, PREFIXES, range(6), lambda _: True, rounds=1, domain_share=0.1)
+    assert "a" in first[0]["domains"]
+
+
+@pytest.mark.parametrize(
+    ("seed_pages", "share", "words"),
+    [
+        ([], 0.1, "seed: has 0 of 360 pages"),
+        (range(360), 0.1, "seed: has 360 of 360"),
+        ([0], 1.0, "domain_share: is 1"),
+    ],
+)
+def test_impossible_requests_are_refused(seed_pages, share, words):
+    with pytest.raises(InputError, match=words):
+        recall_rounds(PAGES, DOMAINS, PREFIXES, seed_pages, lambda _: True, domain_share=share)
+
+
+WEB, OTHER = (
+    "Send a request to the server and read its response. ",
+    "Sort the rows of a table by the values in a column. ",
+)
+
+
+def test_documentation_is_pages_of_which_recall_and_precision_are_told(tmp_path):
+    documents = [
+        {
+            "package": name,
+            "path": f"{name}/{i}.py",
+            "text": f'"""{text * 2}{i}"""\n\n\ndef f():\n    """{text * 2}"""\n',
+        }
+        for name, text in (("http", WEB), ("net", WEB), ("sort", OTHER))
+        for i in range(6)
+    ]
+    documents.append({"package": "sort", "path": "sort/x.py", "text": f'"""{"x" * (SHORTEST - 1)}"""\n'})
+    pages = pages_of(documents)
+    assert len(pages) == 36 and pages[0] == {"package": "http", "path": "http/0.py", "text": f"{WEB * 2}0"}
+    tokenizer = train_byte_pairs([page["text"] for page in pages], 290)
+    options = {"rounds": 2, "domain_share": 0.1, "seed": 0}
+    told = study(pages, ["http", "net"], tokenizer, share=0.5, **options)
+    assert told == study(pages, ["http", "net"], tokenizer, share=0.5, **options)
+    assert told[0]["seed"] == 6 and told[-1]["recall"] >= told[0]["recall"] > 0.5 and told[-1]["precision"] > 0.9
+    with pytest.raises(InputError, match="wanted: nothing have 0 of 36 pages"):
+        study(pages, ["nothing"], tokenizer, share=0.5, **options)
+    labels = {"system": "code_recall", "workload": "w", "split": "train", "variant": "rounds", "seed": 0}
+    rows = [(name, row[name], row["round"]) for row in told for name in ("recall", "precision", "seed")]
+    chart = recall_chart(metric_rows(rows, **labels))
+    found = {(r["metric"], r["step"], r["mean"]) for r in drawn(chart) if "step" in r}
+    assert found == {(name, step, value) for name, value, step in rows if name != "seed"}
+    save_chart(chart, tmp_path / "recall.svg")
