@@ -21,6 +21,7 @@ from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
 from winnow.pipeline.settings.language import LanguageModels
+from winnow.pipeline.settings.moe_x import MoeX
 from winnow.pipeline.settings.opencoder import Opencoder
 from winnow.pipeline.settings.paging import Paging
 from winnow.pipeline.settings.planted_reasons import PlantedReasons
@@ -270,3 +271,5 @@ class EvaluateText(EvaluateModels):
     """Positions beyond the trained length."""
     kronecker_attention: KroneckerAttention | None = None
     """Attention over pairs of tokens."""
+    moe_x: MoeX | None = None
+    """Experts that are chosen for being quiet."""
