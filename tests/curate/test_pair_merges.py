@@ -86,8 +86,9 @@ def test_merges_are_those_by_hand(counts, size, score):
     words = pack(counts)
     try:
         merges = train_merges(words, size, score)
-    except InputError as error:
-        assert "lower it" in str(error)
+    except InputError:
+        with pytest.raises(ValueError, match="empty"):  # no pair is left
+            by_hand(counts, size, score)
         return
     pieces, rules, cuts = by_hand(counts, size, score)
     assert (merges.pieces, merges.rules.tolist()) == (pieces, rules)

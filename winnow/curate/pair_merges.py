@@ -15,7 +15,7 @@ from winnow.curate.subword_lattice import BYTES, Words
 from winnow.errors import InputError
 
 Score = Literal["count", "gain", "ratio"]
-SCORES: dict[Score, int] = {"count": 0, "gain": 1, "ratio": 2}
+SCORES: tuple[Score, ...] = ("count", "gain", "ratio")
 
 
 class Merges(NamedTuple):
@@ -40,10 +40,10 @@ def train_merges(words: Words, size: int, score: Score = "count") -> Merges:
     symbols, weights = _laid_out(words)
     number = {bytes([b]): b for b in range(BYTES)}
     pieces, rules = list(number), []
-    counts = np.zeros((size, size), np.int64)
+    counts = np.empty((size, size), np.int64)
     while len(number) < size:
         n = len(number)
-        a, b = _best_pair(symbols, weights, counts[:n, :n], SCORES[score])
+        a, b = _best_pair(symbols, weights, counts[:n, :n], SCORES.index(score))
         if a < 0:
             raise InputError(f"size: is {size}, and the words have no more than {n} pieces; lower it")
         # Two pairs may spell the same bytes: the second one becomes the piece of the first.
@@ -51,7 +51,7 @@ def train_merges(words: Words, size: int, score: Score = "count") -> Merges:
         pieces += [pieces[a] + pieces[b]] * (merged == n)
         rules.append((a, b, merged))
         symbols, weights = _merge(symbols, weights, a, b, merged)
-    return Merges(pieces, np.array(rules, np.int64).reshape(-1, 3))
+    return Merges(pieces, np.array(rules, np.int64).reshape(len(rules), 3))
 
 
 def apply_merges(words: Words, rules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
