@@ -85,7 +85,7 @@ def recall_chart(metrics: pa.Table) -> alt.LayerChart:
     """Recall and precision over the rounds, with intervals."""
     shown = [row for row in metrics.to_pylist() if row["metric"] in ("recall", "precision") and row["step"] is not None]
     bands = mean_bands(some(shown, "rounds"), ["metric", "step"], (0.0, 1.0))
-    x = alt.X("step:Q", title="round", axis=alt.Axis(tickMinStep=1))
+    x = alt.X("step:Q", title="round", axis=alt.Axis(tickMinStep=1), scale=alt.Scale(zero=False, padding=20))
     y = alt.Y("mean:Q", title="share of pages", scale=alt.Scale(domain=[0, 1]))
     key = Key("metric", "measure", ["recall", "precision"])
     return styled(lines(bands, x, y, key, bars=True).properties(width=WIDTH, height=HEIGHT))

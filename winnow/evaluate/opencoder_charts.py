@@ -38,7 +38,7 @@ def ablation(metrics: pa.Table) -> alt.LayerChart:
     base = alt.Chart(data(mean_bands(gaps, ["arm"]))).encode(
         y=alt.Y("arm:N", title=None, sort=list(NAMES.values()), axis=alt.Axis(labelLimit=320))
     )
-    x = alt.X("low:Q", title="bits a token, less those of the raw pool (below 0 is better)")
+    x = alt.X("low:Q", title="bits a token, less those of the raw pool (below 0 is better)", axis=alt.Axis(tickCount=6))
     spread = base.mark_rule(strokeWidth=3, color=BLUE).encode(x=x, x2="high:Q")
     point = base.mark_point(filled=True, size=120, color=BLUE, opacity=1).encode(x="mean:Q")
     zero = alt.Chart(data([{"at": 0}])).mark_rule(strokeDash=[8, 5], strokeWidth=2, color=BLACK).encode(x="at:Q")
