@@ -21,6 +21,7 @@ from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
 from winnow.pipeline.settings.language import LanguageModels
+from winnow.pipeline.settings.lora_limits import LoraLimits
 from winnow.pipeline.settings.moe_x import MoeX
 from winnow.pipeline.settings.opencoder import Opencoder
 from winnow.pipeline.settings.paging import Paging
@@ -273,3 +274,5 @@ class EvaluateText(EvaluateModels):
     """Attention over pairs of tokens."""
     moe_x: MoeX | None = None
     """Experts that are chosen for being quiet."""
+    lora_limits: LoraLimits | None = None
+    """Gradients of adapters in nearly linear time."""

@@ -1,0 +1,113 @@
+"""Fast gradients of adapters beside exact ones over entries and lengths, and how large entries of real heads are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from winnow.models.transformer import Attention, Block, Transformer
+from winnow.randomness import stream_seed, torch_generator
+from winnow.train.byte_language import Report
+from winnow.train.lora_limits import (
+    Adapter,
+    Head,
+    LoRALinear,
+    largest_entries,
+    lora_gradients_exact,
+    lora_gradients_polynomial,
+)
+from winnow.workloads.texts import Texts
+
+ALPHA = 2.0
+FULL = ("query", "key", "value")
+
+
+def drawn_head(length: int, size: int, rank: int, gamma: float, seed: int) -> tuple[Head, dict[str, Adapter]]:
+    """A head in float64 whose queries and keys reach gamma exactly, adapters included, and its adapters."""
+    generator = torch_generator(seed, "lora limits", str(length))
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    inputs, target = draw(length, size).clamp(-2, 2) / 2, draw(length, size)
+    weights = {name: draw(size, size) / size**0.5 for name in FULL}
+    adapters = {name: (draw(size, rank) / size**0.5, draw(rank, size) / rank**0.5) for name in FULL}
+    for name in ("query", "key"):
+        b, a = adapters[name]
+        top = (inputs @ (weights[name] + ALPHA / rank * b @ a)).abs().max()
+        # The weight and its adapter shrink alike, so that their sum does.
+        weights[name], adapters[name] = weights[name] * gamma / top, (b * gamma / top, a)
+    return Head(inputs, **weights, target=target), adapters
+
+
+def relative_error(found: Mapping[str, Adapter], exact: Mapping[str, Adapter]) -> float:
+    """The largest distance of a gradient to the exact one, over that one's length."""
+    pairs = [(x, y) for name in exact for x, y in zip(found[name], exact[name], strict=True)]
+    return max(float((x - y).norm() / y.norm()) for x, y in pairs)
+
+
+def errors(gammas: Sequence[float], degrees: Sequence[int], length: int, params: Any) -> Iterator[dict[str, Any]]:
+    """Rows (case, gamma, degree, error, rank) of the partial case, query and value, and of the full one."""
+    for gamma in gammas:
+        head, adapters = drawn_head(length, params.dimensions, params.rank, gamma, params.seed)
+        for case, names in (("partial", ("query", "value")), ("full", FULL)):
+            chosen = {name: adapters[name] for name in names}
+            # What has no adapter to train keeps the one it has.
+            rest = {name: ALPHA / params.rank * b @ a for name, (b, a) in adapters.items() if name not in names}
+            fixed = head._replace(**{name: getattr(head, name) + gain for name, gain in rest.items()})
+            exact = lora_gradients_exact(fixed, chosen, ALPHA, 1 / params.dimensions)
+            for degree in degrees:
+                found, told = lora_gradients_polynomial(fixed, chosen, ALPHA, degree, 1 / params.dimensions)
+                error = relative_error(found, exact)
+                yield {"case": case, "gamma": gamma, "degree": degree, "error": error, "rank": told.rank}
+
+
+def rank_slope(rows: Sequence[Mapping[str, Any]], tolerance: float) -> dict[str, float]:
+    """Slope and r^2 of the logarithm of the least rank within the tolerance against gamma squared, full case.
+
+    Bounds that no degree serves are left out; NaN below three bounds.
+    """
+    needed: dict[float, int] = {}
+    for row in sorted((r for r in rows if r["case"] == "full" and r["error"] <= tolerance), key=lambda r: -r["rank"]):
+        needed[row["gamma"]] = row["rank"]
+    if len(needed) < 3:
+        return {"slope": float("nan"), "r2": float("nan")}
+    x, y = np.square(list(needed)), np.log(list(needed.values()))
+    slope = float(np.polyfit(x, y, 1)[0])
+    return {"slope": slope, "r2": float(np.corrcoef(x, y)[0, 1] ** 2) if np.ptp(y) else 0.0}
+
+
+def finetuned(
+    model: Transformer, workload: Texts, gain: float, params: Any, report: Report
+) -> tuple[Transformer, list[dict[str, Any]]]:
+    """A copy whose queries and values have trained adapters, on held-out packages, and its largest entries meanwhile.
+
+    gain: alpha / r. Rows (step, layer, head, query, key, bound).
+    """
+    tuned = copy.deepcopy(model).requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(params.seed, "lora limits", "adapters"))
+        for block in tuned.blocks:
+            assert isinstance(block, Block) and isinstance(block.attention, Attention)
+            for name in ("query", "value"):
+                linear: nn.Linear = getattr(block.attention, name)
+                setattr(block.attention, name, LoRALinear(linear, params.adapter_rank, gain * params.adapter_rank))
+    optimizer = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=params.learning_rate)
+    seen, _ = next(iter(workload.batches("test", params.batch_size)))
+    batches = list(islice(workload.batches("held_out", params.batch_size, params.seed), params.steps))
+    rows = [{"step": 0, **row} for row in largest_entries(tuned, seen)]
+    for step, batch in enumerate(islice(cycle(batches), params.steps), start=1):
+        loss = workload.loss(tuned, batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        report(step, params.steps)
+        if step % max(params.steps // 5, 1) == 0:
+            rows += [{"step": step, **row} for row in largest_entries(tuned, seen)]
+    return tuned, rows
