@@ -21,6 +21,5 @@ OF_TEXT = {
     "multi_query_transformer": "winnow.models.multi_query_transformer.MultiQueryTransformer",
     "llama": "winnow.models.llama.Llama",
     "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",
-    "moe_transformer": "winnow.models.moe_transformer.MoeTransformer",
 }
 ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT
