@@ -20,6 +20,7 @@ OF_TEXT = {
     "transformer": "winnow.models.transformer.Transformer",
     "multi_query_transformer": "winnow.models.multi_query_transformer.MultiQueryTransformer",
     "llama": "winnow.models.llama.Llama",
+    "duo_transformer": "winnow.compress.duo.DuoTransformer",
     "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",
 }
 ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT

@@ -19,7 +19,7 @@ def kv_quantise(inputs, outputs, params, log):
     for cut in params.cuts:
         those = study.told(model, workload, cut, params.judged)
         progress = Progress(log, f"{cut.segments} segments of {cut.segment} tokens", "caches")
-        policies = list(study.policies(cut, params.uniform, params.staircases))
+        policies = list(study.policies(cut, params.uniform, params.staircases, params.reordered))
         for done, policy in enumerate(policies):
             labels = {"system": policy.system, "variant": policy.variant(cut), "workload": params.workload}
             labels |= {"seed": params.seed, "split": "test"}

@@ -41,7 +41,8 @@ def those(model):
 
 @pytest.fixture(scope="module")
 def found(model, those):
-    return {(p.system, p.levels): study.decoded(model, p, CUT, those) for p in study.policies(CUT, [8, 2], STAIRCASES)}
+    policies = study.policies(CUT, [8, 2], STAIRCASES, STAIRCASES)
+    return {(p.system, p.levels): study.decoded(model, p, CUT, those) for p in policies}
 
 
 def test_every_order_of_every_staircase_is_judged(found):
@@ -101,7 +102,7 @@ def test_streams_are_stretches_of_the_tokens_that_do_not_overlap():
 
 
 def test_sizes_grow_with_the_tokens():
-    policy = next(p for p in study.policies(CUT, [2], STAIRCASES) if p.system == "uniform")
+    policy = next(p for p in study.policies(CUT, [2], STAIRCASES, []) if p.system == "uniform")
     rows = study.sizes(policy, 8, range(2, 9, 2))
     segment = 2 * 8 * 4 * 2 // 8 + 2 * 8 * 4 // 2 * 4
     assert [row["bytes"] for row in rows] == [64, segment, segment + 64, 2 * segment]
@@ -123,7 +124,7 @@ def test_charts_show_every_cache(found):
     assert [row["bits"] for row in ages if row["levels"] == "4-2"][:8] == [16, 16, 4, 4, 4, 4, 2, 2]
     rows = [
         row | {"segment": 4, "segments": 3}
-        for policy in study.policies(CUT, [8, 4, 2], STAIRCASES)
+        for policy in study.policies(CUT, [8, 4, 2], STAIRCASES, [])
         if policy.system in ("full", "uniform", "staircase")
         for row in study.sizes(policy, 8, range(2, 9, 2))
     ]

@@ -34,8 +34,8 @@ class Policy(NamedTuple):
         return f"{'-'.join(map(str, self.levels))}-t{cut.segment * cut.segments}"
 
 
-def policies(cut: Any, uniform: list[int], staircases: list[list[int]]) -> Iterator[Policy]:
-    """All caches that are compared under a cut (segment, group).
+def policies(cut: Any, uniform: list[int], staircases: list[list[int]], reordered: list[list[int]]) -> Iterator[Policy]:
+    """All caches that are compared under a cut (segment, group); the last three kinds for `reordered` alone.
 
     full: 16 bits. uniform: one width. staircase: rounded in a chain, all that a stream can do. direct: the same bits,
     each rounded from the numbers themselves. reverse and spread: the bits of direct, the finest for the oldest, or at
@@ -47,6 +47,7 @@ def policies(cut: Any, uniform: list[int], staircases: list[list[int]]) -> Itera
         yield Policy("uniform", (bits,), partial(KIVICache, bits, **size))
     for levels in map(tuple, staircases):
         yield Policy("staircase", levels, partial(StaircaseCache, (16, *levels), **size))
+    for levels in map(tuple, reordered):
         for system, order in (("direct", staircase), ("reverse", reverse), ("spread", spread)):
             yield Policy(system, levels, partial(SegmentCache, order(levels), mode="direct", **size))
 

@@ -15,6 +15,7 @@ from winnow.pipeline.settings.compression_effects import CompressionEffects
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
+from winnow.pipeline.settings.duo import Duo
 from winnow.pipeline.settings.evopress import EvoPress
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation, PlantedMark
 from winnow.pipeline.settings.gallery import Gallery
@@ -266,6 +267,8 @@ class EvaluateText(EvaluateModels):
     """Attention over blocks that are drawn by chance."""
     kv_quantise: KVQuantise | None = None
     """Key-value caches of few bits."""
+    duo: Duo | None = None
+    """Routes through large and small feed-forward layers."""
     word2vec_ceo: Word2VecCeo | None = None
     """Settings of word2vec found by the cross-entropy method."""
     rope_alibi: RopeAlibi | None = None

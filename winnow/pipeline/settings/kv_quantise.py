@@ -60,7 +60,9 @@ class KVQuantise(System):
         [8, 4, 2, 1],
     ]
     """Bits of a segment by its age, the last of all that are older."""
-    judged: int = Field(24, ge=2)
+    reordered: Annotated[list[Levels], Field(min_length=1), AfterValidator(_distinct)] = [[8, 4, 2], [4, 2]]
+    """Staircases whose bits are also rounded directly, in reverse and spread."""
+    judged: int = Field(16, ge=2)
     """Streams of the test split."""
     seeds: Seeds | None = [0, 1, 2, 3, 4]
     """Seeds of the model."""

@@ -1,0 +1,122 @@
+"""What oracles make of the losses of all routes: budgets, which layers they use, and how much of it is hindsight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.compress.duo import BIG
+from winnow.randomness import numpy_generator
+
+Losses = NDArray[np.float32]
+"""[routes, n, t]: the loss of each token under every route, in nats."""
+HIGH = 0.75
+"""Quantile of the loss at the cheapest route from which a token counts as one of high loss."""
+NO_GAIN = 0.1
+"""Nats below which the best of all routes is no gain."""
+
+
+def budgets(routes: np.ndarray) -> np.ndarray:
+    """Big layers int64[routes] of each route."""
+    return (routes == BIG).sum(1)
+
+
+def oracle_report(table: Losses, routes: np.ndarray) -> dict[tuple[str, int], float]:
+    """(kind, big layers) -> mean loss over tokens, in nats.
+
+    fixed: the best route for all tokens; mean: of all routes; sequence and oracle: the best for each stretch and token.
+    """
+    found: dict[tuple[str, int], float] = {}
+    for k in range(routes.shape[1] + 1):
+        those = table[budgets(routes) == k].astype(np.float64)
+        found["fixed", k] = float(those.mean((1, 2)).min())
+        found["mean", k] = float(those.mean())
+        found["sequence", k] = float(those.mean(2).min(0).mean())
+        found["oracle", k] = float(those.min(0).mean())
+    return found
+
+
+def layer_use(table: Losses, routes: np.ndarray) -> list[dict[str, Any]]:
+    """Share of tokens for which the oracle of each budget takes a layer's big twin: rows of k, layer, share."""
+    rows = []
+    for k in range(1, routes.shape[1]):
+        those = budgets(routes) == k
+        chosen = routes[those][table[those].argmin(0)]
+        shares = (chosen == BIG).mean((0, 1))
+        rows += [{"k": k, "layer": layer, "share": float(share)} for layer, share in enumerate(shares)]
+    return rows
+
+
+def mean_depth(rows: list[dict[str, Any]], k: int) -> float:
+    """Mean place of the big layers that the oracle of a budget takes, from 0 (all first) to 1 (all last)."""
+    those = [row for row in rows if row["k"] == k]
+    last = max(row["layer"] for row in those)
+    return sum(row["layer"] * row["share"] for row in those) / sum(row["share"] for row in those) / last
+
+
+def big_by_position(table: Losses, routes: np.ndarray) -> np.ndarray:
+    """Mean number of big layers float64[t] on the best of all routes, by a token's place."""
+    return budgets(routes)[table.argmin(0)].mean(0)
+
+
+def difficulty(table: Losses, routes: np.ndarray) -> np.ndarray:
+    """What a token gains float32[n, t] from the best of all routes over the cheapest, in nats."""
+    return table[budgets(routes) == 0].min(0) - table.min(0)
+
+
+def hopeless(table: Losses, routes: np.ndarray) -> float:
+    """Share of the tokens of high loss that gain nothing from any route."""
+    cheapest = table[budgets(routes) == 0].min(0)
+    high = cheapest >= np.quantile(cheapest, HIGH)
+    return float((difficulty(table, routes)[high] < NO_GAIN).mean())
+
+
+def transferred(table: Losses, routes: np.ndarray, k: int) -> dict[str, float]:
+    """Mean loss of the second halves of stretches, in nats, under routes of k big layers chosen on the first halves.
+
+    own: each stretch's best; fixed: the best over all stretches.
+    """
+    those = table[budgets(routes) == k].astype(np.float64)
+    half = table.shape[2] // 2
+    first, second = those[:, :, :half].mean(2), those[:, :, half:].mean(2)
+    own = np.take_along_axis(second, first.argmin(0)[None], 0).mean()
+    return {"own": float(own), "fixed": float(second[first.mean(1).argmin()].mean())}
+
+
+def gain(table: Losses, routes: np.ndarray, k: int) -> float:
+    """How far the oracle of k big layers is below the mean of its routes, in nats a token."""
+    those = table[budgets(routes) == k].astype(np.float64)
+    return float(those.mean() - those.min(0).mean())
+
+
+def growth(table: Losses, routes: np.ndarray, k: int, draws: int, seed: int) -> list[dict[str, Any]]:
+    """The oracle's loss with fewer candidates of k big layers, drawn at random: rows of candidates, cross_entropy."""
+    those = table[budgets(routes) == k].astype(np.float64)
+    generator, rows = numpy_generator(seed, "duo", "candidates"), []
+    for count in range(1, len(those) + 1):
+        drawn = [generator.choice(len(those), count, replace=False) for _ in range(draws)]
+        losses = [those[chosen].min(0).mean() for chosen in drawn]
+        rows.append({"candidates": count, "cross_entropy": float(np.mean(losses))})
+    return rows
+
+
+def foreseen(states: np.ndarray, helps: np.ndarray) -> float:
+    """Area under the curve of a logistic regression that foresees from states [n, t, d] whether more layers help.
+
+    helps: bool[n, t]. Fitted on the first half of the stretches, judged on the second; .5 is chance.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    half = len(states) // 2
+    rows = [(part.reshape(-1, states.shape[-1]), label.ravel()) for part, label in _halves(states, helps, half)]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(*rows[0])
+    return float(roc_auc_score(rows[1][1], model.decision_function(rows[1][0])))
+
+
+def _halves(states: np.ndarray, helps: np.ndarray, half: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(states[:half], helps[:half]), (states[half:], helps[half:])]
