@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
-from winnow.evaluate.chart_parts import BLUE, WIDE, data, mean_bands, metric_values, some, styled
+from winnow.evaluate.chart_parts import BLUE, SHARE, WIDE, data, mean_bands, metric_values, some, styled
 
 ARMS = {
     "dense": "dense",
@@ -23,6 +23,8 @@ PANELS = {
     "coverage": "coverage (F1)",
     "reconstruction": "reconstruction (F1)",
 }
+BOUNDS = {"cross_entropy": (0.0, float("inf")), "l0": (0.0, float("inf"))}
+"""Of what can be above 1."""
 
 
 def scores(metrics: pa.Table) -> alt.ConcatChart:
@@ -30,7 +32,7 @@ def scores(metrics: pa.Table) -> alt.ConcatChart:
     panels: list[Any] = []
     for metric, title in PANELS.items():
         rows = [row | {"layer": ARMS[row["system"]]} for row in metric_values(metrics, metric) if row["system"] in ARMS]
-        base = alt.Chart(data(mean_bands(some(rows, title), ["layer"]))).encode(
+        base = alt.Chart(data(mean_bands(some(rows, title), ["layer"], BOUNDS.get(metric, SHARE)))).encode(
             y=alt.Y("layer:N", title=None, sort=list(ARMS.values()))
         )
         x = alt.X("mean:Q", title=title, scale=alt.Scale(zero=False, padding=20))

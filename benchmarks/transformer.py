@@ -1,0 +1,159 @@
+"""CPU tokens a second of training the transformer beside a plain GPT, and of decoding with and without a cache.
+
+    python benchmarks/transformer.py
+
+All take turns in one process on one thread; counted is time.process_time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+
+from winnow.models import build
+from winnow.models.decoding import generate
+from winnow.pipeline.benchmarks import machine
+from winnow.train.byte_language import train_steps
+
+ROOT = Path(__file__).resolve().parents[1]
+VOCABULARY, WIDTH, LAYERS, HEADS, LENGTH, BATCH, STEPS = 256, 64, 2, 4, 128, 16, 6
+PROMPT, GENERATED = 16, 112
+MEASURED = f"""\
+Models of {LAYERS} blocks, width {WIDTH}, {HEADS} heads, on one thread. Training: {STEPS} steps of AdamW on {BATCH}
+windows of {LENGTH} bytes, a turn; the plain model is a GPT-2 (LayerNorm, learned positions, GELU of four times the
+width) in a bare loop, with as many weights in its feed-forward layers. Decoding: {GENERATED} bytes after {PROMPT}, the
+likeliest each. Tokens a CPU second are medians over the repeats, with the lowest and the highest; ratios pair the turns
+of a repeat."""
+COLUMNS = [
+    ("what", "what"),
+    ("tokens", "tokens a CPU second"),
+    ("lowest", "lowest"),
+    ("highest", "highest"),
+    ("ratio", "times the plain one"),
+]
+
+
+class PlainBlock(nn.Module):
+    """A block of GPT-2 as most write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
+        self.mixed, self.output = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (
+            part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in self.mixed(self.norms[0](x)).split(WIDTH, -1)
+        )
+        seen = scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.output(seen.transpose(1, 2).flatten(-2))
+        return x + self.mlp(self.norms[1](x))
+
+
+class PlainGPT(nn.Module):
+    """Tokens int64[n, t] -> logits, the output layer tied to the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(LENGTH, WIDTH)
+        self.blocks, self.norm = nn.Sequential(*(PlainBlock() for _ in range(LAYERS))), nn.LayerNorm(WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.tokens(x) + self.places(torch.arange(x.shape[1]))
+        return self.norm(self.blocks(stream)) @ self.tokens.weight.T
+
+
+def plain_training(symbols: np.ndarray) -> Callable[[], Any]:
+    """A turn of the bare loop."""
+    model, generator = PlainGPT(), np.random.default_rng(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def turn() -> None:
+        for _ in range(STEPS):
+            starts = generator.integers(0, len(symbols) - LENGTH, BATCH)
+            both = torch.stack([torch.from_numpy(symbols[i : i + LENGTH + 1].astype(np.int64)) for i in starts])
+            loss = cross_entropy(model(both[:, :-1]).flatten(0, 1), both[:, 1:].flatten())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return turn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/transformer.json")
+    parser.add_argument("--repeats", type=int, default=7)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    symbols = np.random.default_rng(0).integers(0, VOCABULARY, 100_000).astype(np.uint8)
+    model: Any = build("transformer", vocabulary=VOCABULARY, width=WIDTH, layers=LAYERS, heads=HEADS)
+    prompt = torch.arange(PROMPT)[None]
+    options = {"batch_size": BATCH, "length": LENGTH, "learning_rate": 1e-3, "seed": 0}
+    ways: dict[str, tuple[int, Callable[[], Any]]] = {
+        "training, plain": (STEPS * BATCH * LENGTH, plain_training(symbols)),
+        "training, winnow": (STEPS * BATCH * LENGTH, lambda: train_steps(model, symbols, steps=STEPS, **options)),
+        "decoding, all again": (GENERATED, lambda: generate(model, prompt, GENERATED, temperature=0, cached=False)),
+        "decoding, winnow": (GENERATED, lambda: generate(model, prompt, GENERATED, temperature=0)),
+    }
+    speeds = measured(ways, arguments.repeats)
+    table, metrics = [], []
+    for name, found in speeds.items():
+        what, kind = name.split(", ")
+        base = speeds[f"{what}, plain" if what == "training" else f"{what}, all again"]
+        ratios = [a / b for a, b in zip(found, base, strict=True)]
+        own = kind == "winnow"
+        table.append(
+            {
+                "what": name,
+                "tokens": statistics.median(found),
+                "lowest": min(found),
+                "highest": max(found),
+                "ratio": statistics.median(ratios) if own else None,
+            }
+        )
+        print(*table[-1].values(), flush=True)
+        names = {"system": "winnow", "workload": "transformer", "variant": what, "split": "test", "step": None}
+        metrics += [
+            {**names, "seed": seed, "metric": "speedup", "value": ratio, "unit": "times"}
+            for seed, ratio in enumerate(ratios if own else [])
+        ]
+    report = {
+        "title": "Transformers: tokens a CPU second",
+        "measured": " ".join(MEASURED.split()),
+        "columns": COLUMNS,
+        "command": "make bench",
+        "machine": f"{machine()}, torch {torch.__version__}",
+        "problem": {"width": WIDTH, "layers": LAYERS, "heads": HEADS, "length": LENGTH, "repeats": arguments.repeats},
+        "table": table,
+        "metrics": metrics,
+    }
+    arguments.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+
+
+def measured(ways: dict[str, tuple[int, Callable[[], Any]]], repeats: int) -> dict[str, list[float]]:
+    """Tokens a CPU second of each way in each repeat; the first turn of each warms up and is not counted."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(-1, repeats):
+        for name, (tokens, way) in ways.items():
+            start = time.process_time()
+            way()
+            if repeat >= 0:
+                found[name].append(tokens / (time.process_time() - start))
+    return found
+
+
+if __name__ == "__main__":
+    main()
