@@ -12,9 +12,10 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch.nn import functional as F
 
 from winnow.errors import InputError
+from winnow.randomness import torch_generator
 from winnow.train.component_reasoning import OriginalReasoning, Reasoning
 from winnow.train.glvq import Glvq, class_means, squared_distances, true_and_best_other
-from winnow.train.rbf_components import CBC, fit_components, margin_loss, worst_margins
+from winnow.train.rbf_components import CBC, _Rows, fit_components, margin_loss, worst_margins
 
 
 def draws(*shape, seed=0):
@@ -234,6 +235,39 @@ def test_every_model_learns_blobs_and_repeats_itself(kind):
     assert len(losses) == 32 and sum(losses[-4:]) < sum(losses[:4])
     assert float((model(x).argmax(1) == y).double().mean()) > 0.95
     assert torch.equal(trained()[0](x), model(x))
+
+
+def test_a_new_model_detects_all_at_the_origin_and_trains_by_a_cosine_as_told():
+    new = CBC(Reasoning(6, 3), 4)
+    assert (new.components == 0).all() and new.log_scale.tolist() == [0.0]
+    assert CBC(Reasoning(6, 3), 4, per_component_scale=True).log_scale.tolist() == [0.0] * 6
+    x, y = blobs(70)
+    models = [cbc() for _ in range(2)]
+    usual = fit_components(models[0], x, y, epochs=3, loss="robust")
+    options = {"batch": 64, "learning_rate": 5e-3, "margin": 0.03, "radius": 0.75, "seed": 0}
+    assert usual == fit_components(models[1], x, y, epochs=3, loss="robust", **options)
+    assert torch.equal(models[0].components, models[1].components)
+    rates = [value for metric, value, _ in usual if metric == "learning_rate"]
+    assert rates == pytest.approx([5e-3 * (1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)])
+    other = cbc()
+    assert fit_components(other, x, y, epochs=3, loss="robust", **options | {"radius": 1.75}) != usual
+    assert fit_components(cbc(), x, y, epochs=1, margin=0.0)[0][1] >= 0
+
+
+def test_distances_in_the_euclidean_norm_keep_their_gradient_where_they_are_zero():
+    model = cbc()
+    model.distances(model.components.detach()[:1]).sum().backward()
+    assert torch.isfinite(model.components.grad).all()
+
+
+def test_without_a_seed_or_an_epoch_rows_come_in_the_order_of_the_first():
+    x, y = blobs(10)
+    data = _Rows(x, y, lambda points, labels: points.sum())
+    order = torch.randperm(10, generator=torch_generator(0, "components", "0"))
+    for told in ((), (0,), (0, 0)):
+        found = list(data.batches("train", 4, *told))
+        assert torch.equal(torch.cat([part for part, _ in found]), x[order]) and [len(p) for p, _ in found] == [4, 4, 2]
+        assert torch.equal(torch.cat([labels for _, labels in found]), y[order])
 
 
 def test_the_robust_loss_is_what_the_worst_margins_lack_and_raises_them():

@@ -96,5 +96,5 @@ def requested(driver: Any) -> list[str]:
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     sockets = [e["params"]["url"] for e in events if e["method"] == "Network.webSocketCreated"]
-    inline = ("data:", "blob:", "chrome:", "chrome-extension:", "about:")
+    inline = ("data:", "blob:", "chrome:", "chrome-untrusted:", "chrome-extension:", "about:")
     return [url for url in sent + sockets if not url.startswith(inline)]
