@@ -19,6 +19,7 @@ OF_TABLES = {"table_mlp": "winnow.models.tables.TableMLP", "table_linear": "winn
 OF_TEXT = {
     "transformer": "winnow.models.transformer.Transformer",
     "multi_query_transformer": "winnow.models.multi_query_transformer.MultiQueryTransformer",
+    "hooked_transformer": "winnow.models.hooked_transformer.HookedTransformer",
     "llama": "winnow.models.llama.Llama",
     "duo_transformer": "winnow.compress.duo.DuoTransformer",
     "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",

@@ -17,6 +17,7 @@ from winnow.pipeline.params import load_params
 from winnow.pipeline.settings import (
     Images,
     Learnable,
+    Sequences,
     System,
     Table,
     Text,
@@ -402,6 +403,8 @@ class Workflow:
         """The metrics that models of a workload are told by, the first before the others."""
         if isinstance(self.workloads[workload], Text):
             return ["bits_per_byte", "accuracy"]
+        if isinstance(self.workloads[workload], Sequences):
+            return ["cross_entropy", "accuracy"]
         return ["r2"] if self._regression(workload) else ["accuracy", "expected_calibration_error"]
 
     def _regression(self, workload: str) -> bool:

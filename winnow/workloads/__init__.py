@@ -10,11 +10,12 @@ from winnow.errors import InputError
 
 if TYPE_CHECKING:
     from winnow.workloads.images import Images
+    from winnow.workloads.sequences import Sequences
     from winnow.workloads.tables import Tables
     from winnow.workloads.texts import Texts
 
     Labelled = Images | Tables
-    Workload = Labelled | Texts
+    Workload = Labelled | Texts | Sequences
 
 
 def load_workload(folder: Path | str) -> Workload:
@@ -36,6 +37,10 @@ def load_workload(folder: Path | str) -> Workload:
         from winnow.workloads.texts import Texts
 
         return Texts(folder)
+    if kind == "sequences":
+        from winnow.workloads.sequences import Sequences
+
+        return Sequences(folder)
     from winnow.workloads.images import Images
 
     return Images(folder)

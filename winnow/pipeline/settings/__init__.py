@@ -17,10 +17,12 @@ from winnow.pipeline.settings.evaluate import (
     EvaluateImages,
     EvaluateModels,
     EvaluatePlanted,
+    EvaluateSequences,
     EvaluateTable,
     EvaluateText,
 )
 from winnow.pipeline.settings.render import RenderParts
+from winnow.pipeline.settings.sequences import CurateSequences, NamesLanguage
 from winnow.pipeline.settings.train import Train, Trained, TrainedTable, TrainTable, TrainText
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Images",
     "Learnable",
     "Planted",
+    "Sequences",
     "Settings",
     "System",
     "Table",
@@ -38,7 +41,7 @@ __all__ = [
 ]
 
 
-PRUNABLE = ("adamw", "protopnet")
+PRUNABLE = ("adamw", "protopnet", "names_language")
 """Methods of training whose models are networks like any other when they are pruned."""
 
 
@@ -68,7 +71,9 @@ class Learnable(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Learnable:
-        origins = [name for name in ("source", "sources", "path", "render") if name in type(self).model_fields]
+        origins = [
+            name for name in ("source", "sources", "path", "render", "language") if name in type(self).model_fields
+        ]
         if sum(getattr(self, name) is not None for name in origins) != 1:
             raise ValueError(f"name one of {', '.join(origins)}")
         for name in [*self.train, *self.compress, *self.dictionaries, *self.evaluate.criteria]:
@@ -196,6 +201,31 @@ class Text(Learnable):
     """Evaluations."""
 
 
+class Sequences(Learnable):
+    """A workload of generated sequences, on which small language models with known tasks are trained."""
+
+    kind: Literal["sequences"]
+    """Kind of workload."""
+    source: None = Field(None, exclude=True)
+    """Not used: sequences are generated."""
+    path: None = Field(None, exclude=True)
+    """Not used: sequences are generated."""
+    language: Literal["names"]
+    """What is generated."""
+    curate: CurateSequences = CurateSequences()  # type: ignore[assignment]
+    """Documents."""
+    train: dict[str, NamesLanguage] = {"lm_names": NamesLanguage()}
+    """Trained models, by name."""
+    compress: dict[str, Prune] = {
+        "magnitude": Prune(models=["lm_names"], sparsities=[0.5], epochs=1, batch_size=128, learning_rate=0.3)
+    }
+    """Pruned models, by name."""
+    dictionaries: dict[str, SparseAutoencoder] = {}
+    """Dictionaries, by name."""
+    evaluate: EvaluateSequences = EvaluateSequences()
+    """Evaluations."""
+
+
 class Planted(Section):
     """Data made of known features, on which dictionaries are scored against the truth."""
 
@@ -205,7 +235,13 @@ class Planted(Section):
     """The one evaluation."""
 
 
-KINDS: dict[str, type[Section]] = {"images": Images, "table": Table, "text": Text, "planted": Planted}
+KINDS: dict[str, type[Section]] = {
+    "images": Images,
+    "table": Table,
+    "text": Text,
+    "sequences": Sequences,
+    "planted": Planted,
+}
 """Kind of workload -> the section that describes it."""
 
 

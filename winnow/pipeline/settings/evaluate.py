@@ -279,3 +279,14 @@ class EvaluateText(EvaluateModels):
     """Experts that are chosen for being quiet."""
     lora_limits: LoraLimits | None = None
     """Gradients of adapters in nearly linear time."""
+
+
+class EvaluateSequences(EvaluateModels):
+    """Evaluations of models of generated sequences; null leaves one out."""
+
+    criteria: dict[str, PruningCriteria] = {}
+    """Comparisons of pruning criteria, by name."""
+    survival: FeatureSurvival | None = None
+    """Survival of features under compression."""
+    pareto: DictionaryPareto | None = None
+    """Comparison of dictionary architectures."""

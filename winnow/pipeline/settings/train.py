@@ -29,6 +29,7 @@ ARGUMENTS = {
     "table_linear": (),
     "transformer": ("width", "layers", "heads", "hidden"),
     "multi_query_transformer": ("width", "layers", "heads", "hidden"),
+    "hooked_transformer": ("context", "width", "layers", "heads", "hidden", "activation", "normalization", "tied"),
 }
 
 
@@ -83,7 +84,7 @@ class TrainTable(Train):
 class TrainText(Train):
     """One language model trained with AdamW."""
 
-    model: Literal["transformer", "multi_query_transformer"] = "transformer"  # type: ignore[assignment]
+    model: Literal["transformer", "multi_query_transformer", "hooked_transformer"] = "transformer"  # type: ignore[assignment]
     """Name in the model registry."""
     epochs: int = Field(1, ge=1)
     """Passes over the training split."""

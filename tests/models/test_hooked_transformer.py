@@ -1,0 +1,179 @@
+"""The hooked transformer beside torch's own layers and TransformerLens; reading and replacing its tensors."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from winnow.errors import InputError
+from winnow.models import build
+from winnow.models.hooks import capture, run_with
+
+
+def model(**arguments):
+    made = build("hooked_transformer", vocabulary=11, context=7, width=12, layers=2, heads=3, hidden=20, **arguments)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if name.endswith("bias") or "ln" in name:
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))) / 5)
+    return made
+
+
+@pytest.fixture
+def tokens():
+    return torch.randint(0, 11, (4, 7), generator=torch.Generator().manual_seed(0))
+
+
+def by_torch(own, tokens):
+    """The same network put together from torch's own layers."""
+    stream = own.embed.weight[tokens] + own.pos_embed.weight[: tokens.shape[1]]
+    mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
+    for block in own.blocks:
+        layer = nn.TransformerEncoderLayer(12, 3, 20, 0.0, "gelu", batch_first=True, norm_first=True).eval()
+        attention = block.attn
+        mixed = (attention.query, attention.key, attention.value)
+        layer.load_state_dict(
+            {
+                "self_attn.in_proj_weight": torch.cat([part.weight for part in mixed]),
+                "self_attn.in_proj_bias": torch.cat([part.bias for part in mixed]),
+                "self_attn.out_proj.weight": attention.output.weight,
+                "self_attn.out_proj.bias": attention.output.bias,
+                "linear1.weight": block.mlp.up.weight,
+                "linear1.bias": block.mlp.up.bias,
+                "linear2.weight": block.mlp.down.weight,
+                "linear2.bias": block.mlp.down.bias,
+                "norm1.weight": block.ln1.weight,
+                "norm1.bias": block.ln1.bias,
+                "norm2.weight": block.ln2.weight,
+                "norm2.bias": block.ln2.bias,
+            }
+        )
+        stream = layer(stream, src_mask=mask, is_causal=True)
+    norm = own.ln_final
+    return nn.functional.layer_norm(stream, (12,), norm.weight, norm.bias) @ own.unembed.weight.T
+
+
+def test_logits_are_those_of_torch_s_layers(tokens):
+    own = model()
+    torch.testing.assert_close(own(tokens), by_torch(own, tokens), rtol=1e-5, atol=1e-5)
+
+
+def test_logits_and_tensors_are_those_of_transformer_lens(tokens):
+    lens = pytest.importorskip("transformer_lens")
+    own = model()
+    config = lens.HookedTransformerConfig(
+        n_layers=2,
+        d_model=12,
+        n_ctx=7,
+        d_head=4,
+        n_heads=3,
+        d_mlp=20,
+        d_vocab=11,
+        act_fn="gelu",
+        normalization_type="LN",
+    )
+    peer = lens.HookedTransformer(config)
+    state = {
+        "embed.W_E": own.embed.weight,
+        "pos_embed.W_pos": own.pos_embed.weight,
+        "unembed.W_U": own.unembed.weight.T,
+    }
+    state |= {"ln_final.w": own.ln_final.weight, "ln_final.b": own.ln_final.bias, "unembed.b_U": torch.zeros(11)}
+    for i, block in enumerate(own.blocks):
+        attention = block.attn
+        for letter, part in zip("QKV", (attention.query, attention.key, attention.value), strict=True):
+            state[f"blocks.{i}.attn.W_{letter}"] = part.weight.unflatten(0, (3, 4)).mT
+            state[f"blocks.{i}.attn.b_{letter}"] = part.bias.unflatten(0, (3, 4))
+        state[f"blocks.{i}.attn.W_O"], state[f"blocks.{i}.attn.b_O"] = attention.output_weights(), attention.output.bias
+        state |= {f"blocks.{i}.mlp.W_in": block.mlp.up.weight.T, f"blocks.{i}.mlp.b_in": block.mlp.up.bias}
+        state |= {f"blocks.{i}.mlp.W_out": block.mlp.down.weight.T, f"blocks.{i}.mlp.b_out": block.mlp.down.bias}
+        for name, norm in (("ln1", block.ln1), ("ln2", block.ln2)):
+            state |= {f"blocks.{i}.{name}.w": norm.weight, f"blocks.{i}.{name}.b": norm.bias}
+    peer.load_state_dict(state, strict=False)
+    expected, cache = peer.run_with_cache(tokens)
+    names = [name for name in own.all_hook_points() if "hook_scale" not in name and "attn_scores" not in name]
+    logits, saved = own.run(tokens, save=names)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    for name in names:
+        if name.endswith("hook_normalized"):
+            continue  # TransformerLens takes it before scale and shift
+        torch.testing.assert_close(saved[name], cache[name].expand_as(saved[name]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"activation": "relu", "normalization": "none", "tied": True}])
+def test_saving_and_patches_that_change_nothing_change_no_bit(options, tokens):
+    own = model(**options)
+    logits = own(tokens)
+    names = own.all_hook_points()
+    again, saved = own.run(tokens, save=names, patch={name: lambda x: x for name in names})
+    assert torch.equal(logits, again) and saved.keys() == set(names)
+    assert torch.equal(own.run(own.embed(tokens))[0], logits)
+    assert torch.equal(own.run(tokens, stop_at=1)[0], saved["blocks.0.hook_resid_post"])
+    assert (saved["blocks.0.hook_resid_post"] == saved["blocks.1.hook_resid_pre"]).all()
+    patched, after = own.run(
+        tokens, save=["blocks.1.hook_resid_pre"], patch={"blocks.1.hook_resid_pre": lambda x: 0 * x}
+    )
+    assert (after["blocks.1.hook_resid_pre"] == 0).all() and not torch.equal(patched, logits)
+
+
+def test_shapes_and_what_patterns_see(tokens):
+    own = model()
+    _, saved = own.run(tokens[:, :5], save=own.all_hook_points())
+    pattern = saved["blocks.1.attn.hook_pattern"]
+    assert pattern.shape == (4, 3, 5, 5) and saved["blocks.0.attn.hook_z"].shape == (4, 5, 3, 4)
+    torch.testing.assert_close(pattern.sum(-1), torch.ones(4, 3, 5))
+    assert (pattern.triu(1) == 0).all()
+    values = torch.einsum("ntw,hwd->nthd", saved["blocks.0.ln1.hook_normalized"], own.blocks[0].attn.value_weights())
+    bias = own.blocks[0].attn.value.bias.unflatten(0, (3, 4))
+    torch.testing.assert_close(values + bias, saved["blocks.0.attn.hook_v"])
+    written = torch.einsum("nthd,hdw->ntw", saved["blocks.0.attn.hook_z"], own.blocks[0].attn.output_weights())
+    torch.testing.assert_close(written + own.blocks[0].attn.output.bias, saved["blocks.0.hook_attn_out"])
+
+
+def test_tools_for_submodules_read_and_replace_hook_points(tokens):
+    own = model()
+    _, saved = own.run(tokens, save=["blocks.0.hook_resid_post"])
+    assert torch.equal(
+        capture(own, tokens, "blocks.0.hook_resid_post"), saved["blocks.0.hook_resid_post"].flatten(0, 1)
+    )
+    halved = run_with(own, tokens, "blocks.0.hook_resid_post", lambda rows: rows / 2)
+    assert torch.equal(halved, own.run(tokens, patch={"blocks.0.hook_resid_post": lambda x: x / 2})[0])
+
+
+def test_two_threads_share_one_model(tokens):
+    own, found = model(), {}
+
+    def work(factor):
+        for _ in range(20):
+            found[factor] = own.run(tokens, patch={"blocks.0.hook_mlp_out": lambda x: x * factor})[0]
+
+    threads = [threading.Thread(target=work, args=(factor,)) for factor in (0.0, 3.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for factor, logits in found.items():
+        assert torch.equal(logits, own.run(tokens, patch={"blocks.0.hook_mlp_out": lambda x, f=factor: x * f})[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda m, x: m.run(x, save=["blocks.0.hook_resid_pots"]), "near are blocks.0.hook_resid_post"),
+        (lambda m, x: m.run(x, patch={"nothing": lambda t: t}), "no such point; near are blocks.0.attn.hook"),
+        (lambda m, x: m.run(torch.cat([x, x], 1)), "tokens: 14 in a row, the model's context is 7"),
+        (
+            lambda m, x: m.run(x, patch={"hook_embed": lambda t: t[:1]}),
+            r"gives \(1, 7, 12\) in the place of \(4, 7, 12\)",
+        ),
+        (
+            lambda m, x: build("hooked_transformer", vocabulary=5, context=4, width=10, heads=4),
+            "width 10 is no multiple",
+        ),
+        (lambda m, x: build("hooked_transformer", vocabulary=5, context=4, activation="tanh"), "activation 'tanh'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(call, told, tokens):
+    with pytest.raises(InputError, match=told):
+        call(model(), tokens)

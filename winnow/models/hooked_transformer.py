@@ -1,0 +1,221 @@
+"""A decoder-only transformer of which every intermediate tensor can be read and replaced by name.
+
+LayerNorm before each part, learned absolute positions, biases and a feed-forward layer of two matrices, as in Radford
+et al., "Language Models are Unsupervised Multitask Learners", 2019. The names of the hook points are those of
+TransformerLens (Nanda and Bloom, 2022), so that code can be carried over; normalised activations are taken after
+scale and shift.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, relu
+
+from winnow.errors import InputError
+
+Patch = Mapping[str, Callable[[Tensor], Tensor]]
+Tap = Callable[[str, Tensor], Tensor]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu": relu}
+NO_PATCH: Patch = MappingProxyType({})
+
+
+class Normalisation(nn.Module):
+    """LayerNorm whose scale, the standard deviation of each position, is a hook point as well."""
+
+    def __init__(self, width: int, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias, self.epsilon = (
+            nn.Parameter(torch.ones(width)),
+            nn.Parameter(torch.zeros(width)),
+            epsilon,
+        )
+        self.hook_scale, self.hook_normalized = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        scale = tap(
+            f"{name}.hook_scale", self.hook_scale((centred.square().mean(-1, keepdim=True) + self.epsilon).sqrt())
+        )
+        return tap(f"{name}.hook_normalized", self.hook_normalized(centred / scale * self.weight + self.bias))
+
+
+class Unnormalised(nn.Module):
+    """What stands in the place of LayerNorm in a model without it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hook_normalized = nn.Identity()
+
+    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+        return tap(f"{name}.hook_normalized", self.hook_normalized(x))
+
+
+class Attention(nn.Module):
+    """Causal self-attention with biases; queries, keys, values and outputs of heads are float[n, t, head, width]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, width // heads
+        self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
+        self.hook_q, self.hook_k, self.hook_v, self.hook_z = (nn.Identity() for _ in range(4))
+        self.hook_attn_scores, self.hook_pattern = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+        def parts(letter: str, layer: nn.Linear, point: nn.Module) -> Tensor:
+            return tap(f"{name}.hook_{letter}", point(layer(x).unflatten(-1, (self.heads, self.head_width))))
+
+        query, key = parts("q", self.query, self.hook_q), parts("k", self.key, self.hook_k)
+        value = parts("v", self.value, self.hook_v)
+        scores = torch.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(self.head_width)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        scores = self.hook_attn_scores(scores.masked_fill(later, float("-inf")))
+        pattern = self.hook_pattern(tap(f"{name}.hook_attn_scores", scores).softmax(-1))
+        pattern = tap(f"{name}.hook_pattern", pattern)
+        z = tap(f"{name}.hook_z", self.hook_z(torch.einsum("nhqk,nkhd->nqhd", pattern, value)))
+        return self.output(z.flatten(-2))
+
+    def value_weights(self) -> Tensor:
+        """float[head, width of the stream, width of a head]: what each head reads as values."""
+        return self.value.weight.unflatten(0, (self.heads, self.head_width)).mT
+
+    def output_weights(self) -> Tensor:
+        """float[head, width of a head, width of the stream]: what each head writes."""
+        return self.output.weight.T.unflatten(0, (self.heads, self.head_width))
+
+
+class FeedForward(nn.Module):
+    """Two matrices with an activation between."""
+
+    def __init__(self, width: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        self.up, self.down, self.activation = (
+            nn.Linear(width, hidden),
+            nn.Linear(hidden, width),
+            ACTIVATIONS[activation],
+        )
+        self.hook_pre, self.hook_post = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+        pre = tap(f"{name}.hook_pre", self.hook_pre(self.up(x)))
+        return self.down(tap(f"{name}.hook_post", self.hook_post(self.activation(pre))))
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each added to the residual stream."""
+
+    def __init__(self, width: int, heads: int, hidden: int, activation: str, normalised: bool) -> None:
+        super().__init__()
+        self.ln1, self.ln2 = (Normalisation(width) if normalised else Unnormalised() for _ in range(2))
+        self.attn, self.mlp = Attention(width, heads), FeedForward(width, hidden, activation)
+        self.hook_resid_pre, self.hook_attn_out, self.hook_resid_mid = (nn.Identity() for _ in range(3))
+        self.hook_mlp_out, self.hook_resid_post = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+        x = tap(f"{name}.hook_resid_pre", self.hook_resid_pre(x))
+        mixed = self.attn(self.ln1(x, tap, f"{name}.ln1"), tap, f"{name}.attn")
+        x = x + tap(f"{name}.hook_attn_out", self.hook_attn_out(mixed))
+        x = tap(f"{name}.hook_resid_mid", self.hook_resid_mid(x))
+        added = self.mlp(self.ln2(x, tap, f"{name}.ln2"), tap, f"{name}.mlp")
+        x = x + tap(f"{name}.hook_mlp_out", self.hook_mlp_out(added))
+        return tap(f"{name}.hook_resid_post", self.hook_resid_post(x))
+
+
+class HookedTransformer(nn.Module):
+    """Tokens int64[n, t <= context] -> logits float32[n, t, vocabulary] of the token that follows each.
+
+    hidden: width of the feed-forward layers; 0 is four times the width. activation: gelu or relu. normalization: ln or
+    none. tied: the output layer is the embedding. Hook points are submodules too, so that what reads and replaces the
+    outputs of submodules works on them.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        context: int,
+        width: int = 64,
+        layers: int = 3,
+        heads: int = 4,
+        hidden: int = 0,
+        activation: str = "gelu",
+        normalization: str = "ln",
+        tied: bool = False,
+    ) -> None:
+        if width % heads:
+            raise ValueError(f"width {width} is no multiple of the {heads} heads")
+        if activation not in ACTIVATIONS or normalization not in ("ln", "none"):
+            raise ValueError(
+                f"activation {activation!r}, normalization {normalization!r}; use gelu or relu, ln or none"
+            )
+        super().__init__()
+        normalised = normalization == "ln"
+        self.embed, self.pos_embed = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
+        self.hook_embed, self.hook_pos_embed = nn.Identity(), nn.Identity()
+        made = (Block(width, heads, hidden or 4 * width, activation, normalised) for _ in range(layers))
+        self.blocks = nn.ModuleList(made)
+        self.ln_final = Normalisation(width) if normalised else Unnormalised()
+        self.unembed = nn.Linear(width, vocabulary, bias=False)
+        self.context = context
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.8 / math.sqrt(width))
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if tied:
+            self.unembed.weight = self.embed.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x)[0]
+
+    def run(
+        self, x: Tensor, *, patch: Patch = NO_PATCH, save: Collection[str] = (), stop_at: int | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The logits and the tensors of the hook points in `save`; patches are applied before a tensor is saved.
+
+        x: tokens int64[n, t], or float[n, t, width] in the place of their embeddings. patch: hook point -> function of
+        its tensor. stop_at: number of blocks after which the residual stream is given in the place of the logits.
+        Shapes: [n, t, width], of heads [n, t, head, width of a head], of patterns [n, head, query, key]. Neither
+        patches nor saving touch the module, so threads may share it. Raises InputError for a hook point that does not
+        exist, sequences longer than the context and a tensor of another shape in the place of one.
+        """
+        known = set(self.all_hook_points())
+        for name in [*patch, *save]:
+            if name not in known:
+                near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
+                raise InputError(f"hook {name!r}: the model has no such point; near are {near}")
+        if x.shape[1] > self.context:
+            raise InputError(f"tokens: {x.shape[1]} in a row, the model's context is {self.context}; give fewer")
+        saved: dict[str, Tensor] = {}
+
+        def tap(name: str, value: Tensor) -> Tensor:
+            if name in patch:
+                replaced = patch[name](value)
+                if replaced.shape != value.shape:
+                    shapes = f"{tuple(replaced.shape)} in the place of {tuple(value.shape)}"
+                    raise InputError(f"hook {name!r}: the patch gives {shapes}; keep the shape")
+                value = replaced
+            if name in save:
+                saved[name] = value
+            return value
+
+        stream = x if x.is_floating_point() else self.embed(x)
+        places = self.pos_embed.weight[: x.shape[1]].expand(len(x), -1, -1)
+        stream = tap("hook_embed", self.hook_embed(stream)) + tap("hook_pos_embed", self.hook_pos_embed(places))
+        for i, block in enumerate(self.blocks[:stop_at]):
+            stream = block(stream, tap, f"blocks.{i}")
+        if stop_at is not None:
+            return stream, saved
+        return self.unembed(self.ln_final(stream, tap, "ln_final")), saved
+
+    def all_hook_points(self) -> list[str]:
+        """Every name that `run` can patch and save."""
+        return [name for name, _ in self.named_modules() if name.rpartition(".")[2].startswith("hook_")]
+
+    def hook_points(self) -> list[str]:
+        """What each feed-forward layer adds, and the residual stream after each block."""
+        return [f"blocks.{i}.{point}" for i in range(len(self.blocks)) for point in ("hook_mlp_out", "hook_resid_post")]
