@@ -214,8 +214,11 @@ def test_metrics_look_at_a_model_in_eval_mode_and_leave_its_mode():
 
 def test_many_images_in_several_calls_score_as_in_one(monkeypatch):
     whole = METRICS["INS"](net(), X, TARGET, MAPS)
-    monkeypatch.setattr(sm, "ROWS", 5)
-    torch.testing.assert_close(METRICS["INS"](net(), X, TARGET, MAPS), whole, rtol=1e-6, atol=1e-7)
+    monkeypatch.setattr(sm, "ENTRIES", 5 * X[:1].numel())
+    model, sizes = net(), []
+    model.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    torch.testing.assert_close(METRICS["INS"](model, X, TARGET, MAPS), whole, rtol=1e-6, atol=1e-7)
+    assert max(sizes) == 5
 
 
 @pytest.mark.parametrize(

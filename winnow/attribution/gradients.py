@@ -28,7 +28,8 @@ from winnow.models.hooks import rest_of
 from winnow.models.modes import evaluating
 from winnow.randomness import torch_generator
 
-ROWS = 2048  # examples in one call of the model
+ENTRIES = 2048 * 784
+"""Numbers in the inputs of one call of the model: its activations, kept for the gradient, are many times as many."""
 Score = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -146,7 +147,8 @@ def _checked(model: nn.Module, x: Tensor, target: Tensor) -> Callable[[Tensor], 
 def _gradient(run: Callable[[Tensor], Tensor], x: Tensor, target: Tensor, score: Score) -> Tensor:
     """d score / d x of each example; examples do not see one another in eval mode, so one sum serves them all."""
     parts = []
-    for rows, classes in zip(x.detach().split(ROWS), target.split(ROWS), strict=True):
+    size = max(1, ENTRIES // max(1, x[:1].numel()))
+    for rows, classes in zip(x.detach().split(size), target.split(size), strict=True):
         with torch.enable_grad():
             leaf = rows.clone().requires_grad_(True)
             parts.append(torch.autograd.grad(score(run(leaf), classes).sum(), leaf)[0])
@@ -165,7 +167,7 @@ def _path_integral(
 ) -> Tensor:
     """The mean gradient over the path's points times (end - start); all points of some examples in one call."""
     total = torch.zeros_like(end)
-    group = max(1, ROWS // max(1, len(end)))
+    group = max(1, ENTRIES // max(1, end.numel()))
     for shares in positions.to(end.dtype).split(group):
         along = shares.view(-1, *[1] * end.ndim)
         points = start + along * (end - start)

@@ -24,7 +24,7 @@ from winnow.errors import InputError
 from winnow.models.modes import evaluating
 from winnow.randomness import torch_generator
 
-ROWS = 4096  # images in one call of the model
+ENTRIES = 4096 * 784  # numbers in the images of one call of the model
 REVEALED = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5, 0.75)
 """Shares of the pixels that are shown for AIC and SIC, the authors' own."""
 BLUR = 0.5
@@ -113,7 +113,8 @@ class Looks:
         """Of images [k, n, c, h, w]: the target's probability, float64[k, n], and whether it wins, bool[k, n]."""
         flat = images.flatten(0, 1)
         with evaluating(self.model), torch.no_grad():
-            logits = torch.cat([self.model(part) for part in flat.split(ROWS)]).view(*images.shape[:2], -1).double()
+            parts = flat.split(max(1, ENTRIES // max(1, flat[:1].numel())))
+            logits = torch.cat([self.model(part) for part in parts]).view(*images.shape[:2], -1).double()
         target = self.target.expand(images.shape[:2])
         shares = logits.softmax(dim=2).gather(2, target[..., None])[..., 0]
         return shares, logits.argmax(dim=2) == target
