@@ -107,6 +107,11 @@ def test_the_shipped_scales_are_valid(scale):
             "evaluate.survival.dense names 'residual'",
         ),
         (
+            {"digits": {"evaluate": {"feature_browser": {"model": "residual"}}}},
+            "evaluate.feature_browser.model names 'residual'",
+        ),
+        ({"digits": {"evaluate": {"feature_browser": {"dictionary": "to"}}}}, "feature_browser.dictionary names 'to'"),
+        (
             {"digits": {"evaluate": {"criteria": {"mlp": {"methods": ["obd"]}}}}},
             "digits.evaluate.criteria.mlp.methods.0",
         ),

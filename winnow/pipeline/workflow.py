@@ -204,6 +204,16 @@ class Workflow:
 
         return of
 
+    def dictionary(self, variant: str, name: str) -> Callable[[Wildcards], str]:
+        """For a rule's `input:`: the file `name` of the dictionary that an evaluation's settings name."""
+
+        def of(wildcards: Wildcards) -> str:
+            settings = self._settings_of(wildcards.workload, "evaluate", variant)
+            folder = f"{settings['dictionary']}-on-{settings['model']}"
+            return f"results/{wildcards.workload}/dictionaries/{folder}/seed{wildcards.seed}/{name}"
+
+        return of
+
     def folders(self, workload: str, family: str, default: bool = False) -> list[str]:
         """The result folders of a family: one for each variant and seed, in the order of params.yaml."""
         return [

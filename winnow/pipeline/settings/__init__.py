@@ -102,6 +102,12 @@ class Learnable(Section):
             fitted = self.dictionaries[chosen].models if chosen in self.dictionaries else []
             on = dict.fromkeys(matching(fitted, models))
             found.append(("evaluate.survival.dense", [evaluate.survival.dense], on))
+        if evaluate.feature_browser:
+            chosen = evaluate.feature_browser.dictionary
+            found.append(("evaluate.feature_browser.dictionary", [chosen], self.dictionaries))
+            fitted = self.dictionaries[chosen].models if chosen in self.dictionaries else []
+            on = dict.fromkeys(matching(fitted, models))
+            found.append(("evaluate.feature_browser.model", [evaluate.feature_browser.model], on))
         for name, system in systems_of(evaluate).items():
             explained = [getattr(system, key, None) for key in ("model", "dense")] + getattr(system, "models", [])
             known = {**dict.fromkeys(self.train), **models}

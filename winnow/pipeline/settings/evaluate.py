@@ -18,6 +18,7 @@ from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.duo import Duo
 from winnow.pipeline.settings.evopress import EvoPress
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation, PlantedMark
+from winnow.pipeline.settings.feature_browser import FeatureBrowser
 from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
@@ -144,6 +145,8 @@ class EvaluateModels(Section):
     """Consistency and stability of prototypes."""
     compression_effects: CompressionEffects | None = None
     """Calibration and explanations of dense and pruned models."""
+    feature_browser: FeatureBrowser | None = None
+    """A page to leaf through the features of a dictionary."""
 
 
 class EvaluateImages(EvaluateModels):
