@@ -124,9 +124,9 @@ def fired(dictionary: Dictionary, model: nn.Module, examples: Examples, hook: st
         at = kept[:, None].expand_as(values)[active] + first
         found.append((features[active], at, values[active]))
         first += len(rows)
-    features, at, values = (torch.cat([part[i] for part in found]).numpy() for i in range(3))
-    order = np.lexsort((at, features))
-    return Fired(features[order], at[order], values[order], per_example)
+    which, place, value = [torch.cat([part[i] for part in found]).numpy() for i in range(3)]
+    order = np.lexsort((place, which))
+    return Fired(which[order], place[order], value[order], per_example)
 
 
 def feature_table(
