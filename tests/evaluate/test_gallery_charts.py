@@ -75,6 +75,13 @@ def test_numbers_stand_inside_the_regions_of_largest_weight():
     assert len(numbers) == 10 and {row["y"] >= 1 for row in numbers} == {True, False}
 
 
+def test_of_numbers_that_would_cover_one_another_the_larger_stays():
+    labels = np.tile(np.arange(6), (8, 1))  # strips narrower than a number
+    weight = np.array([0.1, 0.2, 0.3, 0.01, 0.25, 0.26])
+    chart = region_weights(IMAGES[:1], ["a"], labels[None], [weight], [0.5])
+    assert [row["label"] for row in drawn(chart) if "label" in row] == ["+0.3", "+0.26", "+0.1"]
+
+
 def test_the_truth_stands_beside_the_weights_where_it_is_known():
     labels = np.repeat([[0, 0, 0, 1, 1, 1]], 8, axis=0)
     truth = np.zeros((2, 8, 6), bool)

@@ -18,6 +18,7 @@ FILLED = 0.94
 CLEAR = 0.99
 """Quantile of a map's magnitudes that is drawn in full colour."""
 NUMBERED = 5
+NUMBER = 60 / REGION_CELL, 16 / REGION_CELL  # width and height of a number
 """Regions of largest weight that are numbered."""
 FOR, AGAINST = "for the class", "against it"
 
@@ -76,6 +77,8 @@ def region_weights(
 ) -> alt.TopLevelMixin:
     """Each image, its superpixels, and these in the colour of LIME's signed weights, the largest ones numbered.
 
+    A number that would cover that of a larger weight is left out.
+
     regions: int[n, h, w]. weights: of each image float[regions], in probability. fits: R^2 of each linear model.
     truth: bool[n, h, w], what an explanation should show; a fourth column has it outlined, and the rest faint.
     """
@@ -89,16 +92,18 @@ def region_weights(
         if truth is not None:
             seen = np.where(truth[i][..., None], image, coloured(image, np.zeros(labels.shape)))
             rows.append(_cell(outlined(seen, truth[i].astype(int), REGION_CELL, ORANGE), 3, i))
+        own: Rows = []
         for region in np.argsort(-np.abs(weight), kind="stable")[:NUMBERED]:
             y, x = _inside(labels == region)
             margin = (1 - FILLED) / 2
-            numbers.append(
-                {
-                    "x": 2 + margin + FILLED * (x + 0.5) / labels.shape[1],
-                    "y": i + margin + FILLED * (y + 0.5) / labels.shape[0],
-                    "label": f"{weight[region]:+.2g}",
-                }
-            )
+            number = {
+                "x": 2 + margin + FILLED * (x + 0.5) / labels.shape[1],
+                "y": i + margin + FILLED * (y + 0.5) / labels.shape[0],
+                "label": f"{weight[region]:+.2g}",
+            }
+            if all(abs(number["x"] - o["x"]) > NUMBER[0] or abs(number["y"] - o["y"]) > NUMBER[1] for o in own):
+                own.append(number)
+        numbers += own
     names = [f"{title}, R² {fit:.2f}" for title, fit in zip(titles, fits, strict=True)]
     columns = ["image", "superpixels", "weights (probability)", *(["truth"] if truth is not None else [])]
     return _page(some(rows, "images"), columns, names, REGION_CELL, numbers)
