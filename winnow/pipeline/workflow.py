@@ -38,6 +38,7 @@ CHAPTERS = {
     "criteria": "Gallery",
     "layers": "Compression",
 }
+STORE_FILES = ("meta.json", "rows.parquet", *(f"shard-{number:05d}.safetensors" for number in range(8)))
 LEDGER = ("results/claims.parquet", "results/claims.html")
 Wildcards = Any  # Snakemake's own type, which reads like a namespace of strings
 
@@ -122,11 +123,10 @@ class Workflow:
         found = {f"train/{name}": section for name, section in trained.items() if isinstance(section, System)}
         return found | {f"evaluate/{name}": section for name, section in systems_of(entry.evaluate).items()}
 
-    def workloads_of(self, kind: str) -> str:
-        """For a rule's `wildcard_constraints:`: the workloads of a kind, as a regular expression."""
-        return (
-            "|".join(sorted(n for n, entry in self.workloads.items() if getattr(entry, "kind", "") == kind)) or "(?!)"
-        )
+    def workloads_of(self, *kinds: str) -> str:
+        """For a rule's `wildcard_constraints:`: the workloads of some kinds, as a regular expression."""
+        found = sorted(name for name, entry in self.workloads.items() if getattr(entry, "kind", "") in kinds)
+        return "|".join(found) or "(?!)"
 
     def variants_by(self, method: str) -> str:
         """For a rule's `wildcard_constraints:`: the train variants of a method, as a regular expression."""
@@ -213,6 +213,34 @@ class Workflow:
             return f"results/{wildcards.workload}/dictionaries/{folder}/seed{wildcards.seed}/{name}"
 
         return of
+
+    def activations(
+        self, family: str, split: str, variant: str | None = None, model: str | None = None
+    ) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: meta.json, then the rest, of activations of the model and hook a variant names."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            settings = self._settings_of(wildcards.workload, family, variant or wildcards.variant)
+            place = f"{model or settings['model']}/seed{wildcards.seed}/{settings['hook']}/{split}"
+            folder = f"results/{wildcards.workload}/dictionaries/activations/{place}"
+            return [f"{folder}/{name}" for name in STORE_FILES]
+
+        return of
+
+    def harvested(self, name: str) -> Callable[[Wildcards], str]:
+        """For a rule's `input:`: the file `name` of the model whose activations are harvested."""
+
+        def of(wildcards: Wildcards) -> str:
+            path = self.model_path(wildcards.workload, wildcards.model, wildcards.seed)
+            return path.replace("model.safetensors", name)
+
+        return of
+
+    def harvest(self, wildcards: Wildcards) -> dict[str, Any]:
+        """For a rule's `params:`: how many rows are harvested."""
+        section = self.learnable[wildcards.workload].activations  # type: ignore[attr-defined]
+        rows = section.rows if wildcards.split == "train" else section.held_out_rows
+        return {"rows": rows, "torch_threads": self.general.torch_threads}
 
     def folders(self, workload: str, family: str, default: bool = False) -> list[str]:
         """The result folders of a family: one for each variant and seed, in the order of params.yaml."""

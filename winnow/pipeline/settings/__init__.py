@@ -12,7 +12,7 @@ from winnow.pipeline.names import percent
 from winnow.pipeline.settings.base import Names, Section, Seeds, System
 from winnow.pipeline.settings.compress import Prune
 from winnow.pipeline.settings.curate import CurateImages, CurateTable, CurateText, Split
-from winnow.pipeline.settings.dictionaries import SparseAutoencoder
+from winnow.pipeline.settings.dictionaries import Activations, SparseAutoencoder
 from winnow.pipeline.settings.evaluate import (
     EvaluateImages,
     EvaluateModels,
@@ -201,6 +201,8 @@ class Text(Learnable):
         "magnitude": Prune(models=["transformer"], sparsities=[0.5], epochs=1, batch_size=16, learning_rate=0.3)
     }
     """Pruned models, by name."""
+    activations: Activations = Activations()
+    """Harvested activations."""
     dictionaries: dict[str, SparseAutoencoder] = {}
     """Dictionaries, by name."""
     evaluate: EvaluateText = EvaluateText()
@@ -226,6 +228,8 @@ class Sequences(Learnable):
         "magnitude": Prune(models=["lm_names"], sparsities=[0.5], epochs=1, batch_size=128, learning_rate=0.3)
     }
     """Pruned models, by name."""
+    activations: Activations = Activations()
+    """Harvested activations."""
     dictionaries: dict[str, SparseAutoencoder] = {}
     """Dictionaries, by name."""
     evaluate: EvaluateSequences = EvaluateSequences()

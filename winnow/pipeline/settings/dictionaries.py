@@ -41,6 +41,15 @@ class SparseAutoencoder(Section):
         return self
 
 
+class Activations(Section):
+    """Activations of language models, harvested once for each model, hook point and split."""
+
+    rows: int = Field(400_000, ge=8)
+    """Rows of the training split at most; sequences are drawn until the next one would exceed them."""
+    held_out_rows: int = Field(50_000, ge=8)
+    """Rows of the valid and of the test split at most."""
+
+
 def check_sparsity(architecture: str, k: int | None, penalty: float | None, width: int) -> None:
     """Raise ValueError unless exactly the setting that the architecture reads is given, within the width."""
     by_count = architecture in ("topk", "batchtopk", "jumprelu")

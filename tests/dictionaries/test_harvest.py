@@ -1,0 +1,208 @@
+"""Activations on disk: every row in one place, equal bytes however they were made, and no rows of another model."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow.dictionaries.activations import open_store, scattered
+from winnow.dictionaries.harvest import Harvest, corpus_of, read_hooks
+from winnow.errors import InputError
+from winnow.models.hooked_transformer import HookedTransformer
+from winnow.pipeline.tables import write_parquet
+from winnow.workloads.names_language import BEGIN, PAD, documents, vocabulary
+from winnow.workloads.sequences import SequenceMeta, Sequences
+
+HOOK = "blocks.0.hook_resid_post"
+PAIR = ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out")
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return HookedTransformer(len(vocabulary()), 32, width=8, layers=2, heads=2).eval()
+
+
+@pytest.fixture(scope="module")
+def workload(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("curated")
+    meta = SequenceMeta(vocabulary(), 32, "algorithmic").encode()
+    write_parquet(documents("train", 300, 0), folder / "train.parquet", meta)
+    return Sequences(folder)
+
+
+def harvested(folder, model, corpus, hooks=(HOOK,), work="work", shards=3, **changed):
+    settings = {"rows": 2000, "seed": 5, "split": "train", "model_sha256": "aa", "corpus_sha256": "bb", **changed}
+    harvest = Harvest(corpus, hooks, **settings, work=folder / work)
+    harvest.scatter(model)
+    names = [folder / f"shard-{number:05d}.safetensors" for number in range(shards)]
+    harvest.gather(names, folder / "rows.parquet", folder / "meta.json")
+    return open_store(folder / "meta.json")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, model, workload):
+    return harvested(tmp_path_factory.mktemp("store"), model, corpus_of(workload, "train"))
+
+
+@given(st.integers(1, 3000), st.integers(0, 50))
+def test_every_row_has_a_place_of_its_own(count, seed):
+    assert sorted(scattered(np.arange(count), count, seed)) == list(range(count))
+
+
+def test_neighbours_part_and_places_are_spread_evenly():
+    places = scattered(np.arange(100_000), 100_000, 0)
+    # Differences of neighbours of a random permutation are a third of the count apart on average.
+    assert np.abs(np.diff(places)).mean() == pytest.approx(100_000 / 3, rel=0.02)
+    assert (np.bincount(places[:10_000] // 12_500, minlength=8) > 1100).all()  # 1,250 expected in each shard
+    assert not np.array_equal(places, scattered(np.arange(100_000), 100_000, 1))
+
+
+def test_rows_are_the_model_s_own_at_the_tokens_that_the_table_names(store, model, workload):
+    table, rows = store.table().to_pydict(), torch.cat(list(store.pieces()))
+    x, y = workload.tokens("train")[:, :-1], workload.tokens("train")[:, 1:]
+    doc, position = torch.tensor(table["doc"]), torch.tensor(table["position"], dtype=torch.int64)
+    assert table["token"] == x[doc, position].tolist() and table["next_token"] == y[doc, position].tolist()
+    expected = model.run(x, save=[HOOK])[1][HOOK].detach()[doc, position]
+    torch.testing.assert_close(rows, expected, rtol=2e-3, atol=1e-4)  # float16
+    assert store.meta["dtype"] == "float16" and len(rows) == len(store) <= 2000
+
+
+def test_whole_sequences_are_kept_without_beginnings_and_ends(store, workload):
+    table = store.table().to_pydict()
+    tokens = workload.tokens("train")
+    lengths = {doc: int((tokens[doc] != PAD).sum()) - 2 for doc in set(table["doc"])}
+    assert np.bincount(table["doc"])[list(lengths)].tolist() == list(lengths.values())
+    assert not {BEGIN, PAD} & set(table["token"]) and PAD not in table["next_token"]
+    assert len(store) > 2000 - 20  # no sequence more would fit
+
+
+def test_mean_and_scale_are_those_of_the_rows(store):
+    rows = torch.cat(list(store.pieces())).double()
+    np.testing.assert_allclose(store.meta["mean"][0], rows.mean(0), rtol=1e-9)
+    assert store.meta["scale"][0] == pytest.approx(8**0.5 / float(rows.norm(dim=1).mean()))
+
+
+def test_a_killed_harvest_goes_on_and_ends_with_the_same_bytes(tmp_path, store, model, workload, monkeypatch):
+    monkeypatch.setattr("winnow.dictionaries.harvest.RANGE", 16)
+    monkeypatch.setattr("winnow.dictionaries.harvest.FLUSH_EVERY", 2)
+    corpus, calls = corpus_of(workload, "train"), []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return read_hooks(*arguments)
+
+    monkeypatch.setattr("winnow.dictionaries.harvest.read_hooks", killed)
+    with pytest.raises(KeyboardInterrupt):
+        harvested(tmp_path, model, corpus)
+    again = harvested(tmp_path, model, corpus)
+    ranges = -(-len(set(again.table()["doc"].to_pylist())) // 16)
+    assert len(calls) == 6 + ranges - 4  # four ranges were on disk
+    for one, other in zip((*store.shards, store.rows), (*again.shards, again.rows), strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_folder_of_another_model_is_refused(tmp_path, model, workload):
+    corpus = corpus_of(workload, "train")
+    harvested(tmp_path, model, corpus)
+    with pytest.raises(InputError, match="another model, hook point or corpus; use another folder"):
+        harvested(tmp_path, model, corpus, model_sha256="cc")
+
+
+def test_a_store_of_another_model_or_with_a_foreign_shard_is_refused(tmp_path, store, model, workload):
+    assert open_store(store.rows.parent / "meta.json", "aa").meta["model_sha256"] == "aa"
+    with pytest.raises(InputError, match="of another model"):
+        open_store(store.rows.parent / "meta.json", "cc")
+    other = harvested(tmp_path, model, corpus_of(workload, "train"), model_sha256="cc")
+    other.shards[1].write_bytes(store.shards[1].read_bytes())
+    with pytest.raises(InputError, match=r"shard-00001.safetensors: is of another model"):
+        open_store(tmp_path / "meta.json")
+    other.shards[1].write_bytes(other.shards[0].read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"shard-00001.safetensors: cannot be read"):
+        open_store(tmp_path / "meta.json")
+    other.shards[1].write_bytes(other.shards[0].read_bytes())
+    other.shards[2].write_bytes(other.shards[0].read_bytes())
+    with pytest.raises(InputError, match=r"shard-00002.safetensors: has tensors of shapes .* harvest the activations"):
+        open_store(tmp_path / "meta.json")
+
+
+def test_pairs_have_both_hook_points_in_the_same_rows(tmp_path, model, workload):
+    store = harvested(tmp_path, model, corpus_of(workload, "train"), PAIR)
+    rows = torch.cat(list(store.pieces(("x", "y"))))
+    mlp = model.blocks[1].mlp
+    with torch.no_grad():
+        expected = mlp.down(torch.nn.functional.gelu(mlp.up(rows[:, :8])))
+    torch.testing.assert_close(rows[:, 8:], expected, rtol=1e-2, atol=2e-3)  # both sides are rounded to float16
+    assert next(iter(store.reading(0, ("y",)))).shape[1] == 8
+
+
+def test_each_pass_reads_every_row_once_in_another_order(store, monkeypatch):
+    monkeypatch.setattr("winnow.dictionaries.activations.BLOCK", 64)
+    all_rows = torch.cat(list(store.pieces()))
+    reading, again = store.reading(1), store.reading(1)
+    first, second = torch.cat(list(reading)), torch.cat(list(reading))
+    assert not torch.equal(first, second)
+    assert torch.equal(first.sort(0).values, all_rows.sort(0).values)
+    assert torch.equal(second.sort(0).values, all_rows.sort(0).values)
+    assert torch.equal(torch.cat(list(again)), first)
+    assert not torch.equal(torch.cat(list(store.reading(2))), first)
+
+
+def test_numbers_beyond_half_precision_are_kept_in_single(tmp_path, model, workload):
+    big = HookedTransformer(len(vocabulary()), 32, width=8, layers=1, heads=2)
+    big.load_state_dict(model.state_dict(), strict=False)
+    big.embed.weight.data[:] = 7e4
+    store = harvested(tmp_path, big, corpus_of(workload, "train"), ("hook_embed",))
+    assert store.meta["dtype"] == "float32" and next(store.pieces()).max() == 7e4
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rows": 3}, "rows: 3 is less than one sequence has"),
+        ({"hooks": ("blocks.0.attn.hook_pattern",)}, "not one row a token"),
+        ({"hooks": ("blocks.0.hook_resid_pots",)}, "near are blocks.0.hook_resid_post"),
+        ({"rows": 24, "shards": 20}, "do not fill 20 shards; raise it"),
+    ],
+)
+def test_what_cannot_be_harvested_is_an_error(tmp_path, model, workload, changed, message):
+    with pytest.raises(InputError, match=message):
+        harvested(tmp_path, model, corpus_of(workload, "train"), **changed)
+
+
+def test_too_large_shards_and_a_full_disk_name_the_rows(tmp_path, model, workload, monkeypatch):
+    monkeypatch.setattr("winnow.dictionaries.harvest.LARGEST_SHARD", 4000)
+    with pytest.raises(InputError, match=r"rows: 2000 make shards of 0 MiB; lower it below 749"):
+        harvested(tmp_path, model, corpus_of(workload, "train"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    with pytest.raises(InputError, match=r"MiB of disk while they are harvested; lower it"):
+        harvested(tmp_path, model, corpus_of(workload, "train"), work="full")
+
+
+def test_a_row_that_is_not_finite_is_an_error(tmp_path, model, workload):
+    broken = HookedTransformer(len(vocabulary()), 32, width=8, layers=2, heads=2)
+    broken.embed.weight.data[:] = float("nan")
+    with pytest.raises(InputError, match="is NaN or infinite; train the model again"):
+        harvested(tmp_path, broken, corpus_of(workload, "train"))
+
+
+def test_heads_lie_side_by_side_and_other_models_are_read_by_submodule(model):
+    x = torch.randint(2, 50, (3, 7))
+    heads = read_hooks(model, x, ["blocks.0.attn.hook_z"])[0]
+    assert torch.equal(heads, model.run(x, save=["blocks.0.attn.hook_z"])[1]["blocks.0.attn.hook_z"].flatten(2))
+    plain = torch.nn.Sequential(torch.nn.Embedding(50, 6), torch.nn.Linear(6, 5))
+    with torch.no_grad():
+        assert torch.equal(read_hooks(plain, x, ["1"])[0], plain(x))
+    normed = read_hooks(model, x, ["ln_final.hook_normalized"])[0]
+    assert torch.equal(normed, model.run(x, save=["ln_final.hook_normalized"])[1]["ln_final.hook_normalized"])
+
+
+def test_meta_says_what_is_left_out(store):
+    meta = json.loads((store.rows.parent / "meta.json").read_text())
+    assert meta["excluded"] == "beginnings, padding, and the last token of each document"
+    assert meta["hooks"] == [HOOK] and meta["split"] == "train" and meta["seed"] == 5
