@@ -11,6 +11,8 @@ rule fit_sparse_autoencoder:
         metrics="results/{workload}/dictionaries/{variant}/seed{seed}/metrics.parquet",
     log:
         "logs/{workload}/dictionaries/{variant}/seed{seed}.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("images", "table"),
     params:
         settings=flow.settings("dictionaries"),
         code=flow.closure("stages/dictionaries/sae.py"),

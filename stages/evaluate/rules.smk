@@ -30,6 +30,8 @@ rule dictionary_pareto:
         metrics="results/{workload}/evaluate/pareto/seed{seed}/metrics.parquet",
     log:
         "logs/{workload}/evaluate/pareto/seed{seed}.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("images", "table"),
     params:
         settings=flow.settings("evaluate", "pareto"),
         code=flow.closure("stages/evaluate/dictionary_pareto.py"),

@@ -8,44 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.dictionaries.harvesting import HOOK, harvested
 from winnow.dictionaries.activations import open_store, scattered
-from winnow.dictionaries.harvest import Harvest, corpus_of, read_hooks
+from winnow.dictionaries.harvest import corpus_of, read_hooks
 from winnow.errors import InputError
 from winnow.models.hooked_transformer import HookedTransformer
-from winnow.pipeline.tables import write_parquet
-from winnow.workloads.names_language import BEGIN, PAD, documents, vocabulary
-from winnow.workloads.sequences import SequenceMeta, Sequences
+from winnow.workloads.names_language import BEGIN, PAD, vocabulary
 
-HOOK = "blocks.0.hook_resid_post"
 PAIR = ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out")
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return HookedTransformer(len(vocabulary()), 32, width=8, layers=2, heads=2).eval()
-
-
-@pytest.fixture(scope="module")
-def workload(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("curated")
-    meta = SequenceMeta(vocabulary(), 32, "algorithmic").encode()
-    write_parquet(documents("train", 300, 0), folder / "train.parquet", meta)
-    return Sequences(folder)
-
-
-def harvested(folder, model, corpus, hooks=(HOOK,), work="work", shards=3, **changed):
-    settings = {"rows": 2000, "seed": 5, "split": "train", "model_sha256": "aa", "corpus_sha256": "bb", **changed}
-    harvest = Harvest(corpus, hooks, **settings, work=folder / work)
-    harvest.scatter(model)
-    names = [folder / f"shard-{number:05d}.safetensors" for number in range(shards)]
-    harvest.gather(names, folder / "rows.parquet", folder / "meta.json")
-    return open_store(folder / "meta.json")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory, model, workload):
-    return harvested(tmp_path_factory.mktemp("store"), model, corpus_of(workload, "train"))
 
 
 @given(st.integers(1, 3000), st.integers(0, 50))

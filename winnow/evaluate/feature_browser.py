@@ -88,12 +88,12 @@ def examples_of(workload: Any, split: str, limit: int) -> Examples:
         if count >= limit:
             break
     tokens = torch.cat(parts)[:limit]
-    words, padded = _words(workload)
+    words, padded = words_of(workload)
     counted = tokens != 0 if padded else torch.ones_like(tokens, dtype=torch.bool)
     return Examples(tokens, counted, words, lambda i: [words[token] for token in tokens[i][counted[i]].tolist()])
 
 
-def _words(workload: Any) -> tuple[list[str], bool]:
+def words_of(workload: Any) -> tuple[list[str], bool]:
     """The text of each token, and whether token 0 is padding."""
     if isinstance(workload.meta.vocabulary, list):
         return workload.meta.vocabulary, True
