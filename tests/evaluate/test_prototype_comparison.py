@@ -103,6 +103,9 @@ def test_a_class_without_images_has_no_score(found):
 def test_strips_are_of_networks_with_prototypes_of_their_own(found):
     assert {row["variant"] for row in found.strips} == {"one", "other"}
     assert {row["seed"] for row in found.strips} == {4}
+    assert {(row["variant"], row["which"]) for row in found.strips} == {
+        (variant, which) for variant in ("one", "other") for which in ("best", "worst")
+    }
 
 
 def test_accuracy_is_ranked_with_consistency_over_arms_that_classify(found):

@@ -1,5 +1,7 @@
 """Judgements are those of networks whose prototypes are known: one that sees a part, one that sees the middle."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,65 @@ def test_points_outside_the_image_count_as_hidden(scenes):
     assert "head" not in found.prototypes["best_part"].to_pylist()
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "inside"),
+    [
+        (0, 3, True),
+        (11, 3, True),
+        (3, 0, True),
+        (3, 7, True),
+        (-0.5, 3, False),
+        (11.5, 3, False),
+        (3, -0.5, False),
+        (3, 7.5, False),
+        (9, 7.5, False),
+    ],
+)
+def test_a_part_counts_up_to_the_border_of_the_image(x, y, inside):
+    """Of two images of 8 x 12 one has the part under the peak; the other has it elsewhere, or outside."""
+    images = torch.zeros(2, 3, 8, 12)
+    images[:, 0, 4, 6] = 1.0
+    points = PartPoints(("head",), np.array([[[6, 4]], [[x, y]]], np.float32), np.ones((2, 1), bool))
+    labels = torch.zeros(2, dtype=torch.int64)
+    found = judge(Pixels(), images, images, labels, points, size=(8, 12), half=0, halves=[0], threshold=0.5)
+    assert found.prototypes["frequency"].to_pylist()[0] == (0.5 if inside else 1.0)
+    assert found.prototypes["consistent"].to_pylist()[0]  # a frequency of the threshold is enough
+
+
+def test_stability_of_hits_is_over_hits_of_the_own_class():
+    """Two images and a prototype of their class: it hits the part in the first alone, and there noise moves it."""
+    images, noisy = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
+    images[:, 0, 4, 6], noisy[0, 0, 1, 1], noisy[1, 0, 4, 6] = 1.0, 1.0, 1.0
+    images[:, 2, 1, 1], noisy[:, 2, 1, 1] = 1.0, 1.0  # a prototype of another class, on a part
+    points = PartPoints(
+        ("head", "tail"), np.array([[[6, 4], [2, 7]], [[1, 1], [0, 7]]], np.float32), np.ones((2, 2), bool)
+    )
+    labels, options = torch.zeros(2, dtype=torch.int64), {"size": (8, 8), "half": 0, "halves": [0]}
+    found = judge(Pixels(), images, noisy, labels, points, **options).metrics
+    assert found["stability"] == 75 and found["stability_hits"] == 0  # of the second prototype both maps are constant
+    missed = points._replace(xy=points.xy[[1, 1]])
+    found = judge(Pixels(), images, noisy, labels, missed, **options).metrics
+    assert found["stability_hits"] == 0  # no prototype of the class hits a part without noise
+
+
+def test_purity_is_of_the_images_whose_highest_value_is_largest(scenes):
+    x, labels, points = scenes
+    brighter = x * torch.linspace(1, 2, N)[:, None, None, None]
+    away = points._replace(xy=np.where(np.arange(N)[:, None, None] < N - 10, (points.xy + 9) % SIDE, points.xy))
+    found = judge(Pixels(), brighter, x, labels, away, size=(SIDE, SIDE), half=0, halves=[0])
+    assert found.metrics["purity"] == 1  # parts are where the ten brightest images have them
+
+
+def test_unless_told_four_fifths_of_the_images_and_the_first_seed_count(scenes):
+    x, labels, points = scenes
+    moved = x.roll(5, dims=3)  # some peaks beside the parts
+    found = [
+        judge(Spots(), moved, x, labels, points, size=(SIDE, SIDE), half=5, halves=[5], **told).metrics
+        for told in ({}, {"seed": 0}, {"threshold": 0.8}, {"seed": 1}, {"seed": -1})
+    ]
+    assert found[0] == found[1] == found[2] and found[3] != found[0] != found[4]
+
+
 def test_one_that_fires_in_the_middle_is_stable_and_no_better_than_the_place(scenes):
     x, labels, points = scenes
     middle = points.xy.copy()
@@ -158,8 +219,22 @@ def test_accuracy_and_consistency_are_ranked_over_networks():
     rising = rank_correlation([1, 2, 3, 4], [1, 2, 3, 4], seed=0)
     assert list(rising.values()) == pytest.approx([1, 1, 1])
     assert all(np.isnan(value) for value in rank_correlation([1, 1, 1], [1, 2, 3], seed=0).values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what has no rank correlation is not asked for one
+        for constant in (0, 1):
+            pair = [[0.1, 0.2, 0.4], [0.1, 0.3, 0.2]]
+            pair[constant] = [0.5] * 3
+            assert all(np.isnan(value) for value in rank_correlation(*pair, seed=0).values())
+        assert rank_correlation([0.1, 0.2, 0.4], [0.1, 0.3, 0.2], 0)["accuracy_spearman"] == pytest.approx(0.5)
     with pytest.raises(InputError, match="2 networks"):
         rank_correlation([1, 2], [1, 2], seed=0)
+
+
+def test_networks_are_resampled_with_replacement_all_of_them():
+    # But for the first one they rise together.
+    found = rank_correlation(list(range(1, 9)), [10, *range(1, 8)], seed=0)
+    assert -1 < found["accuracy_spearman_low"] < found["accuracy_spearman"] == pytest.approx(1 / 3)
+    assert found["accuracy_spearman_high"] == pytest.approx(1)
 
 
 def test_random_prototypes_leave_the_network_alone():
