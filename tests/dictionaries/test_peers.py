@@ -1,9 +1,12 @@
 """The same weights give the same codes and reconstructions as in the libraries people come from."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from winnow.dictionaries.dictionary import Dictionary
+from winnow.dictionaries.exchange import from_dictionary_learning, from_saelens, to_dictionary_learning, to_saelens
 
 
 def random_dictionary(k=5):
@@ -48,3 +51,52 @@ def test_topk_forward_equals_dictionary_learning():
         peer.b_dec.copy_(ours.b_dec_in)
         torch.testing.assert_close(ours.dense(ROWS), peer.encode(ROWS), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(ours.reconstruct(ROWS), peer(ROWS), atol=1e-5, rtol=1e-5)
+
+
+def thresholded():
+    threshold = torch.rand(96, generator=torch.Generator().manual_seed(2))
+    return replace(random_dictionary(), architecture="jumprelu", activation="jumprelu", k=None, threshold=threshold)
+
+
+def same(ours, peer):
+    with torch.no_grad():
+        torch.testing.assert_close(ours.dense(ROWS), peer.encode(ROWS), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.reconstruct(ROWS), peer.decode(peer.encode(ROWS)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ours", [random_dictionary(), thresholded()], ids=["topk", "jumprelu"])
+def test_saelens_reads_what_we_write_and_we_what_it_writes(tmp_path, ours):
+    saes = pytest.importorskip("sae_lens.saes.sae")
+    to_saelens(ours, tmp_path / "ours")
+    peer = saes.SAE.load_from_disk(tmp_path / "ours", device="cpu")
+    same(ours, peer)
+    peer.save_model(tmp_path / "theirs")
+    same(from_saelens(tmp_path / "theirs"), peer)
+
+
+@pytest.mark.parametrize("name", ["StandardSAE", "GatedSAE", "TopKSAE"])
+def test_untouched_autoencoders_of_saelens_are_read(tmp_path, name):
+    saes = pytest.importorskip("sae_lens.saes")
+    more = {"k": 5, "rescale_acts_by_decoder_norm": True} if name == "TopKSAE" else {}
+    peer = getattr(saes, name)(getattr(saes, f"{name}Config")(d_in=24, d_sae=96, device="cpu", **more))
+    for i, parameter in enumerate(peer.parameters()):
+        parameter.data = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) / 3
+    peer.save_model(tmp_path)
+    ours = from_saelens(tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.reconstruct(ROWS), peer(ROWS), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ours", "kind"),
+    [(random_dictionary(), "trainers.top_k:AutoEncoderTopK"), (thresholded(), "dictionary:JumpReluAutoEncoder")],
+    ids=["topk", "jumprelu"],
+)
+def test_dictionary_learning_reads_what_we_write_and_we_what_it_writes(tmp_path, ours, kind):
+    module, _, name = kind.partition(":")
+    peers = pytest.importorskip(f"dictionary_learning.{module}")
+    to_dictionary_learning(ours, tmp_path)
+    peer = getattr(peers, name).from_pretrained(tmp_path / "ae.pt", device="cpu")
+    same(ours, peer)
+    torch.save(peer.state_dict(), tmp_path / "ae.pt")
+    same(from_dictionary_learning(tmp_path), peer)
