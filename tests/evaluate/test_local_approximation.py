@@ -122,6 +122,11 @@ def test_unless_told_a_thousand_draws_of_the_first_seed_explain_the_largest_outp
     assert RECOVERED == 1e-6
 
 
+def test_the_limit_of_shrinking_is_a_thousandth_away():
+    z = METHODS["gradient_input"].noise.draw(points(1), 1000, torch_generator(0))
+    assert 1 - 1e-3 <= z.min() < 1 - 0.9e-3 and 1 - 0.1e-3 < z.max() <= 1
+
+
 @pytest.mark.parametrize(("entries", "rows"), [(1, 1), (3, 1), (4, 2), (100, 12)])
 def test_gradients_are_taken_in_calls_of_so_many_entries(monkeypatch, entries, rows):
     monkeypatch.setattr(local_approximation, "ENTRIES_PER_CALL", entries)
@@ -147,6 +152,20 @@ def test_lime_of_the_framework_is_the_weighted_regression_on_its_own_draws():
     assert found.weights[0].numpy() == pytest.approx(by_sklearn.coef_, abs=1e-9)
     assert float(found.bias[0]) == pytest.approx(by_sklearn.intercept_, abs=1e-9)
     assert float(found.effective_samples[0]) == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
+
+
+def test_kernel_shap_of_the_framework_is_the_regression_without_the_last_weight_that_the_sum_decides():
+    f, x = net(), points(1)
+    explainer = METHODS["kernel_shap"]
+    found = explainer.explain(f, x, 60, seed=4)
+    z = explainer.noise.draw(x, 60, torch_generator(4, "local approximation", explainer.noise.name))
+    weights = by_size(x, z, x[:, None] * z)[0].numpy()
+    nothing, everything = float(f(0 * x)), float(f(x))
+    shown, last = z[0, :, :-1].numpy(), z[0, :, -1].numpy()
+    lacking = f(x * z[0])[:, 0].numpy() - nothing - last * (everything - nothing)
+    others = LinearRegression(fit_intercept=False).fit(shown - last[:, None], lacking, weights).coef_
+    expected = [*others, everything - nothing - others.sum()]
+    assert found.weights[0].numpy() == pytest.approx(expected, abs=1e-9)
 
 
 def test_gradient_methods_equal_captum():
