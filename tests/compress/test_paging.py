@@ -162,6 +162,25 @@ def test_features_tell_the_past_alone():
         np.testing.assert_array_equal(request_features(trace[:cut]), request_features(trace)[:cut])
 
 
+def test_unless_told_discard_bits_are_learned_and_a_page_not_met_has_the_share_of_all():
+    trace = np.random.default_rng(0).integers(0, 12, 300)
+    plain, told = fit_bits(trace, 4), fit_bits(trace, 4, "discard", 0)
+    assert plain.shares == told.shares and plain.bits(trace).tolist() == told.bits(trace).tolist()
+    truth = lfd(trace, 4)[1]
+    assert plain.prior == truth.mean() and fit_bits(trace, 4, "phase").prior == phase_truth(trace, 4).mean()
+    for page in range(12):
+        mine = truth[trace == page]
+        assert plain.shares[page] == pytest.approx((mine.sum() + truth.mean()) / (len(mine) + 1))
+    assert plain.bits(np.array([99, 99])).shape == (2,) and plain.bits(trace).dtype == np.uint8
+
+
+def test_features_of_the_first_request_of_a_page_say_that_it_is_new():
+    features = np.expm1(request_features(np.array([5, 7, 5])))
+    np.testing.assert_allclose(features[:, :2], [[1e6, 1e6], [1e6, 1e6], [2, 2]], rtol=1e-9)
+    np.testing.assert_allclose(features[:, 3], [0, 0, 1 / 3])
+    assert request_features(np.array([], int)).shape == (0, 4)
+
+
 def test_bits_that_follow_from_the_page_are_learned():
     # Half of the pages come again and again, half never: what is never met again is to be discarded.
     generator = np.random.default_rng(2)

@@ -159,6 +159,15 @@ def test_draws_depend_on_seed_step_layer_and_head_alone():
     assert not any(torch.equal(first, other) for other in others)
 
 
+def test_unless_told_the_first_block_takes_part_and_all_draws_are_the_first():
+    plain = BlockSampler("uniform", 0.3)
+    assert plain.sink and plain.exactly is None and plain.seed == 0 and plain.sample(9)[:, 0].all()
+    assert torch.equal(plain.sample(9), BlockSampler("uniform", 0.3, True, None, 0).sample(9, 0, 0, 0))
+    chances = probabilities("uniform", 0.3, 9)
+    assert expected_fraction(chances) == expected_fraction(chances, False) < expected_fraction(chances, True)
+    assert solve_budget("uniform", 9, 0.5) == solve_budget("uniform", 9, 0.5, False)
+
+
 @given(st.integers(1, 15), st.integers(1, 3), st.integers(0, 100))
 def test_folding_holds_each_pair_once_in_rows_of_nearly_equal_length(blocks, heads, seed):
     kept = drawn(blocks, heads, seed=seed)

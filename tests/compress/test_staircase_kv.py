@@ -153,6 +153,17 @@ def test_spread_levels_lie_at_even_distances():
     assert spread((3,))(3) == [3, 3, 3]
 
 
+def test_unless_told_sixteen_tokens_share_four_bits_and_older_ones_two():
+    cache, _, _ = filled(StaircaseCache(), 40)
+    assert cache.bit_map().tolist() == [2] * 16 + [4] * 16 + [16] * 8
+    assert cache.mode == "chain" and cache.segments[0].keys.scale.shape == (2, 1, 1, 8)
+    single, _, _ = filled(KIVICache(), 40)
+    assert single.bit_map().tolist() == [2] * 32 + [16] * 8 and single.segments[0].keys.scale.shape == (2, 1, 1, 8)
+    plain, _, _ = filled(SegmentCache(staircase((3,))), 17)
+    assert plain.bit_map().tolist() == [3] * 16 + [16] and plain.group == 16 and plain.mode == "chain"
+    assert filled(FullCache(), 3)[0].bit_map().tolist() == [16] * 3
+
+
 @pytest.mark.parametrize("levels", [(), (8, 4), (16, 4, 4), (16, 2, 4), (16, 9), (16, 0), (32, 16, 4)])
 def test_levels_that_do_not_fall_are_refused(levels):
     with pytest.raises(InputError, match="levels is"):

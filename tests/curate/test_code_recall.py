@@ -70,6 +70,23 @@ def test_a_domain_is_looked_through_above_the_share_alone():
     assert "a" in first[0]["domains"]
 
 
+def test_unless_told_there_are_three_rounds_and_a_tenth_of_a_domain_is_enough():
+    plain, told = (
+        recall_rounds(PAGES, DOMAINS, PREFIXES, range(6), lambda prefix: prefix == "a/0", **options)
+        for options in ({}, {"rounds": 3, "domain_share": 0.1, "seed": 0})
+    )
+    assert len(plain) == 3 and RecallClassifier().buckets == 65_536
+    for one, other in zip(plain, told, strict=True):
+        assert np.array_equal(one.pop("recalled"), other.pop("recalled")) and one == other
+
+
+def test_a_page_is_the_set_of_its_tokens_and_neighbours():
+    bags = RecallClassifier()._bags([np.array([5, 7, 5, 7, 7]), np.array([], np.int64), np.array([9])])
+    assert bags.shape == (3, 65_536) and set(bags.data) == {1.0}
+    # 5, 7, and the pairs 5 7, 7 5, 7 7; nothing; 9.
+    assert np.diff(bags.indptr).tolist() == [5, 0, 1] and {5, 7} < set(bags.indices[:5]) and bags.indices[5] == 9
+
+
 @pytest.mark.parametrize(
     ("seed_pages", "share", "words"),
     [

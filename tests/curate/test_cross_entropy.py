@@ -131,6 +131,37 @@ def test_it_stops_when_the_threshold_stands_still_or_nothing_is_left_to_draw():
     assert rounds < 20 and narrow.distribution()["x"]["deviation"] == pytest.approx(0.05)
 
 
+def test_unless_told_three_of_twelve_points_a_round_are_elite():
+    space = [LINE, Choice("c", (1, 2))]
+    plain, told = CrossEntropy(space), CrossEntropy(space, 12, 0.25, 0.7, 7.0, 0.02, 0.005, 0)
+    for _ in range(3):
+        points = plain.ask()
+        assert len(points) == 12 and points == told.ask()
+        assert sum(plain.tell([p["x"] for p in points])) == 3
+        told.tell([p["x"] for p in points])
+    assert plain.distribution() == told.distribution()
+    assert (plain.alpha, plain.decay, plain.floor, plain.narrowest) == (0.7, 7.0, 0.02, 0.005)
+
+
+def test_a_threshold_must_stand_still_for_more_rounds_than_patience():
+    optimizer = CrossEntropy([Choice("c", (1, 2))], n=4, rho=0.5)
+    for told in range(3):
+        assert optimizer.done(1) == (told > 1) and optimizer.done(2) == (told > 2)
+        optimizer.ask()
+        optimizer.tell([1.0] * 4)
+    optimizer.ask()
+    optimizer.tell([2.0] * 4)
+    assert not optimizer.done(1) and not optimizer.done()
+
+
+def test_the_mode_and_the_best_are_the_first_of_equals():
+    optimizer = CrossEntropy([Choice("c", ("a", "b")), Continuous("r", 1.0, 100.0, log=True)], n=4, rho=0.5)
+    assert optimizer.mode() == {"c": "a", "r": pytest.approx(10.0)}
+    points = optimizer.ask()
+    assert optimizer.tell([1.0, 3.0, 3.0, 3.0]) == [False, True, True, False]
+    assert optimizer.best() == (points[1], 3.0)
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [

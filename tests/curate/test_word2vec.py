@@ -191,6 +191,18 @@ def test_it_learns_what_gensim_learns():
     assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=0.05)
 
 
+def test_settings_are_mikolovs_unless_told():
+    sentences = two_topics(40)
+    plain = Word2Vec(dim=3).fit(sentences, 20)
+    told = Word2Vec(3, 5, 5, 0.75, 1e-3, 0.025, 5, "skipgram", "negative", 0).fit(sentences, 20)
+    assert np.array_equal(plain.vectors, told.vectors) and plain.loss_curve == told.loss_curve
+    assert Word2Vec().dim == 64 and plain.vectors.dtype == plain.context.dtype == np.float32
+    start = Word2Vec(dim=50, epochs=1, lr=1e-12).fit(sentences, 20).vectors
+    # Uniform on +- 1 / (2 dim).
+    assert np.abs(start).max() <= 0.01 and start.std() == pytest.approx(0.02 / 12**0.5, rel=0.05)
+    assert abs(start.mean()) < 1e-3
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [

@@ -188,6 +188,23 @@ def test_one_head_with_nothing_learned_solves_the_task(modulus):
     assert torch.equal(match_construction(numbers, modulus), labels.bool())
 
 
+def test_a_layer_is_of_third_order_exact_and_sees_all_tokens_unless_told():
+    layer = KroneckerAttention(4, 1)
+    assert len(layer.keys) == len(layer.values) == 2 and layer.degree is None and not layer.causal
+    torch.manual_seed(0)
+    wide = KroneckerAttention(4, 1, causal=False)
+    x = parts(1, 3, 4, leading=(1,), dtype=torch.float32)[0]
+    changed = x.clone()
+    changed[:, -1] += 1
+    assert (wide(changed)[:, 0] != wide(x)[:, 0]).any()
+    query, *rest = parts(5)
+    told = kronecker_attention(query, rest[:2], rest[2:], None, False, 64)
+    assert torch.equal(kronecker_attention(query, rest[:2], rest[2:]), told)
+    quick = kronecker_attention_polynomial(query, rest[:2], rest[2:], 3)
+    told = kronecker_attention_polynomial(query, rest[:2], rest[2:], 3, "taylor", 1 / 3, False)
+    assert torch.equal(quick[0], told[0]) and quick[1] == told[1]
+
+
 def test_bad_input_is_named():
     query, *rest = parts(5)
     with pytest.raises(InputError, match="keys: 1, values: 2; give two or more"):

@@ -114,6 +114,22 @@ def test_a_merged_adapter_is_the_same_function(bias):
     assert torch.allclose(merged(x), layer(x), atol=1e-5) and (merged.bias is not None) == bias
 
 
+def test_a_new_adapter_is_of_rank_four_and_starts_as_the_frozen_layer():
+    torch.manual_seed(0)
+    layer = LoRALinear(nn.Linear(400, 9))
+    assert layer.down.shape == (4, 400) and layer.up.shape == (9, 4) and layer.gain == 2
+    # Uniform on +- 1 / sqrt(inputs), as torch draws its own linear layers.
+    assert 0.9 / 20 < layer.down.abs().max() <= 1 / 20
+    assert layer.down.std().item() == pytest.approx(1 / 20 / math.sqrt(3), rel=0.05)
+    assert LoRALinear(nn.Linear(6, 5), 1).gain == 8 and LoRALinear(nn.Linear(6, 5), 5).down.shape == (5, 6)
+
+
+def test_scores_whose_exponential_no_float_holds_have_no_useful_bound():
+    head, adapters = problem()
+    _, told = lora_gradients_polynomial(head._replace(inputs=100 * head.inputs), adapters, ALPHA, 2)
+    assert told.gamma > 30 and told.relative > 1e300
+
+
 def test_largest_entries_are_those_of_the_heads():
     model = build("transformer", vocabulary=11, width=8, layers=2, heads=2, seed=1).eval()
     x = torch.randint(11, (3, 9), generator=torch.Generator().manual_seed(0))

@@ -153,6 +153,25 @@ def test_a_trace_tells_who_is_asked_token_by_token():
         expert_trace(build("transformer", vocabulary=11, width=8, heads=2), x)
 
 
+def test_a_new_layer_has_two_of_eight_quiet_experts_of_small_normal_weights():
+    torch.manual_seed(0)
+    made = MoEX(WIDTH, 200)
+    assert made.encoder.shape == (8, WIDTH, 200) and made.decoder.shape == (8, 200, WIDTH)
+    assert made.k == 2 and made.router is None and made.activation == "relu" and made.balance.item() == 1
+    for weight in (made.encoder, made.decoder):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.05) and weight.abs().max() > 0.06
+    assert not made.bias.any()
+    dense, x = Dense(WIDTH, 5), normal(4, WIDTH)
+    assert torch.equal(dense.hidden(x), nn.functional.gelu(dense.encoder(x))) and dense.decoder.bias is None
+
+
+def test_expected_activity_does_not_depend_on_the_scale_of_weights():
+    encoder, bias, x = normal(3, WIDTH, 7), normal(3, 7, seed=1), normal(9, WIDTH, seed=2)
+    for scale in (1e-3, 1e3):
+        found = expected_activity(scale * encoder, scale * bias, x)
+        assert torch.allclose(found, expected_activity(encoder, bias, x), atol=1e-5)
+
+
 def test_bad_input_is_named():
     for k in (0, 5):
         with pytest.raises(InputError, match=f"k: is {k}; give 1 to the number of experts, 4"):
