@@ -247,6 +247,62 @@ def test_weights_are_decayed_and_biases_are_not():
     assert torch.equal(fitted.backbone[1].bias, model.backbone[1].bias)
 
 
+def dead_model():
+    """All units are dead, and all images zero: weight decay alone moves the layer before."""
+    model = new_model("simplex_ce", backbone(activation=nn.ReLU), 12, 8, seed=3)
+    with torch.no_grad():
+        model.backbone[1].bias.fill_(-1.0)
+    return model, [(torch.zeros(16, 1, 2, 4), torch.zeros(16, dtype=torch.long))]
+
+
+def test_steps_keep_nine_tenths_of_their_momentum():
+    model, made = dead_model()
+    recipe = replace(RECIPE, epochs=1, batch_size=8, learning_rate=0.1, final_learning_rate=0.1, weight_decay=0.5)
+    fitted = fit_sequence(made, model, "simplex_ce", recipe, seed=0).models[0]
+    once = 1 - 0.1 * 0.5
+    twice = once - 0.1 * (0.9 * 0.5 + 0.5 * once)
+    torch.testing.assert_close(fitted.backbone[1].weight, model.backbone[1].weight * twice)
+
+
+def test_adamw_decays_apart_from_its_steps_and_moves_each_weight_by_its_rate():
+    model, made = dead_model()
+    recipe = replace(
+        RECIPE, optimizer="adamw", epochs=1, learning_rate=0.05, final_learning_rate=0.01, weight_decay=0.5
+    )
+    fitted = fit_sequence(made, model, "simplex_ce", recipe, seed=0).models[0]
+    torch.testing.assert_close(fitted.backbone[1].weight, model.backbone[1].weight * (1 - 0.05 * 0.5))
+    model, made = start("er"), tasks([0, 1])
+    recipe = replace(recipe, batch_size=48, weight_decay=0.0)
+    fitted = fit_sequence(made, model, "er", recipe, seed=0).models[0]
+    moved = (fitted.backbone[1].weight - model.backbone[1].weight).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.05), rtol=1e-2, atol=0)
+
+
+def test_the_authors_numbers_are_the_usual_ones_and_classes_are_counted_from_the_largest_label():
+    usual = Recipe()
+    assert (usual.optimizer, usual.epochs, usual.batch_size, usual.memory, usual.mask) == (
+        "sgd",
+        70,
+        128,
+        20,
+        "exclude",
+    )
+    assert (usual.learning_rate, usual.final_learning_rate, usual.weight_decay) == (1e-3, 1e-5, 5e-4)
+    assert (usual.weight, usual.scale) == (0.1, 10.0)
+    short = replace(RECIPE, epochs=1)
+    fitted = fit_sequence(tasks([0, 1], [2], [7]), start(), "simplex_hoc", short, seed=0)
+    assert fitted.classes == [2, 3, 8]  # label 7 has the last of 8 vertices
+
+
+def test_without_a_seed_or_an_epoch_batches_are_those_of_the_first():
+    from winnow.train.simplex import _Rehearsal
+
+    x, y = tasks([0, 1])[0]
+    task = _Rehearsal(x, y, None, "er", RECIPE)
+    first = torch.cat([images for images, _ in task.batches("train", 16, 0, 0)])
+    assert torch.equal(torch.cat([images for images, _ in task.batches("train", 16)]), first)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
