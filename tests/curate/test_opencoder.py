@@ -134,6 +134,39 @@ def test_tests_and_data_are_told_and_thinned():
     assert downsample(1)(files) == (files, [])
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "kind"),
+    [
+        ("a.py", "x = [1]\ny = 2\n", None),  # half of the lines are not most
+        ("a.py", "x = [1]\ny = (2,)\nz = 3\n", "data"),
+        ("a.py", "x = {\n    1: 2,\n}\ny = 2\nz = 3\n", "data"),
+        ("a.py", "x = {\n    1: 2,\n}\ny = 2\nz = 3\nw = 4\n", None),
+        ("a.py", "", None),
+        ("a_test.py", "", "test"),
+        ("tests/a.py", "", "test"),
+        ("latests/a.py", "", None),
+        ("test_a/b.py", "", None),
+        ("a.py", "x = '\0'", None),
+    ],
+)
+def test_what_little_is_learned_from_is_told_by_path_and_by_most_lines(path, text, kind):
+    assert uninformative(File(0, "a", path, text)) == kind
+
+
+def test_a_text_of_comments_alone_may_be_a_header():
+    assert strip_header(HEAD) == "" and strip_header("#!/usr/bin/python\n") == "#!/usr/bin/python\n"
+    assert strip_header("# coding: utf-8\n" + HEAD) == "# coding: utf-8\n"
+    assert strip_header("# About.\n# All rights reserved\n\n\nx = 1") == "x = 1"
+
+
+def test_near_copies_are_of_files_at_the_knee_by_the_first_seed_unless_told():
+    files = files_of([LONG, edited(LONG, 1), OTHER, LONG.replace("value", "number")])
+    assert near_copies(files) == near_copies(files, "file", KNEE, 0)
+    assert [file.number for file in near_copies(files)[0]] == [0, 2, 3]
+    assert [file.number for file in near_copies(files, similarity=0.3)[0]] == [0, 2]
+    assert File(0, "a", "b", "c").popularity == 0.0 and Dropped(0, "a", "b").keeper is None
+
+
 def test_popular_repositories_stay():
     files = [File(0, "a", "x", "t", 1), File(1, "b", "x", "t", 2)]
     assert popular(2)(files) == ([files[1]], [Dropped(0, "", "unpopular")])
