@@ -36,6 +36,7 @@ from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.rope_alibi import RopeAlibi
 from winnow.pipeline.settings.simplex import Compatibility
 from winnow.pipeline.settings.subword import Subword
+from winnow.pipeline.settings.supervised_dictionaries import SupervisedDictionaries
 from winnow.pipeline.settings.word2vec_ceo import Word2VecCeo
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -293,3 +294,5 @@ class EvaluateSequences(EvaluateModels):
     """Survival of features under compression."""
     pareto: DictionaryPareto | None = None
     """Comparison of dictionary architectures."""
+    supervised_dictionaries: SupervisedDictionaries | None = None
+    """Dictionaries judged on a task whose attributes are known."""

@@ -1,0 +1,16 @@
+"""Draw three axes of every dictionary, its edits by their size, and the two toys."""
+
+from winnow.pipeline import stage
+
+
+@stage
+def plot_supervised_dictionaries(inputs, outputs, params, log):
+    """Write the pictures as SVG."""
+    from winnow.evaluate import supervised_charts
+    from winnow.evaluate.chart_parts import save_chart
+    from winnow.pipeline.tables import read_metrics
+
+    metrics = read_metrics(inputs.metrics)
+    save_chart(supervised_charts.axes(metrics), outputs.axes)
+    save_chart(supervised_charts.edits(metrics), outputs.edits)
+    save_chart(supervised_charts.toys(metrics), outputs.toys)

@@ -1,0 +1,45 @@
+rule supervised_dictionaries:
+    input:
+        model=flow.model("evaluate", "supervised_dictionaries"),
+        card=flow.card("evaluate", "supervised_dictionaries"),
+        train="results/{workload}/curate/all/seed0/train.parquet",
+    output:
+        metrics="results/{workload}/evaluate/supervised_dictionaries/seed{seed}/metrics.parquet",
+    log:
+        "logs/{workload}/evaluate/supervised_dictionaries/seed{seed}.log",
+    params:
+        settings=flow.settings("evaluate", "supervised_dictionaries"),
+        code=flow.closure("stages/evaluate/supervised_dictionaries.py"),
+    script:
+        "supervised_dictionaries.py"
+
+
+rule plot_supervised_dictionaries:
+    input:
+        metrics=flow.tables("evaluate", "metrics.parquet", "supervised_dictionaries"),
+    output:
+        axes=report(
+            "results/{workload}/evaluate/supervised_dictionaries/axes.svg",
+            caption="../../docs/report/supervised_dictionaries.rst",
+            category="Supervised dictionaries",
+            labels={"workload": "{workload}", "figure": "approximation, control and interpretability"},
+        ),
+        edits=report(
+            "results/{workload}/evaluate/supervised_dictionaries/edits.svg",
+            caption="../../docs/report/supervised_dictionaries.rst",
+            category="Supervised dictionaries",
+            labels={"workload": "{workload}", "figure": "edits by size"},
+        ),
+        toys=report(
+            "results/{workload}/evaluate/supervised_dictionaries/toys.svg",
+            caption="../../docs/report/supervised_dictionaries.rst",
+            category="Supervised dictionaries",
+            labels={"workload": "{workload}", "figure": "occlusion and over-splitting"},
+        ),
+    log:
+        "logs/{workload}/evaluate/plot_supervised_dictionaries.log",
+    params:
+        settings={},
+        code=flow.closure("stages/evaluate/plot_supervised_dictionaries.py"),
+    script:
+        "plot_supervised_dictionaries.py"

@@ -1,0 +1,206 @@
+"""Supervised dictionaries on activations that are exactly additive, edits by hand, F1 beside scikit-learn's."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from winnow.dictionaries.config import SaeConfig
+from winnow.errors import InputError
+from winnow.evaluate.dictionary_toys import nearest_in_l0, occlusion, splitting
+from winnow.evaluate.supervised_dictionaries import (
+    Features,
+    Node,
+    edit_agnostic,
+    edit_aware,
+    interpret,
+    logits_with,
+    read,
+    supervised,
+)
+from winnow.models import build
+
+
+def additive(n=400, values=(4, 3), d=6, seed=0, correlated=False):
+    """Activations that are a mean and one code of each attribute; the codes sum to 0 over the rows."""
+    g = torch.Generator().manual_seed(seed)
+    attributes = {name: torch.randint(0, k, (n,), generator=g) for name, k in zip("ab", values, strict=True)}
+    if correlated:
+        attributes["b"] = torch.where(torch.rand(n, generator=g) < 0.7, attributes["a"] % values[1], attributes["b"])
+    codes = {name: torch.randn(k, d, generator=g, dtype=torch.float64) for name, k in zip("ab", values, strict=True)}
+    x = 2.0 + sum(codes[name][attributes[name]] for name in codes)
+    return x, attributes, codes
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_least_squares_codes_of_additive_activations_are_exact(correlated):
+    x, attributes, codes = additive(correlated=correlated)
+    found = supervised(x, attributes, "mse")
+    torch.testing.assert_close(found.reconstruct(attributes), x, rtol=0, atol=1e-9)
+    for name, code in codes.items():  # up to a constant that attributes can exchange
+        torch.testing.assert_close(found.codes[name] - found.codes[name][0], code - code[0], rtol=0, atol=1e-9)
+
+
+def test_mean_codes_count_what_a_correlated_attribute_explains():
+    x, attributes, codes = additive(4000, (2, 2), correlated=True)
+    mean, mse = (supervised(x, attributes, kind).codes["a"].diff(dim=0)[0] for kind in ("mean", "mse"))
+    true_a, true_b = (codes[name].diff(dim=0)[0] for name in "ab")
+    shift = (
+        attributes["b"][attributes["a"] == 1].double().mean() - attributes["b"][attributes["a"] == 0].double().mean()
+    )
+    torch.testing.assert_close(mse, true_a, rtol=0, atol=1e-9)
+    torch.testing.assert_close(mean, true_a + shift * true_b, rtol=0, atol=1e-9)
+    assert shift > 0.5
+
+
+def test_codes_are_those_of_the_pseudo_inverse():
+    g = torch.Generator().manual_seed(1)
+    _, attributes, _ = additive(seed=1)
+    x = torch.randn(400, 5, generator=g, dtype=torch.float64)
+    design = torch.cat([torch.nn.functional.one_hot(values).double() for values in attributes.values()], 1)
+    expected = torch.linalg.pinv(design) @ (x - x.mean(0))
+    torch.testing.assert_close(torch.cat(list(supervised(x, attributes).codes.values())), expected, rtol=0, atol=1e-9)
+
+
+def test_an_edit_exchanges_one_value_and_the_same_value_changes_no_bit():
+    x, attributes, codes = additive()
+    found = supervised(x, attributes)
+    new = (attributes["a"] + 1) % 4
+    expected = x - codes["a"][attributes["a"]] + codes["a"][new]
+    torch.testing.assert_close(found.edit(x, attributes, "a", new), expected, rtol=0, atol=1e-9)
+    assert torch.equal(found.edit(x, attributes, "a", attributes["a"]), x)
+
+
+def axes(d=4):
+    return Features(lambda x: x.clamp(min=0), torch.eye(d), torch.zeros(d))
+
+
+def test_an_edit_of_all_features_of_a_perfect_dictionary_is_the_counterfactual():
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 9, 4, generator=g).unbind(0)
+    edited = edit_agnostic(axes(), x, y, 4)
+    torch.testing.assert_close(edited.values, y)
+    one = edit_agnostic(axes(), x, y, 1).values
+    largest = (y - x).abs().argmax(1)
+    assert torch.equal((one != x).int().argmax(1), largest) and ((one != x).sum(1) == 1).all()
+    assert torch.equal(edit_agnostic(axes(), x, x, 3).values, x)
+
+
+@given(st.integers(0, 1000), st.integers(1, 6))
+@settings(max_examples=20)
+def test_greedy_changes_never_lead_away(seed, changes):
+    g = torch.Generator().manual_seed(seed)
+    decoder = torch.nn.functional.normalize(torch.randn(7, 4, generator=g), dim=1)
+    features = Features(lambda x: (x @ decoder.T).clamp(min=0), decoder, torch.zeros(4))
+    x, y = torch.randn(2, 6, 4, generator=g).unbind(0)
+    before, after = ((edit_agnostic(features, x, y, k).values - y).norm(dim=1) for k in (changes - 1, changes))
+    assert (after <= before + 1e-6).all()
+
+
+def test_an_aware_edit_takes_the_tellers_of_the_old_value_out_and_puts_those_of_the_new_in():
+    scores = torch.tensor([[0.9, 0.0], [0.1, 0.8], [0.5, 0.2], [0.0, 0.1]])
+    x, y = torch.tensor([[2.0, 0, 1, 0]]), torch.tensor([[0.0, 3, 0, 1]])
+    old, new = torch.tensor([0]), torch.tensor([1])
+    one = edit_aware(axes(), x, y, scores, old, new, 1)
+    assert one.values.tolist() == [[0, 3, 1, 0]] and one.weight.item() == pytest.approx(4 / 5)
+    two = edit_aware(axes(), x, y, scores, old, new, 2)
+    assert two.values.tolist() == [[0, 3, 0, 1]] and two.weight.item() == pytest.approx(1.0)
+    assert edit_aware(axes(), x, y, scores, old, new, 9).values.tolist() == [[0, 3, 0, 1]]
+
+
+def test_weights_of_a_row_sum_to_one():
+    g = torch.Generator().manual_seed(0)
+    decoder = torch.randn(9, 5, generator=g)
+    features = Features(lambda x: x, decoder, torch.randn(5, generator=g))
+    torch.testing.assert_close(
+        features.weights(torch.randn(20, 9, generator=g)).sum(1), torch.ones(20), atol=1e-5, rtol=0
+    )
+
+
+def test_f1_is_scikit_learns_and_unions_are_the_best_prefix():
+    g = torch.Generator().manual_seed(0)
+    active, values = torch.rand(300, 5, generator=g) < 0.3, torch.randint(0, 4, (300,), generator=g)
+    active[:, 4] = (values == 1) | (values == 3)
+    found = interpret(active, values, 4, union=3)
+    for feature in range(5):
+        for value in range(4):
+            expected = f1_score((values == value).numpy(), active[:, feature].numpy())
+            assert found.f1[feature, value] == pytest.approx(expected, abs=1e-12)
+    assert found.union[4] == 1.0 and (found.union >= found.f1.max(1).values - 1e-12).all()
+    assert interpret(active, values, 4, union=1).union[4] < 1
+
+
+@pytest.fixture
+def model():
+    return build("hooked_transformer", vocabulary=9, context=6, width=8, layers=2, heads=2)
+
+
+def test_own_values_in_all_nodes_change_nothing_and_others_are_read_back(model):
+    tokens = torch.randint(0, 9, (5, 6), generator=torch.Generator().manual_seed(0))
+    nodes = [Node(layer, kind, head, at) for layer in (0, 1) for kind in "qkvz" for head in (0, 1) for at in (-1, 2)]
+    held = read(model, tokens, nodes)
+    torch.testing.assert_close(logits_with(model, tokens, nodes, held), model(tokens))
+    some = [Node(1, "z", 0, -1), Node(0, "v", 1, 2)]
+    with torch.no_grad():
+        expected = model.run(
+            tokens,
+            patch={"blocks.1.attn.hook_z": lambda z: put(z, -1, 0), "blocks.0.attn.hook_v": lambda v: put(v, 2, 1)},
+        )[0]
+    torch.testing.assert_close(logits_with(model, tokens, some, torch.ones(5, 2, 4)), expected)
+
+
+def put(tensor, position, head):
+    changed = tensor.clone()
+    changed[:, position, head] = 1.0
+    return changed
+
+
+def test_toys_know_what_they_plant():
+    config = SaeConfig("topk", m=96, k=2, steps=150, batch=512)
+    equal, small = (occlusion(ratio, config, [1.0], seed=0, values=20, rows=2048) for ratio in (1.0, 0.4))
+    assert abs(equal["larger"] - equal["smaller"]) < 0.1 and small["smaller"] < small["larger"] and equal["l0"] <= 2
+    few, many = (
+        splitting(SaeConfig("topk", m=m, k=2, steps=100, batch=512), [1.0], seed=0, rows=2048) for m in (4, 64)
+    )
+    assert many["specific"] > few["specific"] and 0.4 < many["best"] <= few["best"] + 0.1 <= 1.1
+    rows = torch.randn(2048, 8, generator=torch.Generator().manual_seed(0))
+    sparse = SaeConfig("relu_l1", m=16, steps=100, batch=512)
+    counts = [
+        float((nearest_in_l0(rows, sparse, penalties, 2.0).dense(rows) > 0).double().sum(1).mean())
+        for penalties in ([0.1], [4.0], [0.1, 4.0])
+    ]
+    assert counts[2] == min(counts[:2], key=lambda count: abs(count - 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda m, t: read(m, t, []), "nodes: none given"),
+        (lambda m, t: read(m, t, [Node(2, "z", 0, 0)]), r"node \(2, 'z', 0, 0\): lies outside of 2 layers, 2 heads"),
+        (lambda m, t: read(m, t, [Node(0, "z", 0, 6)]), "lies outside"),
+        (
+            lambda m, t: supervised(torch.rand(7, 2), {"a": torch.tensor([0] * 5 + [2] * 2)}),
+            "a 2: has 2 prompts; give at",
+        ),
+        (
+            lambda m, t: supervised(torch.rand(20, 2), {"a": torch.arange(20) % 2, "b": torch.arange(20) % 2}),
+            "attributes a, b: tell one another",
+        ),
+        (
+            lambda m, t: supervised(torch.rand(10, 2), {"a": torch.tensor([0, 2] * 5)}).reconstruct(
+                {"a": torch.tensor([1])}
+            ),
+            "attribute a: a value of the prompts has no code",
+        ),
+        (
+            lambda m, t: supervised(torch.rand(10, 2), {"a": torch.tensor([0, 1] * 5)}).reconstruct(
+                {"a": torch.tensor([2])}
+            ),
+            "has no code",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(model, call, told):
+    with pytest.raises(InputError, match=told):
+        call(model, torch.zeros(3, 6, dtype=torch.int64))

@@ -1,0 +1,121 @@
+"""Charts of dictionaries on a task that is known: three axes, edits by their size, and two toys."""
+
+from __future__ import annotations
+
+import altair as alt
+import pyarrow as pa
+
+from winnow.evaluate.chart_parts import (
+    BLUE,
+    HEIGHT,
+    WIDTH,
+    Rows,
+    data,
+    key_of,
+    level,
+    lines,
+    mean_bands,
+    metric_values,
+    some,
+    styled,
+)
+
+NAMES = {
+    "supervised_mse": "supervised, least squares",
+    "supervised_mean": "supervised, means",
+    "sae_topk": "TopK",
+    "sae_batchtopk": "BatchTopK",
+    "sae_relu_l1": "ReLU, L1",
+    "sae_gated": "gated",
+    "sae_general": "TopK, other texts",
+    "components": "principal components",
+    "random": "random directions",
+}
+ATTRIBUTES = {"indirect": "who receives", "subject": "who gives", "order": "order of the names"}
+
+
+def axes(metrics: pa.Table) -> alt.HConcatChart:
+    """Of each dictionary: logit difference recovered, edits of one feature that work, names that are told."""
+    edits = [
+        row for row in metric_values(metrics, "edit_accuracy") if row["variant"] in ("indirect-1", "indirect-1-aware")
+    ]
+    panels = [
+        ("logit difference recovered", [r for r in metric_values(metrics, "recovered") if r["variant"] == "all"], 1.0),
+        ("receivers changed, one feature each way", edits, None),
+        ("receivers that some feature tells", metric_values(metrics, "values_told_indirect"), None),
+    ]
+    drawn = [_dots(some(rows, title), title, i == 0, target) for i, (title, rows, target) in enumerate(panels)]
+    return styled(alt.hconcat(*drawn))
+
+
+def _dots(rows: Rows, title: str, named: bool, target: float | None) -> alt.LayerChart:
+    known = [row | {"dictionary": NAMES[row["system"]]} for row in rows if row["system"] in NAMES]
+    bands = mean_bands(known, ["dictionary"])
+    axis = alt.Axis(labelLimit=260) if named else None
+    y = alt.Y(
+        "dictionary:N", title=None, sort=list(NAMES.values()), scale=alt.Scale(domain=list(NAMES.values())), axis=axis
+    )
+    low = min(0.0, *(band["low"] for band in bands))
+    x = alt.X("mean:Q", title=title, scale=alt.Scale(domain=[low, max(1.0, *(b["high"] for b in bands))]))
+    base = alt.Chart(data(bands)).encode(y=y)
+    layers = [
+        base.mark_rule(strokeWidth=2, color=BLUE).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
+        base.mark_point(filled=True, size=90, opacity=1, color=BLUE).encode(x=x),
+    ]
+    if target is not None:
+        layers.append(alt.Chart(data([{"mean": target}])).mark_rule(strokeDash=[8, 5]).encode(x="mean:Q"))
+    return alt.LayerChart(layer=layers).properties(width=WIDTH * 0.6, height=HEIGHT)
+
+
+def edits(metrics: pa.Table) -> alt.HConcatChart:
+    """Share of edits that work by the features taken out and put in, of each attribute; the ceiling is dashed."""
+    rows: Rows = []
+    for row in some(metric_values(metrics, "edit_accuracy"), "edits"):
+        name, size, *way = row["variant"].split("-")
+        if row["system"] in NAMES and way != ["agnostic"]:
+            rows.append(row | {"attribute": name, "size": int(size), "dictionary": NAMES[row["system"]]})
+    bands = mean_bands(rows, ["attribute", "dictionary", "size"], (0.0, 1.0))
+    key = key_of(
+        "dictionary", "dictionary", [band for name in NAMES.values() for band in bands if band["dictionary"] == name]
+    )
+    ceiling = mean_bands(
+        [row for row in metric_values(metrics, "edit_accuracy") if row["system"] == "ceiling"], ["variant"]
+    )
+    panels = []
+    for name, title in ATTRIBUTES.items():
+        own = [band for band in bands if band["attribute"] == name]
+        sizes = sorted({band["size"] for band in own})
+        x = alt.X(
+            "size:Q", title="features each way (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(values=sizes)
+        )
+        y = alt.Y("mean:Q", title="edits that work", scale=alt.Scale(domain=[0, 1.05]))
+        top = [level(band["mean"], "ceiling", WIDTH * 0.6) for band in ceiling if band["variant"] == f"{name}-1"]
+        chart = alt.layer(lines(own, x, y, key), *(layer for part in top for layer in part))
+        panels.append(chart.properties(width=WIDTH * 0.6, height=HEIGHT, title=title))
+    return styled(alt.hconcat(*panels), "bottom")
+
+
+def toys(metrics: pa.Table) -> alt.HConcatChart:
+    """F1 of the larger and the smaller of two attributes by their ratio; features specific to a class by width."""
+    rows = [
+        row | {"attribute": what, "ratio": float(row["variant"][1:])}
+        for what in ("larger", "smaller")
+        for row in some(metric_values(metrics, what), "toys")
+    ]
+    bands = mean_bands(rows, ["attribute", "ratio"], (0.0, 1.0))
+    x = alt.X("ratio:Q", title="length of the smaller attribute, of the larger", scale=alt.Scale(zero=False))
+    y = alt.Y("mean:Q", title="best F1 of a value, mean", scale=alt.Scale(domain=[0, 1]))
+    left = lines(bands, x, y, key_of("attribute", "attribute", bands)).properties(width=WIDTH * 0.8, height=HEIGHT)
+    split = [
+        row | {"width": int(row["variant"][1:]), "what": "autoencoder"} for row in metric_values(metrics, "specific")
+    ]
+    found = mean_bands(split, ["what", "width"], (0.0, float("inf")))
+    wide = alt.X(
+        "width:Q",
+        title="features (log scale)",
+        scale=alt.Scale(type="log"),
+        axis=alt.Axis(values=sorted({b["width"] for b in found})),
+    )
+    count = alt.Y("mean:Q", title="features specific to a class")
+    right = lines(found, wide, count, key_of("what", "", found)).properties(width=WIDTH * 0.8, height=HEIGHT)
+    return styled(alt.hconcat(left, right).resolve_scale(color="independent", shape="independent"), "bottom")
