@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,7 +42,8 @@ def check_nodes(model: HookedTransformer, nodes: Sequence[Node], length: int) ->
     """Raise InputError for a node outside the model or a prompt of that length, and for no node."""
     if not nodes:
         raise InputError("nodes: none given; name at least one")
-    layers, heads = len(model.blocks), model.blocks[0].attn.heads  # type: ignore[union-attr]
+    attention: Any = model.blocks[0].attn
+    layers, heads = len(model.blocks), attention.heads
     for node in nodes:
         if not (0 <= node.layer < layers and 0 <= node.head < heads and -length <= node.position < length):
             size = f"{layers} layers, {heads} heads, {length} positions"
