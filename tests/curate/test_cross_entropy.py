@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import kstest, truncnorm
 
 from winnow.curate.cross_entropy import Choice, Continuous, CrossEntropy
 from winnow.errors import InputError
@@ -141,6 +142,21 @@ def test_unless_told_three_of_twelve_points_a_round_are_elite():
         told.tell([p["x"] for p in points])
     assert plain.distribution() == told.distribution()
     assert (plain.alpha, plain.decay, plain.floor, plain.narrowest) == (0.7, 7.0, 0.02, 0.005)
+
+
+def test_an_elite_is_rounded_up_and_its_worst_score_is_the_threshold():
+    optimizer = CrossEntropy([LINE], n=10, rho=0.25)
+    optimizer.ask()
+    assert sum(optimizer.tell([float(i) for i in range(10)])) == 3 and optimizer.thresholds == [7.0]
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(3.0, 4.0), (-4.0, 3.0)])
+def test_numbers_are_drawn_from_a_normal_law_within_bounds(mean, deviation):
+    optimizer = CrossEntropy([LINE], n=2000)
+    optimizer.means["x"], optimizer.deviations["x"] = mean, deviation
+    drawn = [point["x"] for point in optimizer.ask()]
+    law = truncnorm((-5 - mean) / deviation, (5 - mean) / deviation, mean, deviation)
+    assert kstest(drawn, law.cdf).pvalue > 1e-3
 
 
 def test_a_threshold_must_stand_still_for_more_rounds_than_patience():

@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression
 from torch import nn
 
 from winnow.attribution.gradients import integrated_gradients
-from winnow.attribution.perturbation import every_mask
+from winnow.attribution.perturbation import every_mask, random_masks
 from winnow.attribution.saliency_metrics import METRICS
 from winnow.errors import InputError
 from winnow.evaluate.compression_effects import (
@@ -24,6 +24,7 @@ from winnow.evaluate.compression_effects import (
 )
 from winnow.evaluate.diffroar import differences, diffroar, predicted
 from winnow.models import build
+from winnow.randomness import torch_generator
 from winnow.workloads.annotations import PARTS_SEEN
 
 SETTINGS = SimpleNamespace(points=6, steps=4, curve_steps=5, fraction=0.25, blocks=3, samples=40)
@@ -96,6 +97,59 @@ def test_the_surrogate_of_a_product_of_two_features_explains_what_least_squares_
     truth = masks.prod(axis=1)
     expected = LinearRegression().fit(masks, truth, weight).score(masks, truth, weight)
     assert found == pytest.approx(expected, abs=0.02)  # four standard errors of 40,000 draws
+
+
+def bent(classes=2):
+    """A model of images of 4 x 6 that no linear one equals."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(24, 9), nn.Tanh(), nn.Linear(9, classes)).eval()
+
+
+def test_surrogates_are_scikit_learns_regressions_judged_on_new_masks_together():
+    model, x = bent(), 2 * torch.randn(3, 1, 4, 6, generator=torch.Generator().manual_seed(1))
+    target, regions = torch.tensor([1, 0, 1]), blocks(4, 6, 2)
+    masks = random_masks((3, 60, 4), torch_generator(5, "surrogate masks"))
+    wrong, spread = 0.0, 0.0
+    for i in range(3):
+        shown = x[i] * masks[i].float()[:, regions][:, None]
+        with torch.no_grad():
+            truth = model(shown)[:, target[i]].numpy()
+        z = masks[i].numpy()
+        weight = np.exp(-(1 - z).sum(1) / (0.75**2 * 4))
+        fitted = LinearRegression().fit(z[:30], truth[:30], weight[:30])
+        wrong += weight[30:] @ (truth[30:] - fitted.predict(z[30:])) ** 2
+        spread += weight[30:] @ (truth[30:] - np.average(truth[30:], weights=weight[30:])) ** 2
+    assert surrogate_fit(model, x, target, regions, samples=30, seed=5) == pytest.approx(1 - wrong / spread, abs=1e-5)
+
+
+def test_effects_explain_the_first_examples_by_a_surrogate_of_the_predicted_class():
+    model = bent()
+    x = torch.randn(30, 1, 4, 6, generator=torch.Generator().manual_seed(2))
+    of = Examined(model, (x[:20], predicted(model, x[:20])), (x[20:], predicted(model, x[20:])))
+    found, target = effects(of, RETRAINED, SETTINGS, seed=3), predicted(model, x[20:26])
+    assert found["surrogate"] == surrogate_fit(model, x[20:26], target, blocks(4, 6, 3), 40, 3)
+    chance = torch.rand(10, 4, 6, generator=torch_generator(3, "random order"))
+    for name, key in {"random_deletion": "DEL", "random_insertion": "INS"}.items():
+        told = METRICS[key](model, x[20:], predicted(model, x[20:]), chance, steps=5, fill=0.0, seed=3).mean()
+        assert found[name] == float(told)
+
+
+def test_what_is_trained_anew_is_a_perceptron_by_steps_with_nine_tenths_of_momentum():
+    x = torch.randn(12, 1, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.arange(12) % 3
+    found = Retrained(classes=3, hidden=[5, 4], epochs=3, learning_rate=0.2, batch_size=12).fit(x, y, seed=7)
+    by_hand = build("table_mlp", seed=7, levels=[0] * 6, outputs=3, hidden=[5, 4])
+    rows = x.flatten(1).float()
+    by_hand.fit_scaler(rows, y)
+    parameters, speeds = list(by_hand.parameters()), [0.0] * 6
+    for _ in range(3):
+        loss = nn.functional.cross_entropy(by_hand(rows), y)
+        speeds = [0.9 * v + g for v, g in zip(speeds, torch.autograd.grad(loss, parameters), strict=True)]
+        with torch.no_grad():
+            for parameter, speed in zip(parameters, speeds, strict=True):
+                parameter -= 0.2 * speed
+    assert found(x).dtype == torch.float64
+    torch.testing.assert_close(found(x).float(), by_hand(rows), atol=1e-4, rtol=1e-4)
 
 
 def test_a_flat_model_has_no_surrogate_and_too_few_masks_are_refused():
@@ -181,3 +235,19 @@ def test_prototypes_that_see_a_part_are_consistent_and_stable_and_other_models_h
     elsewhere = prototype_effects(Brightest(), workload(xy[::-1].copy()), half=0.1, threshold=0.8, seed=0)
     assert elsewhere["consistency"] == 0 and elsewhere["stability_hits"] <= 100
     assert prototype_effects(linear(torch.ones(2, 4)), workload(xy), 0.1, 0.8, 0) == {}
+
+
+def test_the_window_of_a_part_is_a_share_of_the_longer_side():
+    """The part lies two pixels beside the peak of an image of 8 x 20: within .1 of 20, not of 8."""
+    x = torch.zeros(2, 2, 8, 20)
+    x[0, 0, 4, 8], x[1, 1, 4, 8] = 10.0, 10.0
+
+    class Pixels(Brightest):
+        def maps(self, x):
+            return x
+
+    seen = [[{"part": "a", "x": 10.0, "y": 4.0, "visible": True}]] * 2
+    table = pa.table({"parts": pa.array(seen, PARTS_SEEN)})
+    workload = SimpleNamespace(arrays=lambda split: (x, torch.arange(2)), annotations=lambda split: table)
+    assert prototype_effects(Pixels(), workload, half=0.1, threshold=0.8, seed=0)["consistency"] == 100
+    assert prototype_effects(Pixels(), workload, half=0.07, threshold=0.8, seed=0)["consistency"] == 0
