@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from winnow.errors import InputError
-from winnow.evaluate.prototype_scores import consistency, hits_at, parts_hit, peaks, perturb, stability
+from winnow.evaluate.prototype_scores import consistency, hits_at, moves, parts_hit, peaks, perturb, stability
 
 SIZE = (64, 48)
 
@@ -269,3 +269,44 @@ def test_intervals_are_those_of_the_binomial_distribution():
     split[:50] = True
     every = stability(split, np.zeros_like(split), np.array([0]), by_class)
     assert (every.low, every.high) == (0, 0)
+
+
+def test_unless_told_the_first_seed_draws():
+    random = noise(3)
+    of, labels, visible = np.arange(211) % 2, np.arange(30) % 2, np.ones((30, 3), bool)
+    hits = random.random((30, 211, 3)) < 0.7
+    other = (random.random((30, 211, 3)) < 0.9) & hits
+    for score in (
+        lambda *seed: consistency(hits, visible, of, labels, 0.75, *seed),
+        lambda *seed: stability(hits, other, of, labels, *seed),
+    ):
+        usual, first = score(), score(0)
+        assert (usual.low, usual.high) == (first.low, first.high)
+        assert all((usual.low, usual.high) != (told.low, told.high) for told in (score(1), score(-1)))
+    x = torch.zeros(20, 3, 4, 4)
+    assert torch.equal(perturb(x), perturb(x, "gauss", 0.2, 0.25, 0))
+    for kind in ("gauss", "brightness"):
+        assert torch.equal(perturb(x, kind), perturb(x, kind, seed=0))
+        assert not torch.equal(perturb(x, kind), perturb(x, kind, seed=-1))
+    assert np.array_equal(moves(20), moves(20, 0)) and not np.array_equal(moves(20), moves(20, -1))
+    assert sorted(set(map(tuple, moves(400).tolist()))) == [(-1, 0), (0, -1), (0, 1), (1, 0)]
+    assert (
+        np.unique(moves(4000), axis=0, return_counts=True)[1] > 850
+    ).all()  # each of four alike: 1000 less 5.5 sigma
+
+
+def test_brightness_is_one_clipped_normal_number_for_each_image():
+    added = perturb(torch.zeros(4000, 2, 2, 2), "brightness", seed=1)[:, 0, 0, 0]
+    assert float(added.abs().max()) == 0.25 and abs(float(added.mean())) < 5 * 0.2 / 4000**0.5
+    clipped = stats.norm.expect(lambda z: np.clip(0.2 * z, -0.25, 0.25) ** 2)
+    assert float(added.var()) == pytest.approx(clipped, rel=0.06)
+
+
+def test_peaks_of_many_maps_are_those_of_each_by_itself():
+    maps = torch.rand(300, 4, 3, 3, generator=torch.Generator().manual_seed(0))  # more than are resized at once
+    maps[7, 2] = 0.5
+    found = peaks(maps, (9, 12))
+    for i, j in ((0, 0), (7, 2), (255, 3), (256, 0), (299, 3)):
+        assert found[i, j].tolist() == peaks(maps[i : i + 1, j : j + 1], (9, 12))[0, 0].tolist()
+    nothing = peaks(maps, (9, 12), np.zeros((300, 4), bool))
+    assert nothing.shape == (300, 4, 2) and (nothing == -1).all()
