@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import altair as alt
+import numpy as np
 import pyarrow as pa
 
 from winnow.evaluate.chart_parts import (
@@ -50,13 +51,14 @@ def axes(metrics: pa.Table) -> alt.HConcatChart:
 
 def _dots(rows: Rows, title: str, named: bool, target: float | None) -> alt.LayerChart:
     known = [row | {"dictionary": NAMES[row["system"]]} for row in rows if row["system"] in NAMES]
-    bands = mean_bands(known, ["dictionary"])
+    bands = mean_bands(known, ["dictionary"], (0.0, 1.0) if target is None else (-np.inf, np.inf))
     axis = alt.Axis(labelLimit=260) if named else None
     y = alt.Y(
         "dictionary:N", title=None, sort=list(NAMES.values()), scale=alt.Scale(domain=list(NAMES.values())), axis=axis
     )
     low = min(0.0, *(band["low"] for band in bands))
-    x = alt.X("mean:Q", title=title, scale=alt.Scale(domain=[low, max(1.0, *(b["high"] for b in bands))]))
+    scale = alt.Scale(domain=[low, max(1.0, *(band["high"] for band in bands))])
+    x = alt.X("mean:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
     base = alt.Chart(data(bands)).encode(y=y)
     layers = [
         base.mark_rule(strokeWidth=2, color=BLUE).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
