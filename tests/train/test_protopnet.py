@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from tests.train.prototype_networks import CLASS_OF, fronts, network, randn
 from winnow.errors import InputError
 from winnow.train.protopnet import (
+    Fronts,
     LossWeights,
+    _Features,
     align_shallow,
     cluster,
     fit_protopnet,
@@ -173,6 +175,23 @@ def test_the_loss_of_a_batch_is_the_sum_of_its_weighed_parts():
         warm = fit_protopnet(copy.deepcopy(model), data, epochs=2, warm_epochs=1, batch_size=24)
         assert joint[0][:1] + joint[0][2:] == ("loss", 1) and joint[0][1] == pytest.approx(aligned.item(), rel=1e-5)
         assert warm[0][1] == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_rows_come_as_they_are_without_a_seed_and_shuffled_by_seed_phase_split_and_epoch():
+    labels = torch.arange(40)
+    front = Fronts(randn(40, 2, 1, 1), randn(40, 3, 1, 1), labels)
+    data = {phase: _Features({"train": front, "valid": front}, LossWeights(), phase) for phase in ("warm", "joint")}
+    plain = list(data["warm"].batches("train", 15))
+    assert [len(batch[2]) for batch in plain] == [15, 15, 10]
+    assert all(torch.equal(torch.cat(parts), part) for parts, part in zip(zip(*plain, strict=True), front, strict=True))
+
+    def order(phase="warm", split="train", seed=0, *epoch):
+        return torch.cat([rows for _, _, rows in data[phase].batches(split, 15, seed, *epoch)]).tolist()
+
+    first = order("warm", "train", 0, 0)
+    assert order() == first and sorted(first) == labels.tolist()
+    others = [order("joint"), order(split="valid"), order(seed=1), order("warm", "train", 0, 1)]
+    assert not any(other in (first, labels.tolist()) for other in others)
 
 
 def test_unless_told_it_trains_as_the_paper_does():

@@ -138,6 +138,38 @@ def test_no_move_within_the_radius_brings_a_margin_below_its_bound(seed, negativ
             assert (margins[foreign] >= bound[foreign] - 1e-9).all()
 
 
+@pytest.mark.parametrize("kernel", ["gauss", "norm"])
+def test_bounds_are_sums_over_components_that_come_nearer_or_go_farther_by_the_radius(kernel):
+    model = cbc(kernel=kernel)
+    x, y = model.components.detach()[:4] + 0.1 * draws(4, 4), torch.tensor([0, 1, 2, 0])  # nearer than the radius
+    distances, s = model.distances(x).detach(), math.exp(float(model.log_scale.detach()))
+    plus, minus = (part.detach() for part in model.head.probabilities())
+
+    def seen(distance):
+        return math.exp(-(distance**2 if kernel == "gauss" else distance) / s)
+
+    found = worst_margins(model, distances, y, 0.8).detach()
+    for i, own in enumerate(y.tolist()):
+        for other in {0, 1, 2} - {own}:
+            total = float(minus[:, own].sum() - minus[:, other].sum())
+            for k in range(6):
+                edge = float((plus - minus)[k, own] - (plus - minus)[k, other])
+                d = float(distances[i, k])
+                total += edge * seen(d + 0.8 if edge > 0 else max(d - 0.8, 0))
+            assert float(found[i, other]) == pytest.approx(total, abs=1e-12)
+
+
+def test_far_away_bounds_that_are_scaled_stay_finite():
+    model = cbc(negative=False)
+    x, y = 100 * F.normalize(draws(5, 4), dim=1), torch.arange(5) % 3
+    distances = model.distances(x)
+    shift = model.log_kernel(distances).amax(1, keepdim=True)
+    assert (shift < -800).all()  # their exponentials are 0 in float64
+    found = worst_margins(model, distances, y, 0.0, shift).detach()
+    foreign = model.head.class_of != y[:, None]
+    assert torch.isfinite(found[foreign]).all() and (found[foreign] != 0).all()
+
+
 def test_radii_may_differ_for_each_input_and_vector():
     model = cbc()
     x, y = draws(4, 4), torch.tensor([0, 1, 2, 0])
