@@ -9,6 +9,7 @@ def supervised_dictionaries(inputs, outputs, params, log):
     import pyarrow as pa
 
     from winnow.evaluate import supervised_study as study
+    from winnow.evaluate.dictionary_toys import toys
     from winnow.models import load_model
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
@@ -34,7 +35,7 @@ def supervised_dictionaries(inputs, outputs, params, log):
     for done, (name, make) in enumerate(made.items()):
         found[name] = study.told_by_features(scene, make(), params.sizes)
         progress(done + 1, len(made))
-    found |= study.toys(params, seed)
+    found |= toys(params, seed)
     units = {"l0": "features", "specific": "features"}
     labels = {"workload": params.workload, "seed": seed, "split": "test", "units": units}
     tables = [

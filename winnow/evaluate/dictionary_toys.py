@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from winnow.dictionaries.dictionary import Dictionary
@@ -70,3 +72,29 @@ def splitting(
     specific = (fires >= RARE) & (torch.maximum(share, 1 - share) >= SPECIFIC)
     best = float(interpret(active, label[rows:], 2, union=1).f1.max())
     return {"specific": float(specific.sum()), "best": best}
+
+
+def toys(settings: Any, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Metrics of both toys: system, then ratio or width, then metric."""
+    common = {"steps": settings.steps, "batch": settings.batch_size, "seed": seed}
+    penalties = settings.penalties
+    occluded = {
+        f"r{ratio:g}": occlusion(ratio, SaeConfig("relu_l1", m=settings.width, **common), penalties, seed=seed)
+        for ratio in settings.ratios
+    }
+    split = {
+        f"m{width}": splitting(SaeConfig("relu_l1", m=width, **common), penalties, seed=seed)
+        for width in settings.widths
+    }
+    rank = {
+        "occlusion": _rank(settings.ratios, [row["smaller"] for row in occluded.values()]),
+        "splitting": _rank(settings.widths, [row["specific"] for row in split.values()]),
+        "blunting": -_rank(settings.widths, [row["best"] for row in split.values()]),
+    }
+    ranks = {name: {"rank_correlation": value} for name, value in rank.items()}
+    return {"toy_occlusion": occluded, "toy_splitting": split, "toys": ranks}
+
+
+def _rank(levels: Sequence[float], values: Sequence[float]) -> float:
+    """Spearman's rank correlation; 0 where the values do not vary."""
+    return float(spearmanr(levels, values).statistic) if len(set(values)) > 1 else 0.0

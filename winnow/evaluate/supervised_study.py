@@ -11,7 +11,7 @@ from torch import Tensor
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.sae import SaeConfig
 from winnow.errors import InputError
-from winnow.evaluate.dictionary_toys import nearest_in_l0, occlusion, splitting
+from winnow.evaluate.dictionary_toys import nearest_in_l0
 from winnow.evaluate.supervised_dictionaries import (
     Features,
     Node,
@@ -270,32 +270,3 @@ def _top(x: Tensor, directions: Tensor, k: int, signed: bool = False) -> Tensor:
 
 def _coder(mean: Tensor, directions: Tensor, k: int, length: float, signed: bool = False) -> Any:
     return lambda x: length * _top(x - mean, directions, k, signed)
-
-
-def toys(settings: Any, seed: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Metrics of both toys: system, then ratio or width, then metric."""
-    common = {"steps": settings.steps, "batch": settings.batch_size, "seed": seed}
-    penalties = settings.penalties
-    occluded = {
-        f"r{ratio:g}": occlusion(ratio, SaeConfig("relu_l1", m=settings.width, **common), penalties, seed=seed)
-        for ratio in settings.ratios
-    }
-    split = {
-        f"m{width}": splitting(SaeConfig("relu_l1", m=width, **common), penalties, seed=seed)
-        for width in settings.widths
-    }
-    rank = {
-        "occlusion": _rank(settings.ratios, [row["smaller"] for row in occluded.values()]),
-        "splitting": _rank(settings.widths, [row["specific"] for row in split.values()]),
-        "blunting": -_rank(settings.widths, [row["best"] for row in split.values()]),
-    }
-    ranks = {name: {"rank_correlation": value} for name, value in rank.items()}
-    return {"toy_occlusion": occluded, "toy_splitting": split, "toys": ranks}
-
-
-def _rank(levels: Sequence[float], values: Sequence[float]) -> float:
-    """Spearman's rank correlation; 0 where the values do not vary."""
-    from scipy.stats import spearmanr
-
-    found = float(spearmanr(levels, values).statistic) if len(set(values)) > 1 else 0.0
-    return found
