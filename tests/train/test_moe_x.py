@@ -136,6 +136,22 @@ def test_upcycled_experts_are_the_dense_layer_with_little_noise():
     assert upcycled(Dense(WIDTH, 8), 2, 1, "learned", 0.0, torch.Generator()).router is not None
 
 
+def test_noise_is_a_share_of_the_deviation_of_what_is_there_and_none_for_a_number_alone():
+    torch.manual_seed(0)
+    dense = Dense(1, 2, "relu")
+    made = upcycled(dense, 3000, 1, "sparsity", 0.5, torch.Generator().manual_seed(0))
+    (a, b) = dense.encoder.weight.flatten().tolist()
+    apart = made.encoder.detach() - dense.encoder.weight.detach().T
+    assert apart.std().item() == pytest.approx(0.5 * abs(a - b) / 2, rel=0.05)  # two numbers deviate by half their gap
+    single = Dense(WIDTH, 1, "relu")
+    made = upcycled(single, 2, 1, "sparsity", 0.5, torch.Generator().manual_seed(0))
+    assert torch.equal(made.bias[0], single.encoder.bias) and made.encoder.isfinite().all()
+
+
+def test_units_without_weights_are_as_likely_above_as_below():
+    assert expected_activity(torch.zeros(2, WIDTH, 3), torch.zeros(2, 3), normal(4, WIDTH)).unique().tolist() == [0.5]
+
+
 def test_a_trace_tells_who_is_asked_token_by_token():
     model = build("transformer", vocabulary=11, width=8, layers=2, heads=2, seed=1).eval()
     torch.manual_seed(0)
