@@ -233,8 +233,11 @@ def test_accuracy_and_consistency_are_ranked_over_networks():
 def test_networks_are_resampled_with_replacement_all_of_them():
     # But for the first one they rise together.
     found = rank_correlation(list(range(1, 9)), [10, *range(1, 8)], seed=0)
-    assert -1 < found["accuracy_spearman_low"] < found["accuracy_spearman"] == pytest.approx(1 / 3)
+    assert -0.9 < found["accuracy_spearman_low"] < found["accuracy_spearman"] == pytest.approx(1 / 3)
     assert found["accuracy_spearman_high"] == pytest.approx(1)
+    # Which network comes last makes no difference but for the draws.
+    turned = rank_correlation([*range(2, 9), 1], [*range(1, 8), 10], seed=0)
+    assert turned["accuracy_spearman_low"] == pytest.approx(found["accuracy_spearman_low"], abs=0.15)
 
 
 def test_random_prototypes_leave_the_network_alone():
