@@ -20,9 +20,9 @@ from winnow.workloads.sequences import Sequences
 
 LISTS = ("NAMES", "PLACES", "OBJECTS", "EVENTS", "VERBS", "SHADES", "THINGS", "CENTURIES", "YEARS")
 LETTERS = 6
-FEWEST = 60
+FEWEST = 40
 """Rows of a class below which it is not probed."""
-PROBED = 8000
+PROBED = 4000
 
 
 def token_classes(workload: Any, tokens: Tensor) -> dict[str, Tensor]:

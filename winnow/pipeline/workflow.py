@@ -227,6 +227,16 @@ class Workflow:
 
         return of
 
+    def activations_of_models(self, variant: str, split: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the same of each model that the `models` of an evaluation name, in their order."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            models = self.models("evaluate", variant, "model.safetensors")(wildcards)
+            names = [Path(path).parent.parent.name for path in models]
+            return [file for name in names for file in self.activations("evaluate", split, variant, name)(wildcards)]
+
+        return of
+
     def harvested(self, name: str) -> Callable[[Wildcards], str]:
         """For a rule's `input:`: the file `name` of the model whose activations are harvested."""
 

@@ -14,6 +14,7 @@ from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
 from winnow.pipeline.settings.compression_effects import CompressionEffects
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
 from winnow.pipeline.settings.dictionaries import Architecture
+from winnow.pipeline.settings.dictionary_effects import DictionaryEffects
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
 from winnow.pipeline.settings.duo import Duo
 from winnow.pipeline.settings.evopress import EvoPress
@@ -255,6 +256,8 @@ class EvaluateText(EvaluateModels):
     """Survival of features under compression."""
     pareto: DictionaryPareto | None = None
     """Comparison of dictionary architectures."""
+    dictionary_effects: DictionaryEffects | None = None
+    """Dictionaries of the dense model and of compressed ones."""
     language_models: LanguageModels | None = LanguageModels()
     """Bits per byte beside n-gram models."""
     paging: Paging | None = None
@@ -296,3 +299,5 @@ class EvaluateSequences(EvaluateModels):
     """Comparison of dictionary architectures."""
     supervised_dictionaries: SupervisedDictionaries | None = None
     """Dictionaries judged on a task whose attributes are known."""
+    dictionary_effects: DictionaryEffects | None = None
+    """Dictionaries of the dense model and of compressed ones."""
