@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.optimize import linear_sum_assignment
 from torch.nn.functional import normalize
 
-from scipy.optimize import linear_sum_assignment
 from tests.evaluate.drawing import drawn, found
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.harvest import Corpus
