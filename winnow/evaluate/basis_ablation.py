@@ -1,0 +1,126 @@
+"""How many directions of a layer, and how many edges between two, a network needs to do what it does.
+
+Bushnaq, Heimersheim, Goldowsky-Dill, Braun, Mendel, Hänni, Griffin, Stöhler, Wache, Hobbhahn, "The Local Interaction
+Basis: Identifying Computationally-Relevant and Sparsely Interacting Features in Neural Networks", 2024. A direction
+that is ablated is set to its mean, and the constant is never ablated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from winnow.dictionaries.interaction_basis import Basis, Part
+
+Loss = Callable[[Tensor], float]  # of the network's output
+
+
+def continued(parts: Sequence[Part], values: Tensor) -> Tensor:
+    """What the parts make of values, one after another."""
+    for part in parts:
+        values = part(values)
+    return values
+
+
+@torch.no_grad()
+def with_directions(values: Tensor, basis: Basis, kept: Tensor) -> Tensor:
+    """float64[n, ..., width]: values of which only the directions kept, bool[rank], differ from the mean."""
+    return basis.values(basis.coordinates(values) * kept)
+
+
+@torch.no_grad()
+def with_edges(part: Part, values: Tensor, source: Basis, target: Basis, kept: Tensor) -> Tensor:
+    """float64[n, ..., width of the output]: each target direction computed from its kept sources alone.
+
+    values: what stands before the part, float64[n, ..., width]. kept: bool[rank of source, rank of target]; sources
+    that are not kept have their mean. Targets with the same sources share one forward pass.
+    """
+    coordinates, made = source.coordinates(values), None
+    masks, number = torch.unique(kept.T, dim=0, return_inverse=True)
+    for i, mask in enumerate(masks):
+        found = target.coordinates(part(source.values(coordinates * mask)))
+        made = torch.zeros_like(found) if made is None else made
+        made = torch.where(number == i, found, made)
+    assert made is not None  # a basis has a direction
+    return target.values(made)
+
+
+def strongest(strengths: Tensor, count: int) -> Tensor:
+    """bool of the shape of the strengths: the `count` largest, ties by position."""
+    order = torch.sort(strengths.flatten(), descending=True, stable=True).indices
+    kept = torch.zeros(strengths.numel(), dtype=torch.bool)
+    kept[order[:count]] = True
+    return kept.view_as(strengths)
+
+
+def smallest(loss_at: Callable[[int], float], most: int, limit: float) -> int:
+    """The smallest count, by bisection, at which the loss is at most the limit; `most` where no smaller one is found.
+
+    Bisection takes the loss to fall with the count. Where it does not, the loss at what is returned still is within the
+    limit, unless that is `most`.
+    """
+    low, high = 0, most
+    while low < high:
+        middle = (low + high) // 2
+        if loss_at(middle) <= limit:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def direction_losses(
+    parts: Sequence[Part], values: Tensor, basis: Basis, loss: Loss, order: Tensor
+) -> Callable[[int], float]:
+    """Count -> loss where the first so many directions in an order, int64[rank], are kept; parts: all that follow."""
+
+    def at(count: int) -> float:
+        kept = torch.zeros(len(order), dtype=torch.bool)
+        kept[order[:count]] = True
+        return loss(continued(parts, with_directions(values, basis, kept)))
+
+    return remembered(at)
+
+
+def edge_losses(
+    parts: Sequence[Part], values: Tensor, source: Basis, target: Basis, strengths: Tensor, loss: Loss
+) -> Callable[[int], float]:
+    """Count -> loss where so many of the strongest edges into what the first part makes are kept."""
+
+    def at(count: int) -> float:
+        made = with_edges(parts[0], values, source, target, strongest(strengths, count))
+        return loss(continued(parts[1:], made))
+
+    return remembered(at)
+
+
+def remembered(function: Callable[[int], float]) -> Callable[[int], float]:
+    """A function of counts that computes each value once."""
+    known: dict[int, float] = {}
+
+    @torch.no_grad()
+    def at(count: int) -> float:
+        if count not in known:
+            known[count] = function(count)
+        return known[count]
+
+    return at
+
+
+def by_effect(parts: Sequence[Part], values: Tensor, basis: Basis, loss: Loss) -> Tensor:
+    """int64[rank]: directions, those first without which the loss is highest; ties in the order of the basis."""
+    rank = len(basis.eigenvalues)
+    alone = []
+    with torch.no_grad():
+        for i in range(rank):
+            kept = torch.arange(rank) != i
+            alone.append(loss(continued(parts, with_directions(values, basis, kept))))
+    return torch.sort(torch.tensor(alone), descending=True, stable=True).indices
+
+
+def counts_to(most: int) -> list[int]:
+    """0, 1, 2, 3, 4, 6, 8, 12, 16 and so on, up to and with `most`: where curves are drawn."""
+    steps = sorted({0, 1, most, *(2**k for k in range(1, 24)), *(3 * 2**k for k in range(23))})
+    return [count for count in steps if count <= most]
