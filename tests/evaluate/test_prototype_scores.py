@@ -295,6 +295,15 @@ def test_unless_told_the_first_seed_draws():
     ).all()  # each of four alike: 1000 less 5.5 sigma
 
 
+@pytest.mark.parametrize("which", [0, 4])
+def test_each_prototype_is_drawn_as_often_for_the_interval(which):
+    """Of five prototypes one hits, always: their number among five draws is binomial, whichever it is."""
+    hits = np.zeros((4, 5, 1), bool)
+    hits[:, which] = True
+    found = consistency(hits, np.ones((4, 1), bool), np.zeros(5, int), np.zeros(4, int))
+    assert (found.low, found.high) == (0, pytest.approx(100 * stats.binom.ppf(0.975, 5, 0.2) / 5))
+
+
 def test_brightness_is_one_clipped_normal_number_for_each_image():
     added = perturb(torch.zeros(4000, 2, 2, 2), "brightness", seed=1)[:, 0, 0, 0]
     assert float(added.abs().max()) == 0.25 and abs(float(added.mean())) < 5 * 0.2 / 4000**0.5
