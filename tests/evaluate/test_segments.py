@@ -244,7 +244,7 @@ def test_quickshift_merges_the_crumbs_of_its_trees():
 def test_equal_densities_are_told_apart_by_the_seed():
     plain = np.zeros((20, 20))
     first, again, other = (quickshift(plain, 2, 3, seed=s) for s in (0, 0, 1))
-    assert (first == again).all() and (first != other).any()
+    assert (first == again).all() and (first != other).any() and (first == quickshift(plain, 2, 3)).all()
 
 
 @pytest.mark.parametrize(("segments", "rows", "columns"), [(6, 2, 3), (12, 3, 4), (2, 1, 2), (45, 5, 9)])
