@@ -140,6 +140,7 @@ def test_a_scale_is_the_side_of_a_region():
 def test_there_may_be_as_many_cells_as_pixels_and_one_line_of_them(shape):
     count = shape[0] * shape[1]
     assert grid(np.zeros(shape), count).ravel().tolist() == list(range(count))
+    assert random_cells(np.zeros(shape), count).ravel().tolist() == list(range(count))
     with pytest.raises(InputError, match="segments is 13; give 2 to the 12"):
         grid(np.zeros(shape), 13)
 
