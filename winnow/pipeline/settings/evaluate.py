@@ -13,6 +13,7 @@ from winnow.pipeline.settings.code_recall import CodeRecall
 from winnow.pipeline.settings.compress import FineTune, Group, PruningMethod
 from winnow.pipeline.settings.compression_effects import CompressionEffects
 from winnow.pipeline.settings.concept_probes import ConceptProbes, ConceptStudy
+from winnow.pipeline.settings.contextual_decomposition import ContextualDecomposition
 from winnow.pipeline.settings.dictionaries import Architecture
 from winnow.pipeline.settings.dictionary_effects import DictionaryEffects
 from winnow.pipeline.settings.diffroar import Diffroar, GradientLeakage
@@ -301,3 +302,5 @@ class EvaluateSequences(EvaluateModels):
     """Dictionaries judged on a task whose attributes are known."""
     dictionary_effects: DictionaryEffects | None = None
     """Dictionaries of the dense model and of compressed ones."""
+    contextual_decomposition: ContextualDecomposition | None = None
+    """Circuits by contextual decomposition and by patching."""

@@ -1,0 +1,223 @@
+"""Contextual decomposition beside the published rules, runs of the model itself and the closed form of linear ones."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.evaluate.circuits import random_transformer
+from winnow.errors import InputError
+from winnow.evaluate import contextual_decomposition
+from winnow.evaluate.contextual_decomposition import (
+    MLP,
+    Node,
+    Parts,
+    Tokens,
+    activate,
+    attend,
+    clean,
+    explain,
+    explain_phrases,
+    layer_norm,
+    linear,
+    node_hooks,
+    propagate,
+    reference_means,
+)
+
+TOKENS = torch.tensor([[1, 4, 2, 7, 3], [1, 5, 9, 2, 8]])
+REFERENCE = torch.tensor([[1, 6, 3, 7, 3], [1, 5, 4, 2, 10], [1, 2, 2, 9, 8]])
+
+
+def recorded(text):
+    return torch.tensor([float(number) for number in text.split()], dtype=torch.float64)
+
+
+def test_rules_give_what_the_published_functions_give():
+    # Recorded from prop_linear, prop_layer_norm, prop_act and normalize_rel_irrel of the authors' repository.
+    count = torch.arange(6, dtype=torch.float64).reshape(1, 2, 3)
+    parts = Parts(count.sin(), (2 * count).cos())
+    weight, bias = (count + 1).sin().reshape(2, 3), recorded("0.5 -0.7")
+    scale, shift = recorded("1 0.5 2"), recorded("0.3 -0.2 0.1")
+    deviation = (sum(parts).var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    expected = {
+        linear(parts, weight, bias): (
+            "1.246813575 -1.66181303 -0.425515372 0.386025407",
+            "0.517481426 -0.274276746 0.778024647 -0.551856953",
+        ),
+        layer_norm(parts, scale, shift, deviation): (
+            "-1.832103997 0.27097308 2.103214991 0.587894267 -0.26342372 -0.662873004",
+            "3.512403951 -0.68288352 -3.916173141 1.060424964 -0.088915577 -1.32440827",
+        ),
+        activate(parts, torch.nn.functional.gelu): (
+            "0.0 0.423641537 0.321391227 0.153795697 -0.101191666 0.103526318",
+            "0.841344746 -0.140928659 -0.167771177 0.798396227 -0.06433401 -0.168413894",
+        ),
+        clean(parts): (
+            "0.0 0.425324148 0.255653806 0.141120008 -0.756802495 -0.958924275",
+            "1.0 0.0 0.0 0.960170287 -0.145500034 -0.839071529",
+        ),
+    }
+    for found, told in expected.items():
+        for part, numbers in zip(found, told, strict=True):
+            # The published shares of a bias miss 1e-8 of it.
+            torch.testing.assert_close(part.flatten(), recorded(numbers), atol=5e-8, rtol=0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    split=st.booleans(),
+    signs=st.booleans(),
+    normalization=st.sampled_from(["ln", "none"]),
+    activation=st.sampled_from(["gelu", "relu"]),
+    single=st.booleans(),
+)
+def test_parts_add_up_to_the_activation_at_every_hook(seed, split, signs, normalization, activation, single):
+    dtype, tolerance = (torch.float32, 1e-5) if single else (torch.float64, 1e-10)
+    model = random_transformer(seed, normalization=normalization, activation=activation, dtype=dtype)
+    if normalization == "none":  # activations would grow with each layer
+        model.requires_grad_(False)
+        for parameter in model.parameters():
+            parameter.div_(2)
+    names = [name for name in model.all_hook_points() if name not in ("hook_embed", "hook_pos_embed")]
+    names = [name for name in names if not name.endswith(("hook_scale", "hook_attn_scores", "hook_pattern"))]
+    sources = [Tokens({0, 2}), frozenset({Node(0, 3, 1), Node(1, 4, MLP)}), Tokens({4})]
+    means = reference_means(model, REFERENCE)
+    found = propagate(model, TOKENS, sources, None, means, "split" if split else "fixed", signs, save=names)
+    with torch.no_grad():
+        logits, plain = model.run(TOKENS, save=names)
+    for name, parts in {**found.saved, "logits": found.logits}.items():
+        whole = plain.get(name, logits)
+        bound = tolerance * max(1.0, float(whole.abs().max()))
+        torch.testing.assert_close(sum(parts), whole.expand_as(parts.rel), atol=bound, rtol=0)
+    assert {*found.saved} == {*names}
+
+
+@pytest.mark.parametrize("pattern", ["fixed", "split"])
+def test_with_all_tokens_relevant_nothing_is_left(pattern, monkeypatch):
+    # The 1e-8 that keeps shares of biases finite leaks, and later shares of small numbers make more of it.
+    monkeypatch.setattr(contextual_decomposition, "TOLERANCE", 0.0)
+    model = random_transformer(activation="relu")
+    logits = propagate(model, TOKENS, [Tokens(range(5))], pattern=pattern).logits
+    assert not logits.irrel.any()
+    torch.testing.assert_close(logits.rel[0], model(TOKENS), atol=1e-12, rtol=0)
+
+
+def test_a_linear_network_gives_exact_contributions_in_any_order():
+    model = random_transformer(normalization="none", activation="relu")
+    with torch.no_grad():
+        for block in model.blocks:
+            block.mlp.up.bias.fill_(0)
+            block.mlp.down.weight.fill_(0)
+            block.mlp.down.bias.fill_(0)
+            for layer in (block.attn.value, block.attn.output):
+                layer.bias.fill_(0)
+    plain = model.run(TOKENS, save=[f"blocks.{i}.attn.hook_pattern" for i in range(2)])[1]
+    one = propagate(model, TOKENS, [Tokens({position}) for position in range(5)]).logits.rel
+    stream = model.embed(TOKENS) + model.pos_embed.weight[:5]
+    for position in range(5):
+        alone = torch.zeros_like(stream)
+        alone[:, position] = stream[:, position]
+        frozen = {name: lambda _, name=name: plain[name] for name in plain}
+        frozen["hook_pos_embed"] = torch.zeros_like
+        torch.testing.assert_close(one[position], model.run(alone, patch=frozen)[0], atol=1e-12, rtol=0)
+    both = propagate(model, TOKENS, [Tokens({1, 3})]).logits.rel[0]
+    torch.testing.assert_close(both, one[1] + one[3], atol=1e-12, rtol=0)
+
+
+def test_stacked_sources_are_single_ones_and_nothing_is_relevant_before_them():
+    model = random_transformer(layers=3)
+    means = reference_means(model, REFERENCE)
+    sources = [frozenset({Node(1, 2, 0)}), frozenset({Node(2, 4, 1)}), frozenset({Node(1, 3, MLP), Node(2, 1, 0)})]
+    names = [f"blocks.{i}.hook_resid_{at}" for i in (1, 2) for at in ("pre", "mid", "post")]
+    together = propagate(model, TOKENS, sources, None, means, save=names)
+    for i, source in enumerate(sources):
+        alone = propagate(model, TOKENS, [source], None, means)
+        torch.testing.assert_close(together.logits.rel[i], alone.logits.rel[0], atol=1e-12, rtol=0)
+    relevant = {name: parts.rel.abs().amax((1, 3)) > 0 for name, parts in together.saved.items()}
+    assert not relevant["blocks.1.hook_resid_pre"].any()
+    assert relevant["blocks.1.hook_resid_mid"].tolist()[0] == [False, False, True, False, False]
+    assert relevant["blocks.1.hook_resid_post"].tolist()[2] == [False, False, False, True, False]
+    assert not relevant["blocks.2.hook_resid_pre"][1].any() and relevant["blocks.2.hook_resid_mid"][1].any()
+
+
+def test_a_source_s_parts_are_its_difference_from_the_mean_and_targets_are_read_at_their_hooks():
+    model = random_transformer(layers=3)
+    means, plain = reference_means(model, REFERENCE), model.run(TOKENS, save=node_hooks(model))[1]
+    own, later = Node(0, 2, 1), [Node(0, 2, 1), Node(1, 4, 0), Node(1, 3, MLP)]
+    found = propagate(model, TOKENS, [frozenset({own})], later, means, save=["blocks.1.attn.hook_z"])
+    assert found.logits is None and list(found.targets) == later
+    mean = means["blocks.0.attn.hook_z"][2, 1]
+    torch.testing.assert_close(found.targets[own].rel[0], plain["blocks.0.attn.hook_z"][:, 2, 1] - mean)
+    torch.testing.assert_close(found.targets[own].irrel[0], mean.expand(2, -1))
+    torch.testing.assert_close(found.targets[later[1]].rel, found.saved["blocks.1.attn.hook_z"].rel[:, :, 4, 0])
+    torch.testing.assert_close(sum(found.targets[later[2]])[0], plain["blocks.1.hook_mlp_out"][:, 3])
+
+
+def test_means_are_those_of_the_reference_and_one_like_the_prompt_leaves_nothing_relevant():
+    model = random_transformer()
+    means = reference_means(model, REFERENCE)
+    saved = model.run(REFERENCE, save=node_hooks(model))[1]
+    assert all(torch.equal(means[name], saved[name].mean(0)) for name in node_hooks(model))
+    found = propagate(model, TOKENS[:1], [frozenset({Node(0, 1, 0)})], None, reference_means(model, TOKENS[:1]))
+    assert not found.logits.rel.any()
+
+
+def test_a_relevant_pattern_weighs_relevant_values_alone_and_sees_no_later_token():
+    generator = torch.Generator().manual_seed(0)
+    value = Parts(*torch.randn(2, 3, 2, 4, generator=generator).double())
+    pattern, other = torch.rand(2, 2, 3, 3, generator=generator).double()
+    fixed, split = attend(value, pattern), attend(value, pattern, other)
+    by_hand = torch.stack([pattern[h] @ value.irrel[:, h] for h in range(2)], 1)
+    torch.testing.assert_close(fixed.irrel, by_hand)
+    torch.testing.assert_close(split.rel, torch.stack([other[h] @ value.rel[:, h] for h in range(2)], 1))
+    torch.testing.assert_close(sum(split), sum(fixed))
+    model = random_transformer()
+    early = propagate(model, TOKENS, [Tokens({3})], pattern="split").logits.rel
+    assert not early[:, :, :3].any() and early[:, :, 3:].all()
+
+
+def test_explanations_are_weighted_parts_of_the_last_logits():
+    model, weights = random_transformer(), torch.zeros(2, 11, dtype=torch.float64)
+    weights[0, 3], weights[1, 5], weights[1, 6] = 1, 1, -1
+    scores = explain(model, TOKENS, weights)
+    logits = propagate(model, TOKENS, [Tokens({2})]).logits.rel[0, :, -1]
+    assert scores.shape == (2, 5)
+    torch.testing.assert_close(scores[:, 2], torch.stack([logits[0, 3], logits[1, 5] - logits[1, 6]]))
+    split = propagate(model, TOKENS, [Tokens({2})], pattern="split").logits.rel[0, 0, -1, 3]
+    torch.testing.assert_close(explain_phrases(model, TOKENS, [Tokens({2})], weights, "split")[0, 0], split)
+
+
+BAD = {
+    "sources: none": {"sources": []},
+    "sources: none, or an empty one": {"sources": [Tokens()]},
+    "targets: an empty list": {"targets": []},
+    "layer=2": {"sources": [frozenset({Node(2, 0, 0)})]},
+    "position=5": {"targets": [Node(1, 5, 0)]},
+    "head=2": {"sources": [frozenset({Node(0, 0, 2)})]},
+    "head=-2": {"sources": [frozenset({Node(0, 0, -2)})]},
+    "token 5": {"sources": [Tokens({5})]},
+    "token -1": {"sources": [Tokens({-1})]},
+    "before every source": {"sources": [frozenset({Node(1, 0, 0)})], "targets": [Node(0, 0, 0)]},
+    "pattern 'soft'": {"pattern": "soft"},
+    "means: missing": {"sources": [frozenset({Node(0, 0, 0)})], "means": None},
+    "another length than 5": {"sources": [frozenset({Node(0, 0, 0)})], "means": "short"},
+}
+
+
+@pytest.mark.parametrize("told", BAD)
+def test_impossible_questions_are_refused(told):
+    model = random_transformer()
+    means = reference_means(model, REFERENCE)
+    asked = {"sources": [Tokens({0})], "means": means} | BAD[told]
+    if asked["means"] == "short":
+        asked["means"] = reference_means(model, REFERENCE[:, :4])
+    with pytest.raises(InputError, match=told.replace("(", r"\(")):
+        propagate(model, TOKENS, **asked)
+
+
+def test_references_of_several_lengths_are_refused():
+    for reference in (REFERENCE[:0], torch.tensor([[1, 2, 3], [1, 2, 0]])):
+        with pytest.raises(InputError, match="reference"):
+            reference_means(random_transformer(), reference)

@@ -1,0 +1,312 @@
+"""Which heads at which positions do a task: orders of nodes by several methods, and how faithful their best ones are.
+
+Contextual decomposition in rounds: A. Hsu et al., "Efficient Automated Circuit Discovery in Transformers using
+Contextual Decomposition", ICLR 2025. Path patching: N. Goldowsky-Dill et al., "Localizing Model Behavior with Path
+Patching", 2023. A node that is taken away gets its mean over a reference at its position. Work is counted in blocks
+run on one sentence; a block through which two parts are pushed counts twice, and so does a gradient's way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from winnow.errors import InputError
+from winnow.evaluate.contextual_decomposition import Node, Parts, heads_of, propagate, reference_means
+from winnow.models.hooked_transformer import HookedTransformer
+from winnow.randomness import numpy_generator
+from winnow.workloads.names_language import YEARS, indirect_objects, tokens_of, vocabulary, year_spans
+
+ROWS = 1024
+"""Sentences that run at once."""
+Patches = Mapping[str, Callable[[Tensor], Tensor]]
+
+
+@dataclass
+class Task:
+    """Sentences of one length, and which logits at their end tell that the task is done."""
+
+    tokens: Tensor
+    """int64[n, t]."""
+    weights: Tensor
+    """float[n, vocabulary]: the measure is the last logits' sum by these."""
+    means: dict[str, Tensor]
+    """Hook point -> mean over the reference, of `reference_means`."""
+    blocks: int = field(default=0, compare=False)
+    """Blocks run on one sentence so far."""
+
+    def measure(self, logits: Tensor) -> Tensor:
+        """float[..., n] of last logits float[..., n, vocabulary]."""
+        return (logits * self.weights).sum(-1)
+
+
+def names_task(model: HookedTransformer, split: str, count: int, references: int, seed: int, frame: int) -> Task:
+    """Logit of the indirect object above that of the subject, in one frame of sentences; means over unrelated names."""
+    prompts = indirect_objects(split, count, seed, frame)
+    weights = torch.zeros(count, len(vocabulary()))
+    weights.scatter_(1, prompts.indirect[:, None], 1.0).scatter_(1, prompts.subject[:, None], -1.0)
+    reference = indirect_objects("train", references, seed, frame).reference
+    return Task(prompts.tokens, weights, reference_means(model, reference))
+
+
+def years_task(model: HookedTransformer, split: str, count: int, references: int, seed: int) -> Task:
+    """Mean logit of later years above that of the others; means over sentences that begin with the first year."""
+    prompts, years = year_spans(split, count, seed), torch.from_numpy(tokens_of(YEARS))
+    later = torch.arange(len(YEARS)) > prompts.start[:, None]
+    weights = torch.zeros(count, len(vocabulary()))
+    weights[:, years] = later / later.sum(1, keepdim=True) - ~later / (~later).sum(1, keepdim=True)
+    return Task(prompts.tokens, weights, reference_means(model, year_spans("train", references, seed).reference))
+
+
+def _run(
+    model: HookedTransformer, task: Task, stream: Tensor, layer: int, patch: Patches, stop: int | None = None
+) -> Tensor:
+    """Stream float[n, t, d] from a block on, to the last logits float[n, vocabulary] or to the stream at a block."""
+
+    def tap(name: str, value: Tensor) -> Tensor:
+        return patch[name](value) if name in patch else value
+
+    last = len(model.blocks) if stop is None else stop
+    for i in range(layer, last):
+        stream = model.blocks[i](stream, tap, f"blocks.{i}")
+        task.blocks += len(stream)
+    return stream if stop is not None else model.unembed(model.ln_final(stream, tap, "ln_final"))[:, -1]
+
+
+def _plain(model: HookedTransformer, task: Task) -> tuple[Tensor, dict[str, Tensor]]:
+    """Last logits float[n, vocabulary], and streams before blocks and outputs of heads."""
+    names = [f"blocks.{i}.{name}" for i in range(len(model.blocks)) for name in ("hook_resid_pre", "attn.hook_z")]
+    task.blocks += len(task.tokens) * len(model.blocks)
+    logits, saved = model.run(task.tokens, save=names)
+    return logits[:, -1], saved
+
+
+def _z(layer: int) -> str:
+    return f"blocks.{layer}.attn.hook_z"
+
+
+def _nodes(model: HookedTransformer, task: Task, layer: int) -> list[Node]:
+    heads = heads_of(model)
+    return [Node(layer, position, head) for position in range(task.tokens.shape[1]) for head in range(heads)]
+
+
+def _chunks(nodes: list[Node], count: int) -> list[list[Node]]:
+    size = max(1, ROWS // count)
+    return [nodes[i : i + size] for i in range(0, len(nodes), size)]
+
+
+def _taken_away(nodes: Sequence[Node], task: Task, value: Tensor) -> Tensor:
+    """Outputs of heads float[nodes * n, t, head, d] with one node each at its mean."""
+    value = value.clone().unflatten(0, (len(nodes), -1))
+    for i, node in enumerate(nodes):
+        node.of(value[i])[:] = node.of(task.means[node.hook])
+    return value.flatten(0, 1)
+
+
+def _zeros(model: HookedTransformer, task: Task) -> Tensor:
+    heads = heads_of(model)
+    return torch.zeros(len(model.blocks), task.tokens.shape[1], heads, dtype=task.weights.dtype)
+
+
+@torch.no_grad()
+def activation_patching(model: HookedTransformer, task: Task) -> Tensor:
+    """float[layer, t, head]: mean drop of the measure where a node is taken away."""
+    logits, plain = _plain(model, task)
+    whole, scores, count = task.measure(logits), _zeros(model, task), len(task.tokens)
+    for layer in range(len(model.blocks)):
+        for nodes in _chunks(_nodes(model, task, layer), count):
+            stream = plain[f"blocks.{layer}.hook_resid_pre"].repeat(len(nodes), 1, 1)
+            patch = {_z(layer): lambda value, nodes=nodes: _taken_away(nodes, task, value)}
+            found = _run(model, task, stream, layer, patch).unflatten(0, (len(nodes), -1))
+            for node, drop in zip(nodes, (whole - task.measure(found)).mean(1), strict=True):
+                scores[node] = drop
+    return scores
+
+
+def attribution_patching(model: HookedTransformer, task: Task) -> Tensor:
+    """float[layer, t, head]: the same drop to first order, by one gradient."""
+    names = [_z(layer) for layer in range(len(model.blocks))]
+    # Once forward, twice as much back.
+    task.blocks += 3 * len(task.tokens) * len(model.blocks)
+    with torch.enable_grad():
+        logits, saved = model.run(task.tokens, save=names)
+        gradients = torch.autograd.grad(task.measure(logits[:, -1]).sum(), [saved[name] for name in names])
+    drops = [((saved[n] - task.means[n]) * g).sum(-1).mean(0) for n, g in zip(names, gradients, strict=True)]
+    return torch.stack(drops).detach()
+
+
+@torch.no_grad()
+def decomposition(
+    model: HookedTransformer,
+    task: Task,
+    targets: Sequence[Node] | None = None,
+    target_weights: Sequence[float] = (),
+    pattern: str = "fixed",
+    clean_signs: bool = False,
+) -> Tensor:
+    """float[layer, t, head]: mean part of the measure, or of targets, that comes from each node by decomposition.
+
+    Of a target it is the share of what differs from its mean, along that difference, times the target's weight.
+    """
+    scores, count = _zeros(model, task), len(task.tokens)
+    last = len(model.blocks) - 1 if targets is None else max(node.layer for node in targets)
+    for layer in range(len(model.blocks) if targets is None else last):
+        later = None if targets is None else [node for node in targets if node.layer > layer]
+        task.blocks += count * len(model.blocks)
+        for nodes in _chunks(_nodes(model, task, layer), count):
+            task.blocks += 2 * count * len(nodes) * (last + 1 - layer)
+            sources = [frozenset({node}) for node in nodes]
+            found = propagate(model, task.tokens, sources, later, task.means, pattern, clean_signs)
+            if later is None:
+                assert found.logits is not None
+                parts = task.measure(found.logits.rel[:, :, -1]).mean(1)
+            else:
+                weights = [target_weights[list(targets or ()).index(node)] for node in later]
+                each = [_along(found.targets[node], node, task) * w for node, w in zip(later, weights, strict=True)]
+                parts = torch.stack(each).sum(0)
+            for node, part in zip(nodes, parts, strict=True):
+                scores[node] = part
+    return scores
+
+
+def _along(parts: Parts, node: Node, task: Task) -> Tensor:
+    """float[s]: relevant part of a target along what differs from its mean, as a share of that."""
+    shift = parts.rel + parts.irrel - node.of(task.means[node.hook])
+    return (parts.rel * shift).sum((-2, -1)) / shift.square().sum((-2, -1)).clamp_min(1e-12)
+
+
+@torch.no_grad()
+def path_patching(model: HookedTransformer, task: Task, receivers: Sequence[Node] | None = None) -> Tensor:
+    """float[layer, t, head]: mean drop of the measure where receivers, all at once, get what they would without a node.
+
+    In a first run the node is taken away, all other heads keep their plain outputs, and what the receivers would put
+    out is recorded; in a second run they put it out. None receives: the first run's logits count.
+    """
+    logits, plain = _plain(model, task)
+    whole, scores, count = task.measure(logits), _zeros(model, task), len(task.tokens)
+    depth = len(model.blocks) if receivers is None else max(node.layer for node in receivers)
+    for layer in range(depth):
+        later = [node for node in receivers or () if node.layer > layer]
+        for nodes in _chunks(_nodes(model, task, layer), count):
+            stream = plain[f"blocks.{layer}.hook_resid_pre"].repeat(len(nodes), 1, 1)
+            recorded: dict[Node, Tensor] = {}
+
+            def frozen(
+                i: int, nodes: list[Node] = nodes, recorded: dict = recorded, later: list[Node] = later
+            ) -> Callable:
+                def at(value: Tensor) -> Tensor:
+                    recorded.update({node: node.of(value) for node in later if node.layer == i})
+                    kept = plain[_z(i)].repeat(len(nodes), 1, 1, 1)
+                    return _taken_away(nodes, task, kept) if i == nodes[0].layer else kept
+
+                return at
+
+            patch = {_z(i): frozen(i) for i in range(layer, len(model.blocks))}
+            found = _run(model, task, stream, layer, patch, None if receivers is None else depth + 1)
+            if receivers is not None:
+                found = _received(model, task, plain, recorded, len(nodes))
+            for node, drop in zip(
+                nodes, (whole - task.measure(found.unflatten(0, (len(nodes), -1)))).mean(1), strict=True
+            ):
+                scores[node] = drop
+    return scores
+
+
+def _received(
+    model: HookedTransformer, task: Task, plain: dict[str, Tensor], recorded: dict[Node, Tensor], times: int
+) -> Tensor:
+    """Last logits where receivers put out what was recorded."""
+
+    def put(value: Tensor, layer: int) -> Tensor:
+        value = value.clone()
+        for node, output in recorded.items():
+            if node.layer == layer:
+                node.of(value)[:] = output
+        return value
+
+    first = min(node.layer for node in recorded)
+    patch = {_z(i): lambda value, i=i: put(value, i) for i in range(first, len(model.blocks))}
+    return _run(model, task, plain[f"blocks.{first}.hook_resid_pre"].repeat(times, 1, 1), first, patch)
+
+
+def in_rounds(model: HookedTransformer, task: Task, method: str, rounds: int, keep: int) -> tuple[Tensor, Tensor]:
+    """(scores float, round int64) [layer, t, head]: the largest of several rounds, each to the best of the one before.
+
+    method: `cdt` or `path`, whose receivers are patched together, or `path_single`, one receiver after another. In
+    round 0 the measure itself is the target. A node's score in a later round of `cdt` is weighted by its target's.
+    Raises InputError for no rounds and for no node to keep.
+    """
+    if rounds < 1 or keep < 1:
+        raise InputError(f"rounds {rounds}, keep {keep}: at least 1 each")
+    scores = decomposition(model, task) if method == "cdt" else path_patching(model, task)
+    found, seen = torch.zeros(scores.shape, dtype=torch.long), set[Node]()
+    best = scores
+    for number in range(1, rounds):
+        # Nothing is read by the first layer's heads from other heads.
+        targets = [node for node in ranked(best) if node not in seen and node.layer > 0][:keep]
+        seen.update(targets)
+        if not targets:
+            break
+        if method == "cdt":
+            best = decomposition(model, task, targets, [float(scores[node]) for node in targets])
+        elif method == "path":
+            best = path_patching(model, task, targets)
+        else:
+            best = torch.stack([path_patching(model, task, [node]) for node in targets]).sum(0)
+        larger = best.abs() > scores.abs()
+        scores, found = torch.where(larger, best, scores), torch.where(larger, number, found)
+    return scores, found
+
+
+def ranked(scores: Tensor) -> list[Node]:
+    """All nodes, highest score of float[layer, t, head] first, ties in their order."""
+    order = np.argsort(-scores.double().flatten().numpy(), kind="stable")
+    return [Node(*map(int, place)) for place in zip(*np.unravel_index(order, scores.shape), strict=True)]
+
+
+def edges(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[tuple[Node, Node, float]]:
+    """(earlier node, later node, share of the later one's difference from its mean that the earlier one gives)."""
+    found = []
+    for target in nodes:
+        if target.layer:
+            shares = decomposition(model, task, [target], [1.0])
+            found += [(node, target, float(shares[node])) for node in nodes if node.layer < target.layer]
+    return found
+
+
+def random_order(model: HookedTransformer, task: Task, seed: int) -> list[Node]:
+    """All nodes in a drawn order."""
+    generator = numpy_generator(seed, "circuit discovery", "order")
+    return ranked(
+        torch.from_numpy(generator.permutation(_zeros(model, task).numel()).reshape(_zeros(model, task).shape))
+    )
+
+
+@torch.no_grad()
+def faithfulness(model: HookedTransformer, task: Task, order: Sequence[Node], sizes: Sequence[int]) -> list[float]:
+    """For each size, (m(first nodes of the order) - m(none)) / (m(all) - m(none)), m the mean measure.
+
+    All other heads at all positions are taken away; feed-forward layers stay. Above 1 where left-out nodes work
+    against the task. Raises InputError for a size below 0 or above the number of nodes, and a task not done at all.
+    """
+    if not sizes or min(sizes) < 0 or max(sizes) > len(order):
+        raise InputError(f"sizes: {list(sizes)}; from 0 to the {len(order)} nodes, at least one")
+
+    def kept(nodes: Sequence[Node]) -> float:
+        keep = torch.zeros(_zeros(model, task).shape, dtype=torch.bool)
+        for node in nodes:
+            keep[node] = True
+        patch = {
+            _z(i): lambda value, i=i: torch.where(keep[i, :, :, None], value, task.means[_z(i)])
+            for i in range(len(model.blocks))
+        }
+        return float(task.measure(model.run(task.tokens, patch=patch)[0][:, -1]).mean())
+
+    none, whole = kept([]), kept(order)
+    if whole == none:
+        raise InputError("task: the measure is the same without any head; train the model longer")
+    return [(kept(order[:size]) - none) / (whole - none) for size in sizes]

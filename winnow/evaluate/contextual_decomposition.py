@@ -1,0 +1,281 @@
+"""Contextual decomposition of transformers: how much of each activation comes from chosen tokens or components.
+
+A. Hsu, Y. Cherapanamjeri, A. Odisho, P. Carroll, B. Yu, "Mechanistic Interpretation through Contextual Decomposition
+in Transformers", 2024, after W. J. Murdoch, P. Liu, B. Yu, "Beyond Word Importance", ICLR 2018. Every activation is
+the sum of a relevant and an irrelevant part, and both are pushed through the network. Two treatments of attention
+patterns are in use; `fixed` takes patterns from the sums, `split` also those of the relevant parts alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from winnow.errors import InputError
+from winnow.models.hooked_transformer import Attention, Block, HookedTransformer, Normalisation
+
+TOLERANCE = 1e-8
+MLP = -1
+PATTERNS = ("fixed", "split")
+STREAM = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
+
+
+class Node(NamedTuple):
+    """What one head adds at one position; the feed-forward layer's output there if `head` is MLP."""
+
+    layer: int
+    position: int
+    head: int
+
+    @property
+    def hook(self) -> str:
+        return f"blocks.{self.layer}.{'hook_mlp_out' if self.head == MLP else 'attn.hook_z'}"
+
+    def of(self, value: Tensor) -> Tensor:
+        """float[..., d]: the node's part of its hook's tensor, [..., t, d] or [..., t, head, d]; a view."""
+        return value[..., self.position, :] if self.head == MLP else value[..., self.position, self.head, :]
+
+
+class Tokens(frozenset[int]):
+    """Positions whose embeddings are relevant."""
+
+
+Source = frozenset[Node] | Tokens
+
+
+class Parts(NamedTuple):
+    """Relevant and irrelevant part of a tensor, of its shape each."""
+
+    rel: Tensor
+    irrel: Tensor
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a propagation; the first axis is that of the sources."""
+
+    logits: Parts | None
+    """float[s, n, t, vocabulary] each; None where targets were asked for."""
+    targets: dict[Node, Parts]
+    """float[s, n, d] each."""
+    saved: dict[str, Parts]
+    """float[s, *shape of the hook] each."""
+
+
+def _share(parts: Parts) -> Tensor:
+    return parts.rel.abs() / (parts.rel.abs() + parts.irrel.abs() + TOLERANCE)
+
+
+def linear(parts: Parts, weight: Tensor, bias: Tensor | None = None) -> Parts:
+    """x W' + b of each part, the bias shared by magnitude: weight float[out, in], bias float[out]."""
+    moved = Parts(*(part @ weight.T for part in parts))
+    if bias is None:
+        return moved
+    own = bias * _share(moved)
+    # The complement, not a second share: the parts add up also where both are zero.
+    return Parts(moved.rel + own, moved.irrel + (bias - own))
+
+
+def layer_norm(parts: Parts, weight: Tensor, bias: Tensor, scale: Tensor) -> Parts:
+    """LayerNorm of each part by the standard deviation `scale` of their sum, float[..., 1]."""
+    rel, irrel = ((part - part.mean(-1, keepdim=True)) / scale * weight for part in parts)
+    own = bias * _share(parts)
+    return Parts(rel + own, irrel + (bias - own))
+
+
+def activate(parts: Parts, function: Callable[[Tensor], Tensor]) -> Parts:
+    """An elementwise function: the irrelevant part keeps what it gives alone, the relevant one gets the rest."""
+    alone = function(parts.irrel)
+    return Parts(function(parts.rel + parts.irrel) - alone, alone)
+
+
+def attend(value: Parts, pattern: Tensor, relevant_pattern: Tensor | None = None) -> Parts:
+    """Values [..., key, head, d] averaged by patterns [..., head, query, key], others in the relevant part if given."""
+
+    def averaged(by: Tensor, part: Tensor) -> Tensor:
+        return torch.einsum("...hqk,...khd->...qhd", by, part)
+
+    if relevant_pattern is None:
+        return Parts(averaged(pattern, value.rel), averaged(pattern, value.irrel))
+    rel = averaged(relevant_pattern, value.rel)
+    return Parts(rel, averaged(pattern, value.rel + value.irrel) - rel)
+
+
+def clean(parts: Parts) -> Parts:
+    """Where the parts differ in sign, the larger gets their sum and the other zero."""
+    opposed, larger = parts.rel * parts.irrel < 0, parts.rel.abs() >= parts.irrel.abs()
+    total, zero = parts.rel + parts.irrel, torch.zeros_like(parts.rel)
+    rel = torch.where(opposed, torch.where(larger, total, zero), parts.rel)
+    return Parts(rel, torch.where(opposed, torch.where(larger, zero, total), parts.irrel))
+
+
+def add(first: Parts, second: Parts) -> Parts:
+    """The sum of two tensors, part by part."""
+    return Parts(first.rel + second.rel, first.irrel + second.irrel)
+
+
+def heads_of(model: HookedTransformer) -> int:
+    """Heads of each layer."""
+    block = model.blocks[0]
+    assert isinstance(block, Block)
+    return block.attn.heads
+
+
+def node_hooks(model: HookedTransformer) -> list[str]:
+    """The hook points at which nodes lie."""
+    return [f"blocks.{i}.{name}" for i in range(len(model.blocks)) for name in ("attn.hook_z", "hook_mlp_out")]
+
+
+@torch.no_grad()
+def reference_means(model: HookedTransformer, tokens: Tensor) -> dict[str, Tensor]:
+    """Hook point -> mean over sentences int64[n, t] of one length: float[t, head, d], or [t, d] of feed-forward layers.
+
+    Raises InputError for no sentence, or for padding, which would mix positions of different sentences.
+    """
+    if not len(tokens) or (tokens == 0).any():
+        raise InputError("reference: sentences must be of one length, without padding, and at least one; give such")
+    return {name: value.mean(0) for name, value in model.run(tokens, save=node_hooks(model))[1].items()}
+
+
+def _check(model: HookedTransformer, length: int, sources: Sequence[Source], targets: Sequence[Node] | None) -> None:
+    if not sources or not all(sources):
+        raise InputError("sources: none, or an empty one; give at least one token or node each")
+    if targets is not None and not targets:
+        raise InputError("targets: an empty list; leave it out for the logits, or name nodes")
+    nodes = [node for source in sources if not isinstance(source, Tokens) for node in source]
+    for node in [*nodes, *(targets or ())]:
+        heads = heads_of(model)
+        inside = 0 <= node.layer < len(model.blocks) and 0 <= node.position < length and MLP <= node.head < heads
+        if not inside:
+            sizes = f"{len(model.blocks)} layers, {length} positions and {heads} heads"
+            raise InputError(f"{node}: lies outside the model's {sizes}; name one inside")
+    places = [position for source in sources if isinstance(source, Tokens) for position in source]
+    if any(not 0 <= position < length for position in places):
+        raise InputError(f"token {max(places, key=abs)}: outside the sentence's {length}; name one inside")
+
+
+class _Propagation:
+    """One pass of both parts through a model, whose sums are those of a plain run."""
+
+    def __init__(self, sources: Sequence[Source], plain: dict[str, Tensor], means: Mapping[str, Tensor]) -> None:
+        self.sources, self.plain, self.means = sources, plain, means
+        self.split = self.clean_signs = False
+        self.save: Collection[str] = ()
+        self.saved: dict[str, Parts] = {}
+
+    def tap(self, name: str, parts: Parts) -> Parts:
+        if self.clean_signs and name.endswith(STREAM):
+            parts = clean(parts)
+        chosen = [(i, node) for i, s in enumerate(self.sources) if not isinstance(s, Tokens) for node in s]
+        for i, node in chosen:
+            if node.hook == name:
+                mean = node.of(self.means[name])
+                node.of(parts.rel[i])[:] = node.of(self.plain[name]) - mean
+                node.of(parts.irrel[i])[:] = mean
+        if name in self.save:
+            self.saved[name] = parts
+        return parts
+
+    def norm(self, parts: Parts, norm: torch.nn.Module, name: str) -> Parts:
+        if isinstance(norm, Normalisation):
+            parts = layer_norm(parts, norm.weight, norm.bias, self.plain[f"{name}.hook_scale"])
+        return self.tap(f"{name}.hook_normalized", parts)
+
+    def attention(self, parts: Parts, layer: Attention, name: str) -> Parts:
+        def heads(letter: str, part: torch.nn.Linear) -> Parts:
+            moved = linear(parts, part.weight, part.bias)
+            return self.tap(
+                f"{name}.hook_{letter}", Parts(*(p.unflatten(-1, (layer.heads, layer.head_width)) for p in moved))
+            )
+
+        relevant = None
+        if self.split or {f"{name}.hook_q", f"{name}.hook_k"} & set(self.save):
+            query, key = heads("q", layer.query), heads("k", layer.key)
+            if self.split:
+                scores = torch.einsum("...qhd,...khd->...hqk", query.rel, key.rel) / math.sqrt(layer.head_width)
+                later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+                relevant = scores.masked_fill(later, float("-inf")).softmax(-1)
+        mixed = attend(heads("v", layer.value), self.plain[f"{name}.hook_pattern"], relevant)
+        mixed = self.tap(f"{name}.hook_z", mixed)
+        return linear(Parts(*(part.flatten(-2) for part in mixed)), layer.output.weight, layer.output.bias)
+
+    def block(self, parts: Parts, block: Block, name: str) -> Parts:
+        parts = self.tap(f"{name}.hook_resid_pre", parts)
+        mixed = self.attention(self.norm(parts, block.ln1, f"{name}.ln1"), block.attn, f"{name}.attn")
+        parts = self.tap(f"{name}.hook_resid_mid", add(parts, self.tap(f"{name}.hook_attn_out", mixed)))
+        inner, mlp = self.norm(parts, block.ln2, f"{name}.ln2"), block.mlp
+        pre = self.tap(f"{name}.mlp.hook_pre", linear(inner, mlp.up.weight, mlp.up.bias))
+        post = self.tap(f"{name}.mlp.hook_post", activate(pre, mlp.activation))
+        added = self.tap(f"{name}.hook_mlp_out", linear(post, mlp.down.weight, mlp.down.bias))
+        return self.tap(f"{name}.hook_resid_post", add(parts, added))
+
+
+@torch.no_grad()
+def propagate(
+    model: HookedTransformer,
+    tokens: Tensor,
+    sources: Sequence[Source],
+    targets: Sequence[Node] | None = None,
+    means: Mapping[str, Tensor] | None = None,
+    pattern: str = "fixed",
+    clean_signs: bool = False,
+    save: Collection[str] = (),
+) -> Result:
+    """The parts of the logits, or of later nodes, that come from each source; the parts of a tensor add up to it.
+
+    tokens: int64[n, t]. sources: each a set of Tokens, whose embeddings are relevant, or of Nodes, of whose output what
+    differs from its mean over a reference (`means`, as `reference_means` gives them) is relevant. Nothing is relevant
+    before a source, so blocks before the earliest one run once and plainly; with targets, those after the last one do
+    not run. clean_signs: at each sum of the residual stream, parts of opposite sign are joined. Raises InputError for
+    empty sources or targets, nodes and tokens outside the model or the sentence, and nodes without `means` of their
+    positions.
+    """
+    _check(model, tokens.shape[1], sources, targets)
+    if pattern not in PATTERNS:
+        raise InputError(f"pattern {pattern!r}: use one of {', '.join(PATTERNS)}")
+    nodes = [node for source in sources if not isinstance(source, Tokens) for node in source]
+    if nodes and any(node.hook not in (means or {}) for node in nodes):
+        raise InputError("means: missing for a source that is a node; give those of reference_means")
+    if nodes and next(iter(means.values())).shape[0] != tokens.shape[1]:  # type: ignore[union-attr]
+        raise InputError(f"means: of sentences of another length than {tokens.shape[1]}; give a reference of that one")
+    plain = model.run(tokens, save=model.all_hook_points())[1]
+    first = 0 if any(isinstance(source, Tokens) for source in sources) else min(node.layer for node in nodes)
+    early = [node for node in targets or () if node.layer < first]
+    if early:
+        raise InputError(f"target {early[0]}: lies before every source; name a later one")
+    last = len(model.blocks) - 1 if targets is None else max(node.layer for node in targets)
+    stream = plain[f"blocks.{first}.hook_resid_pre"].expand(len(sources), -1, -1, -1)
+    relevant = torch.zeros(len(sources), 1, tokens.shape[1], 1, dtype=torch.bool)
+    for i, source in enumerate(sources):
+        if isinstance(source, Tokens):
+            relevant[i, :, list(source)] = True
+    parts = Parts(torch.where(relevant, stream, 0), torch.where(relevant, 0, stream))
+    made = _Propagation(sources, plain, means or {})
+    made.split, made.clean_signs = pattern == "split", clean_signs
+    made.save = {*save, *(node.hook for node in targets or ())}
+    for i in range(first, last + 1):
+        parts = made.block(parts, model.blocks[i], f"blocks.{i}")  # type: ignore[arg-type]
+    if targets is not None:
+        found = {node: Parts(*(node.of(part) for part in made.saved[node.hook])) for node in targets}
+        return Result(None, found, made.saved)
+    return Result(linear(made.norm(parts, model.ln_final, "ln_final"), model.unembed.weight), {}, made.saved)
+
+
+def explain(model: HookedTransformer, tokens: Tensor, weights: Tensor, pattern: str = "fixed") -> Tensor:
+    """float[n, t]: what each token of int64[n, t] adds to the sum of last logits weighted by float[n, vocabulary]."""
+    sources = [Tokens({position}) for position in range(tokens.shape[1])]
+    return explain_phrases(model, tokens, sources, weights, pattern)
+
+
+def explain_phrases(
+    model: HookedTransformer, tokens: Tensor, phrases: Sequence[Tokens], weights: Tensor, pattern: str = "fixed"
+) -> Tensor:
+    """float[n, phrase]: the same of sets of tokens, whose scores are more than the sums of those of their tokens."""
+    logits = propagate(model, tokens, phrases, pattern=pattern).logits
+    assert logits is not None
+    return torch.einsum("snv,nv->ns", logits.rel[:, :, -1], weights)
