@@ -115,6 +115,14 @@ def test_the_shipped_scales_are_valid(scale):
             {"digits": {"evaluate": {"criteria": {"mlp": {"methods": ["obd"]}}}}},
             "digits.evaluate.criteria.mlp.methods.0",
         ),
+        (
+            {"algorithmic": {"evaluate": {"find_benchmark": {"main_budget": 65}}}},
+            "algorithmic.evaluate.find_benchmark: main_budget is 65, which is none of budgets",
+        ),
+        (
+            {"algorithmic": {"evaluate": {"find_benchmark": {"noise": 0.7}}}},
+            "approximation add up to 1.1; they exclude",
+        ),
         ({"digits": 5}, "digits"),
     ],
 )

@@ -21,6 +21,7 @@ from winnow.pipeline.settings.duo import Duo
 from winnow.pipeline.settings.evopress import EvoPress
 from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation, PlantedMark
 from winnow.pipeline.settings.feature_browser import FeatureBrowser
+from winnow.pipeline.settings.find_benchmark import FindBenchmark
 from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
@@ -304,3 +305,5 @@ class EvaluateSequences(EvaluateModels):
     """Dictionaries of the dense model and of compressed ones."""
     contextual_decomposition: ContextualDecomposition | None = None
     """Circuits by contextual decomposition and by patching."""
+    find_benchmark: FindBenchmark | None = None
+    """Opaque functions and their interpreters."""

@@ -1,0 +1,127 @@
+"""FIND's experiment: who interprets what with which budget, the audit of the library, and metrics of a seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from winnow import sandbox
+from winnow.evaluate.find_interpreters import INTERPRETERS, Interpreter
+from winnow.randomness import numpy_generator
+from winnow.workloads import find_numeric
+
+Rows = Sequence[dict[str, Any]]
+SWEPT = ("template",)
+"""Interpreters that get every budget; the others get the main one."""
+COMPLICATIONS = ("clean", "noise", "corruption", "approximation")
+POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the largest value
+
+
+def arms(budgets: Sequence[int], main: int) -> list[tuple[Interpreter, int]]:
+    """(interpreter, budget) of every arm."""
+    return [(i, budget) for i in INTERPRETERS for budget in budgets if budget == main or i.name in SWEPT]
+
+
+def confirmed(records: Rows, seed: int) -> list[bool]:
+    """Whether each record is what its labels say, by its code in the sandbox and by what queries are told."""
+    x = np.linspace(-find_numeric.EDGE, find_numeric.EDGE, POINTS)
+    outcomes = sandbox.run([sandbox.Case(record["code"], "f", x.tolist()) for record in records])
+    return [_numeric_confirmed(r, o, x, seed) for r, o in zip(records, outcomes, strict=True)]
+
+
+def _numeric_confirmed(record: dict[str, Any], outcome: sandbox.Outcome, x: np.ndarray, seed: int) -> bool:
+    spec, stretch = json.loads(record["spec"]), json.loads(record["domain"])
+    true = find_numeric.truth(spec, x)
+    generator = numpy_generator(seed, "find audit", record["function_id"])
+    asked = [find_numeric.answers(spec, x, generator) for _ in range(2)]
+    inside = (x > stretch[0]) & (x < stretch[1]) if stretch else np.zeros(len(x), bool)
+    changing = asked[0] != asked[1]
+    changing &= np.isfinite(true)
+    scale = np.nanmax(np.abs(true))
+    facts = {
+        "code": outcome.status == "ok" and _same(np.array(outcome.values), true, EXACT * scale),
+        "noise": bool(changing[~inside].any()) == (record["complication"] == "noise"),
+        "stretch": (record["complication"] == "corruption") == bool(stretch)
+        and bool(np.all(np.abs(asked[0] - true)[inside] < 10 * find_numeric.SPREAD)),
+        "approximation": (record["complication"] == "approximation") == (record["approximation_error"] is not None),
+    }
+    return all(facts.values())
+
+
+def _same(found: np.ndarray, true: np.ndarray, tolerance: float) -> bool:
+    unknown = np.isnan(true)
+    return bool(np.array_equal(np.isnan(found), unknown) and np.all(np.abs(found - true)[~unknown] <= tolerance))
+
+
+def summaries(rows: Rows) -> dict[str, dict[str, float | None]]:
+    """Variant "<interpreter>-<kind>-<budget>" -> metrics; twins are counted only beside the functions they are of."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(f"{row['interpreter']}-{row['kind']}-{row['budget']}", []).append(row)
+    metrics = {variant: _summary(group) for variant, group in found.items()}
+    for variant, values in metrics.items():
+        if variant.startswith("template_interval-"):
+            plain = metrics.get(variant.replace("_interval", ""), {})
+            values["gap_closed"] = _closed(plain.get("gap"), plain.get("inside"), values["inside"])
+    return metrics
+
+
+def _closed(gap: float | None, before: float | None, after: float | None) -> float | None:
+    """Share of a gap that is closed; None where there was none."""
+    return (after - before) / gap if gap and gap > 0 and before is not None and after is not None else None
+
+
+def _mean(values: list[Any]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _summary(rows: Rows) -> dict[str, float | None]:
+    own = [row for row in rows if not row["twin_of"]]
+    names = ("success", "short_success", "family_right", "inside", "outside", "overlap", "unit_test", "match", "calls")
+    metrics = {name: _mean([row[name] for row in own if row.get(name) is not None]) for name in names}
+    for name in COMPLICATIONS:
+        metrics[f"success_{name}"] = _mean([row["success"] for row in own if row["complication"] == name])
+    for name, composed in (("atomic", False), ("composed", True)):
+        metrics[f"success_{name}"] = _mean([row["success"] for row in own if row["composed"] == composed])
+    twins = {row["twin_of"]: row["success"] for row in rows if row["twin_of"]}
+    pairs = [(twins[row["function_id"]], row["inside"]) for row in own if row["function_id"] in twins]
+    metrics["gap"] = _mean([float(clean) - float(inside) for clean, inside in pairs])
+    if pairs:
+        metrics["mcnemar_p"] = mcnemar(pairs)
+    metrics["failed_to_run"] = _mean([bool(row["reason"]) for row in own])
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def mcnemar(pairs: Sequence[tuple[bool, bool]]) -> float:
+    """Exact two-sided p of McNemar's test: 1 where no pair differs."""
+    first, second = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    return float(stats.binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def error_curves(records: Rows, rows: Rows, count: int) -> list[dict[str, Any]]:
+    """Truth and what was said, at the half-integers, of the worst functions of the first arm that has any."""
+    known = {record["function_id"]: record for record in records}
+    chosen = [
+        row for row in rows if row["interpreter"] == "template" and row["kind"] == "numeric" and not row["twin_of"]
+    ]
+    largest = max((row["budget"] for row in chosen), default=0)
+    worst = sorted((r for r in chosen if r["budget"] == largest), key=lambda r: (-r["nmse"], r["function_id"]))[:count]
+    x = find_numeric.half_integers()
+    outcomes = sandbox.run([sandbox.Case(row["code"], "f", x.tolist()) for row in worst])
+    curves = []
+    for row, outcome in zip(worst, outcomes, strict=True):
+        true = find_numeric.truth(json.loads(known[row["function_id"]]["spec"]), x)
+        said = np.array(outcome.values) if outcome.status == "ok" else np.full(len(x), np.nan)
+        scale = float(np.nanmax(np.abs(true)))
+        title = f"{known[row['function_id']]['family'].replace('_', ' ')}, {row['complication']}"
+        for name, values in (("function", true), ("description", said)):
+            inside = np.where(np.isfinite(values), np.clip(values / scale, -2, 2), np.nan)
+            curves += [
+                {"function_id": row["function_id"], "title": title, "what": name, "x": float(a), "value": float(b)}
+                for a, b in zip(x, inside, strict=True)
+            ]
+    return curves
