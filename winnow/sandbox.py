@@ -31,12 +31,14 @@ NODES = (
     *(ast.JoinedStr, ast.FormattedValue, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
 )
 METHODS = {name for kind in (str, list, dict) for name in dir(kind) if name[0] != "_"} - {"format", "format_map"}
+WAIT = 10
+"""Times the processor time that a process may use, after which it is ended on a machine that is too busy to run it."""
 LONGEST = 100_000  # characters of source; a longer one is refused before it is parsed
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds of each case, bytes of memory of the process, bytes of the answers of a case."""
+    """Seconds of processor time of each case, bytes of memory of the process, bytes of the answers of a case."""
 
     seconds: float = 1.0
     memory_bytes: int = 512 << 20
@@ -123,7 +125,7 @@ def _guest(cases: list[Case], limits: Limits) -> list[Any] | None:
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **pipes, env={}, cwd="/", start_new_session=True) as process:
         try:
-            out, _ = process.communicate(json.dumps(task).encode(), timeout=longest)
+            out, _ = process.communicate(json.dumps(task).encode(), timeout=WAIT * longest)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             return None
