@@ -6,9 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from winnow.dictionaries.config import SaeConfig
 from winnow.errors import InputError
-from winnow.evaluate.dictionary_toys import nearest_in_l0, occlusion, splitting
 from winnow.evaluate.supervised_dictionaries import (
     Features,
     Node,
@@ -154,23 +152,6 @@ def put(tensor, position, head):
     changed = tensor.clone()
     changed[:, position, head] = 1.0
     return changed
-
-
-def test_toys_know_what_they_plant():
-    config = SaeConfig("topk", m=96, k=2, steps=150, batch=512)
-    equal, small = (occlusion(ratio, config, [1.0], seed=0, values=20, rows=2048) for ratio in (1.0, 0.4))
-    assert abs(equal["larger"] - equal["smaller"]) < 0.1 and small["smaller"] < small["larger"] and equal["l0"] <= 2
-    few, many = (
-        splitting(SaeConfig("topk", m=m, k=2, steps=100, batch=512), [1.0], seed=0, rows=2048) for m in (4, 64)
-    )
-    assert many["specific"] > few["specific"] and 0.4 < many["best"] <= few["best"] + 0.1 <= 1.1
-    rows = torch.randn(2048, 8, generator=torch.Generator().manual_seed(0))
-    sparse = SaeConfig("relu_l1", m=16, steps=100, batch=512)
-    counts = [
-        float((nearest_in_l0(rows, sparse, penalties, 2.0).dense(rows) > 0).double().sum(1).mean())
-        for penalties in ([0.1], [4.0], [0.1, 4.0])
-    ]
-    assert counts[2] == min(counts[:2], key=lambda count: abs(count - 2))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,10 @@
 """The task that dictionaries are judged on, read word by word, and a small model whose heads are exchanged."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from winnow.errors import InputError
 from winnow.evaluate import supervised_study as study
-from winnow.evaluate.dictionary_toys import toys
 from winnow.models import build
 from winnow.workloads.names_language import NAMES, vocabulary
 
@@ -72,19 +69,6 @@ def test_general_rows_are_what_heads_hold_where_there_are_words(scene):
     assert rows.shape == (3 * scene.fit.prompts.tokens.shape[1], 4, 8)
     last = study.read(scene.model, scene.fit.prompts.tokens[:1], scene.nodes)[0]
     assert (rows - last).abs().sum((1, 2)).min() < 1e-4
-
-
-def test_toys_give_every_ratio_width_and_rank():
-    settings = SimpleNamespace(
-        steps=5, batch_size=64, penalties=[1.0], width=8, ratios=[1.0, 0.5, 0.4], widths=[4, 8, 16]
-    )
-    found = toys(settings, 0)
-    assert list(found["toy_occlusion"]) == ["r1", "r0.5", "r0.4"] and list(found["toy_splitting"]) == [
-        "m4",
-        "m8",
-        "m16",
-    ]
-    assert all(-1 <= row["rank_correlation"] <= 1 for row in found["toys"].values()) and len(found["toys"]) == 3
 
 
 def test_nodes_that_are_no_cut_are_refused(scene):
