@@ -13,7 +13,6 @@ from winnow.curate.byte_pairs import train_byte_pairs
 from winnow.errors import InputError
 from winnow.models import build
 from winnow.models.language_model import Unsupported, require
-from winnow.models.llama import Llama
 from winnow.models.sampling import shaped
 from winnow.models.small_language_model import SmallLanguageModel
 
@@ -48,34 +47,6 @@ def test_a_transformer_is_read_as_it_computes(tokenizer):
         expected = plain(torch.tensor([[0, *tokens]])).log_softmax(-1)[0, -1]
     assert small.next(small.start([tokens]))[0] == pytest.approx(expected.numpy(), abs=1e-4)
     assert "score" in small.capabilities and small.vocab_size == 300
-
-
-def test_it_computes_what_transformers_library_computes():
-    library = pytest.importorskip("transformers")
-    config = library.LlamaConfig(
-        vocab_size=300, hidden_size=32, intermediate_size=88, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, rms_norm_eps=1e-6, rope_theta=10_000.0, tie_word_embeddings=True,
-    )  # fmt: skip
-    peer = library.LlamaForCausalLM(config).eval()
-    ours = Llama(300, 32, 2, 4, kv_heads=2)
-    names = {
-        "embedding.weight": "model.embed_tokens.weight",
-        "norm.weight": "model.norm.weight",
-    }
-    parts = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm", "output": "o_proj"}
-    parts |= {part: f"{part[0]}_proj" for part in ("query", "key", "value")}
-    state = {}
-    for name in ours.state_dict():
-        words = name.split(".")
-        if words[0] == "blocks":
-            inner = [parts.get(word, {"attention": "self_attn"}.get(word, word)) for word in words[2:]]
-            inner = [f"{word}_proj" if words[2] == "mlp" and word in ("gate", "up", "down") else word for word in inner]
-            names[name] = ".".join(["model.layers", words[1], *inner])
-        state[name] = peer.state_dict()[names[name]]
-    ours.load_state_dict(state)
-    tokens = torch.randint(0, 300, (2, 20), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        assert torch.allclose(ours(tokens), peer(tokens).logits, atol=1e-5)
 
 
 PROMPTS = st.lists(st.lists(st.integers(1, 299), max_size=9), min_size=1, max_size=4)

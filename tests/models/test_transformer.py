@@ -7,7 +7,6 @@ import torch
 from winnow.errors import InputError
 from winnow.models import build, load_model, save_model
 from winnow.models.hooks import capture, run_with
-from winnow.models.transformer import rotated
 
 
 def tokens(n, t, vocabulary=50, seed=0):
@@ -69,16 +68,6 @@ def test_no_token_sees_a_later_one():
     changed[:, 7:] = (changed[:, 7:] + 1) % 50
     torch.testing.assert_close(net(ids)[:, :7], net(changed)[:, :7])
     assert not torch.allclose(net(ids)[:, 7:], net(changed)[:, 7:])
-
-
-def test_scores_of_rotated_vectors_depend_on_their_distance_alone():
-    query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    q, k = rotated(query.expand(1, 1, 20, 8))[0, 0], rotated(key.expand(1, 1, 20, 8))[0, 0]
-    scores = q @ k.T
-    for distance in range(-19, 20):
-        diagonal = scores.diagonal(distance)
-        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
-    torch.testing.assert_close(q.norm(dim=1), query.norm().expand(20))
 
 
 def test_a_new_model_foresees_nothing():

@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from winnow.errors import InputError
 from winnow.models import build
-from winnow.models.transformer import rotated
+from winnow.models.rotary import rotated
 from winnow.train.lora_limits import (
     Head,
     LoRALinear,

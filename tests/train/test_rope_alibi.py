@@ -3,16 +3,12 @@
 import copy
 from fractions import Fraction
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from winnow.errors import InputError
 from winnow.models import build
-from winnow.models.rotary import rotated_at
-from winnow.models.transformer import rotated
+from winnow.models.rotary import rotated
 from winnow.train.rope_alibi import (
     MODES,
     ROTATED,
@@ -32,37 +28,6 @@ def normal(*shape, seed=0, dtype=torch.float64):
 def attention(mode, heads=4, width=16, seed=0, **changes):
     torch.manual_seed(seed)
     return PositionalAttention(width, heads, mode, **changes)
-
-
-@pytest.mark.parametrize("interleaved", [False, True])
-@given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 3000))
-def test_the_product_of_rotated_vectors_depends_on_their_distance_alone(interleaved, m, n, shift):
-    query, key = normal(1, 8, seed=1), normal(1, 8, seed=2)
-
-    def score(m, n):
-        return (
-            rotated_at(query, torch.tensor([m]), interleaved=interleaved)
-            * rotated_at(key, torch.tensor([n]), interleaved=interleaved)
-        ).sum()
-
-    assert abs(score(m, n) - score(m + shift, n + shift)) < 1e-11
-    assert torch.allclose(rotated_at(query, torch.tensor([m])).norm(), query.norm(), atol=1e-12)
-
-
-def test_interleaved_pairs_turn_as_complex_numbers_do():
-    x, positions = normal(2, 5, 6), torch.arange(3, 8)
-    rates = 10_000.0 ** (-np.arange(0, 6, 2) / 6)
-    turned = torch.view_as_complex(x.unflatten(-1, (3, 2))).numpy() * np.exp(1j * np.arange(3, 8)[:, None] * rates)
-    expected = torch.view_as_real(torch.from_numpy(turned)).flatten(-2)
-    assert torch.allclose(rotated_at(x, positions, interleaved=True), expected, atol=1e-12, rtol=0)
-
-
-def test_halves_are_the_same_rotation_of_other_pairs_and_that_of_the_models_here():
-    x = normal(2, 3, 7, 8)
-    order = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
-    places = torch.arange(7)
-    assert torch.equal(rotated_at(x[..., order], places, interleaved=True), rotated_at(x, places)[..., order])
-    assert torch.equal(rotated_at(x, places), rotated(x))
 
 
 def test_geometric_slopes_are_the_published_ones():
@@ -132,7 +97,7 @@ def naive(layer, x):
             turns = layer.mode in ROTATED and not (layer.mode == "split" and h >= layer.heads // 2)
             query, key, value = (part[n, :, h] for part in parts)
             if turns:
-                query, key = (rotated_at(each, torch.arange(x.shape[1])) for each in (query, key))
+                query, key = (rotated(each, torch.arange(x.shape[1])) for each in (query, key))
             for q in range(x.shape[1]):
                 scores = torch.stack([query[q] @ key[k] / query.shape[-1] ** 0.5 for k in range(q + 1)])
                 falls = table[h, : q + 1].flip(0)
@@ -198,8 +163,6 @@ def test_a_model_keeps_its_weights_and_with_rope_its_logits():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(InputError, match="a head has 3 dimensions; give an even number"):
-        rotated_at(normal(2, 3), torch.arange(2))
     with pytest.raises(InputError, match="heads: is 0"):
         slopes(0)
     with pytest.raises(InputError, match="strength: is -1"):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attention
 
 from winnow.errors import InputError
-from winnow.models.transformer import Attention, FeedForward, Transformer, _initialised, rotated
+from winnow.models.rotary import rotated
+from winnow.models.transformer import Attention, FeedForward, Transformer, _initialised
 
 SMALL, BIG, SKIP = 0, 1, 2
 """What a route says for a layer: which feed-forward layer a token takes, or none."""

@@ -17,7 +17,8 @@ from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from winnow.errors import InputError
-from winnow.models.transformer import Attention, Transformer, rotated
+from winnow.models.rotary import rotated
+from winnow.models.transformer import Attention, Transformer
 from winnow.randomness import torch_generator
 
 Family = Literal["harmonic", "geometric", "power", "uniform", "bigbird", "window"]

@@ -21,7 +21,8 @@ from winnow.compress.probabilistic_attention import (
     with_block_attention,
 )
 from winnow.errors import InputError
-from winnow.models.transformer import Block, Transformer, rotated
+from winnow.models.rotary import rotated
+from winnow.models.transformer import Block, Transformer
 from winnow.randomness import numpy_generator
 from winnow.workloads.texts import Texts
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from winnow.models.rotary import rotated_at
-from winnow.models.transformer import ROTARY_BASE, FeedForward
+from winnow.models.rotary import ROTARY_BASE, rotated
+from winnow.models.transformer import FeedForward
 
 
 class Cache(NamedTuple):
@@ -117,7 +117,7 @@ class GroupedAttention(nn.Module):
         query, key, value = (
             part(x).unflatten(-1, (-1, self.size)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
-        query, key = rotated_at(query, places, self.base), rotated_at(key, places, self.base)
+        query, key = rotated(query, places, self.base), rotated(key, places, self.base)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=self.kv_heads < self.heads)

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad, scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
-from winnow.models.transformer import Transformer, _initialised, rotated
+from winnow.models.rotary import rotated
+from winnow.models.transformer import Transformer, _initialised
 
 
 class Cache(Protocol):
@@ -40,7 +41,8 @@ class MultiQueryAttention(nn.Module):
         Queries and keys are rotated by their place.
         """
         query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        return _rotated_from(query, first), _rotated_from(self.key(x)[:, None], first), self.value(x)[:, None]
+        places = torch.arange(first, first + x.shape[1])
+        return rotated(query, places), rotated(self.key(x)[:, None], places), self.value(x)[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.parts(x)
@@ -83,8 +85,3 @@ class MultiQueryTransformer(Transformer):
             x = x + block.attention.joined(cache.attend(query))
             x = x + block.mlp(block.mlp_norm(x))
         return linear(self.norm(x), self.embedding.weight)[:, 0]
-
-
-def _rotated_from(x: Tensor, first: int) -> Tensor:
-    """`rotated` for tokens at the places from `first` on, to the same bits as in a whole window."""
-    return rotated(pad(x, (0, 0, first, 0)))[..., first:, :]

@@ -8,21 +8,10 @@ Foundation Language Models", 2023.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
-ROTARY_BASE = 10_000.0
-
-
-def rotated(x: Tensor, base: float = ROTARY_BASE) -> Tensor:
-    """Rotate queries or keys float[n, heads, t, d] by their position: the pair (i, i + d / 2) by t * base^(-2i/d)."""
-    length, half = x.shape[-2], x.shape[-1] // 2
-    rates = base ** (-torch.arange(half, dtype=torch.float64) / half)
-    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
-    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+from winnow.models.rotary import rotated
 
 
 class Attention(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from winnow.errors import InputError
-from winnow.models.rotary import rotated_at
+from winnow.models.rotary import rotated
 from winnow.models.transformer import Block, Transformer
 from winnow.train.kronecker_attention import LARGEST_RANK, features, monomial_weights, polynomial
 
@@ -187,7 +187,7 @@ def largest_entries(model: Transformer, x: Tensor) -> list[dict[str, float]]:
         tops = []
         for part in (attention.query, attention.key):
             split = part(normed).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-            tops.append(rotated_at(split, places).abs().amax((0, 2, 3)) / split.shape[-1] ** 0.25)
+            tops.append(rotated(split, places).abs().amax((0, 2, 3)) / split.shape[-1] ** 0.25)
         rows += [
             {"layer": layer, "head": h, "query": float(q), "key": float(k), "bound": math.sqrt(math.log(x.shape[1]))}
             for h, (q, k) in enumerate(zip(*tops, strict=True))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softplus
 
 from winnow.errors import InputError
-from winnow.models.rotary import rotated_at
+from winnow.models.rotary import rotated
 from winnow.models.transformer import Block, Transformer
 
 Mode = Literal["additive_harmonic", "harmonic_number", "factored", "geometric", "split", "rope", "alibi", "none"]
@@ -135,8 +135,8 @@ class PositionalAttention(nn.Module):
     def _rotated(self, x: Tensor, positions: Tensor) -> Tensor:
         if self.mode == "split":
             half = self.heads // 2
-            return torch.cat([rotated_at(x[:, :half], positions), x[:, half:]], dim=1)
-        return rotated_at(x, positions) if self.mode in ROTATED else x
+            return torch.cat([rotated(x[:, :half], positions), x[:, half:]], dim=1)
+        return rotated(x, positions) if self.mode in ROTATED else x
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         new, all_keys = query.shape[2], key.shape[2]
