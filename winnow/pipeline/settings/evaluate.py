@@ -23,6 +23,7 @@ from winnow.pipeline.settings.explanations import LimeImages, LocalApproximation
 from winnow.pipeline.settings.feature_browser import FeatureBrowser
 from winnow.pipeline.settings.find_benchmark import FindBenchmark
 from winnow.pipeline.settings.gallery import Gallery
+from winnow.pipeline.settings.interaction_basis import InteractionBasis
 from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
 from winnow.pipeline.settings.language import LanguageModels
@@ -190,6 +191,8 @@ class EvaluateImages(EvaluateModels):
     """Explanations as local fits."""
     gallery: Gallery | None = None
     """Maps of all methods of attribution side by side."""
+    interaction_basis: InteractionBasis | None = None
+    """Networks of pairs of images in the Interaction Basis."""
 
 
 class EvaluateTable(EvaluateModels):
