@@ -23,6 +23,7 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from winnow.curate.byte_pairs import SMALLEST, train_byte_pairs
 from winnow.models import build
 from winnow.models.small_language_model import SmallLanguageModel
+from winnow.models.vocabulary import byte_level
 from winnow.pipeline.benchmarks import machine
 from winnow.train.byte_language import train_steps
 
@@ -118,7 +119,7 @@ def main() -> None:
     torch.manual_seed(0)
     symbols = np.random.default_rng(0).integers(0, VOCABULARY, 100_000).astype(np.uint8)
     model: Any = build("transformer", vocabulary=VOCABULARY, width=WIDTH, layers=LAYERS, heads=HEADS)
-    language_model = SmallLanguageModel(model, train_byte_pairs([], SMALLEST), LENGTH + 1)
+    language_model = SmallLanguageModel(model, byte_level(train_byte_pairs([], SMALLEST)), LENGTH + 1)
     prompt = np.arange(1, PROMPT + 1)
     options = {"batch_size": BATCH, "length": LENGTH, "learning_rate": 1e-3, "seed": 0}
     ways: dict[str, tuple[int, Callable[[], Any]]] = {

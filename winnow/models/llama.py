@@ -33,7 +33,7 @@ class Llama(nn.Module):
     """Tokens int64[n, t] -> logits float32[n, t, vocabulary] of the token that follows each.
 
     kv_heads: heads of keys and values, each shared by as many heads of queries; 0 is one for each. hidden: 0 is 8 / 3
-    of the width, rounded up to a multiple of 8.
+    of the width, rounded up to a multiple of 8. tied: whether the embedding is the output layer as well.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Llama(nn.Module):
         kv_heads: int = 0,
         base: float = ROTARY_BASE,
         epsilon: float = 1e-6,
+        tied: bool = True,
     ) -> None:
         kv_heads = kv_heads or heads
         if width % (2 * heads) or heads % kv_heads:
@@ -55,6 +56,7 @@ class Llama(nn.Module):
         hidden = hidden or -(-8 * width // 3 // 8) * 8
         self.blocks = nn.ModuleList(Block(width, heads, kv_heads, hidden, base, epsilon) for _ in range(layers))
         self.norm = nn.RMSNorm(width, eps=epsilon)
+        self.output = None if tied else nn.Linear(width, vocabulary, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden, _ = self.read(x)
@@ -62,7 +64,7 @@ class Llama(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores [..., vocabulary] of the next token from last hidden states [..., width]."""
-        return linear(hidden, self.embedding.weight)
+        return linear(hidden, self.embedding.weight if self.output is None else self.output.weight)
 
     def read(self, x: Tensor, cache: Cache | None = None, blank: Tensor | None = None) -> tuple[Tensor, Cache]:
         """Last hidden states float32[n, t, width] of tokens int64[n, t] that follow the cache, and the cache with them.

@@ -9,9 +9,6 @@ import numpy as np
 from winnow.errors import InputError
 from winnow.models.language_model import Sample
 
-END = 0
-"""The token that ends a text."""
-
 
 def shaped(
     logprobs: np.ndarray, temperature: float, top_p: float, top_k: int, allowed: np.ndarray | None
@@ -44,10 +41,10 @@ def shaped(
 
 
 class Row:
-    """One text that is being drawn, with a generator of its own."""
+    """One text that is being drawn, with a generator of its own; one of the tokens `ends` ends it."""
 
-    def __init__(self, number: int, generator: np.random.Generator) -> None:
-        self.number, self.generator = number, generator
+    def __init__(self, number: int, generator: np.random.Generator, ends: Sequence[int] = (0,)) -> None:
+        self.number, self.generator, self.ends = number, generator, ends
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
         self.finish = ""
@@ -75,7 +72,7 @@ class Row:
         """Mark why the text ends, if it does. room: tokens that may still follow what was read before this one."""
         if token is None:
             self.finish = "mask"
-        elif token == END:
+        elif token in self.ends:
             self.finish = "stop"
         else:
             text = decode(self.tokens) if stop else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,10 +15,11 @@ from winnow.models import build
 from winnow.models.language_model import Sample, Scores, TokenMask, Tokens
 from winnow.models.llama import Cache, Llama
 from winnow.models.sampling import Row
+from winnow.models.vocabulary import Vocabulary
 from winnow.randomness import numpy_generator
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+ROWS = 64
+"""Tokens whose distributions are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -40,44 +40,39 @@ class SmallState:
 
 
 class SmallLanguageModel:
-    """A decoder of the registry with its byte-level tokenizer.
+    """A decoder of the registry with its vocabulary.
 
-    A text begins after token 0, which also ends one. Raises InputError for a prompt longer than the context, for log-
+    A text begins after the vocabulary's first token. Raises InputError for a prompt longer than the context, for log-
     probabilities that are not numbers, and for impossible settings of a draw.
     """
 
     capabilities = frozenset({"next", "score", "sample", "batch", "state", "hidden", "mask", "seeded", "train"})
-    eos_id = 0
 
-    def __init__(self, net: nn.Module, tokenizer: Tokenizer, context_length: int, name: str = "small") -> None:
+    def __init__(self, net: nn.Module, vocabulary: Vocabulary, context_length: int, name: str = "small") -> None:
         self.net = readable(net).eval()
-        self.tokenizer, self.context_length, self.name = tokenizer, context_length, name
-        self.vocab_size = self.net.embedding.num_embeddings
-        if tokenizer.get_vocab_size() > self.vocab_size:
-            sizes = f"{tokenizer.get_vocab_size()} tokens where the model has {self.vocab_size}"
+        self.vocabulary, self.context_length, self.name = vocabulary, context_length, name
+        self.vocab_size, self.eos_id = self.net.embedding.num_embeddings, vocabulary.ends[0]
+        if len(vocabulary) > self.vocab_size:
+            sizes = f"{len(vocabulary)} tokens where the model has {self.vocab_size}"
             raise InputError(f"{name}: the tokenizer has {sizes}; take the one it was trained with")
-        self.digest = _digest(self.net, tokenizer)
-        self._bytes = _letters()
+        self.digest = _digest(self.net, vocabulary)
 
     def encode(self, text: str) -> Tokens:
-        """Tokens of a text; one that spells out the end token is encoded as its letters."""
-        self.tokenizer.encode_special_tokens = True
-        return np.array(self.tokenizer.encode(text).ids, np.int64)
+        """Tokens of a text; one that spells out a token that steers is encoded as its letters."""
+        return self.vocabulary.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens; the end token has none, bytes that are no UTF-8 become U+FFFD."""
-        return b"".join(self.token_bytes(int(token)) for token in ids).decode("utf-8", "replace")
+        """The text of tokens; those that steer have none, bytes that are no UTF-8 become U+FFFD."""
+        return self.vocabulary.decode(ids)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes a token stands for."""
-        if token == self.eos_id:
-            return b""
-        return bytes(self._bytes[letter] for letter in self.tokenizer.id_to_token(token) or "")
+        return self.vocabulary.bytes_of(token)
 
     @torch.no_grad()
     def start(self, prompts: Sequence[Tokens]) -> SmallState:
-        """The state after prompts of any lengths; each is read after token 0."""
-        rows = [np.concatenate([[self.eos_id], prompt]).astype(np.int64) for prompt in prompts]
+        """The state after prompts of any lengths; each is read after the first token."""
+        rows = [np.concatenate([[self.vocabulary.begin], prompt]).astype(np.int64) for prompt in prompts]
         if not rows:
             raise InputError(f"{self.name}: was given no prompt; give at least one, empty if it is to begin a text")
         for row in rows:
@@ -107,37 +102,23 @@ class SmallLanguageModel:
 
     @torch.no_grad()
     def score(self, texts: Sequence[str], prefix: str | None = None, top: int = 0) -> list[Scores]:
-        """Log-probabilities of each text's tokens after token 0 and the prefix, and the `top` likeliest instead."""
-        before = np.concatenate([[self.eos_id], self.encode(prefix or "")]).astype(np.int64)
+        """Log-probabilities of each text's tokens after the prefix, and of the `top` likeliest in their place."""
+        before = np.concatenate([[self.vocabulary.begin], self.encode(prefix or "")]).astype(np.int64)
         found = []
         for text in texts:
             ids = self.encode(text)
             self._fits(len(before) + len(ids))
             read, _ = self.net.read(torch.from_numpy(np.concatenate([before, ids]))[None])
-            logs = self.net.logits(read[0, len(before) - 1 : -1]).double().log_softmax(-1).numpy()
-            logs = self._numbers(logs[: len(ids)])
-            best = np.argsort(-logs, axis=1, kind="stable")[:, :top] if top else None
-            likeliest = None if best is None else np.take_along_axis(logs, best, axis=1).astype(np.float32)
-            chosen = np.take_along_axis(logs, ids[:, None], axis=1)[:, 0]
-            found.append(Scores(ids, chosen, self._spans(ids), best, likeliest))
+            chosen, best, likeliest = self._chosen(read[0, len(before) - 1 : -1], ids, top)
+            found.append(Scores(ids, chosen, self.vocabulary.spans(ids), best, likeliest))
         return found
-
-    def _spans(self, ids: Tokens) -> np.ndarray:
-        """Characters int32[t, 2] of each token, half open; one of several tokens belongs to the last of them."""
-        bytes_of = [self.token_bytes(int(token)) for token in ids]
-        ends = np.cumsum([sum((byte & 0xC0) != 0x80 for byte in each) for each in bytes_of]).astype(np.int32)
-        # A character is whole once the next one begins: of one that is cut, the first tokens have nothing yet.
-        cut = [_unfinished(b"".join(bytes_of[max(0, at - 4) : at + 1])) for at in range(len(bytes_of))]
-        ends = ends - np.array(cut, np.int32)
-        starts = np.concatenate([[0], ends])[: len(ends)]
-        return np.stack([starts, ends], axis=1).astype(np.int32)
 
     @torch.no_grad()
     def hidden(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Last hidden states float32[t, width] after each token of each text."""
         states = []
         for text in texts:
-            ids = np.concatenate([[self.eos_id], self.encode(text)]).astype(np.int64)
+            ids = np.concatenate([[self.vocabulary.begin], self.encode(text)]).astype(np.int64)
             self._fits(len(ids))
             states.append(self.net.read(torch.from_numpy(ids)[None])[0][0, 1:].numpy())
         return states
@@ -158,13 +139,14 @@ class SmallLanguageModel:
 
         temperature 0 takes the likeliest token, of equal ones the lowest. top_p, top_k: only the likeliest tokens that
         make up this share, or so many; 1 and 0 leave all. stop: texts that end a sample, and are cut off. A sample also
-        ends with token 0, where the mask allows nothing, and with the context.
+        ends with a token that ends texts, where the mask allows nothing, and with the context.
         """
         if n < 1 or max_tokens < 1 or temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
             told = f"n {n}, max_tokens {max_tokens}, temperature {temperature}, top_p {top_p}, top_k {top_k}"
             raise InputError(f"{self.name}: cannot sample with {told}; correct what is out of range")
         pairs = [(i, j) for i in range(len(prompts)) for j in range(n)]
-        drawing = [Row(i * n + j, numpy_generator(seed, "sample", str(i), str(j))) for i, j in pairs]
+        ends = self.vocabulary.ends
+        drawing = [Row(i * n + j, numpy_generator(seed, "sample", str(i), str(j)), ends) for i, j in pairs]
         state = self.select(self.start(prompts), np.repeat(np.arange(len(prompts)), n))
         running = list(drawing)
         while running:
@@ -182,6 +164,19 @@ class SmallLanguageModel:
             running = [running[place] for place in going]
         samples = [row.sample(self.decode, seed) for row in drawing]
         return [samples[i * n : (i + 1) * n] for i in range(len(prompts))]
+
+    def _chosen(self, hidden: Tensor, ids: Tokens, top: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Log-probabilities [t] of tokens after hidden states [t, width], and those of the `top` likeliest [t, top]."""
+        chosen, best, likeliest = [np.zeros(0)], [np.zeros((0, top), np.int64)], [np.zeros((0, top), np.float32)]
+        for first in range(0, len(ids), ROWS):  # all at once, a large vocabulary would take gigabytes
+            part = slice(first, first + ROWS)
+            logs = self._numbers(self.net.logits(hidden[part]).double().log_softmax(-1).numpy())
+            chosen.append(np.take_along_axis(logs, ids[part, None], axis=1)[:, 0])
+            if top:
+                best.append(np.argsort(-logs, axis=1, kind="stable")[:, :top])
+                likeliest.append(np.take_along_axis(logs, best[-1], axis=1).astype(np.float32))
+        tops = (np.concatenate(best), np.concatenate(likeliest)) if top else (None, None)
+        return np.concatenate(chosen), *tops
 
     def _fits(self, length: int) -> None:
         if length > self.context_length:
@@ -209,27 +204,9 @@ def readable(net: nn.Module) -> Llama:
     return llama
 
 
-def _digest(net: nn.Module, tokenizer: Tokenizer) -> str:
+def _digest(net: nn.Module, vocabulary: Vocabulary) -> str:
     """sha256 of weights and tokenizer."""
-    digest = hashlib.sha256(tokenizer.to_str().encode())
+    digest = hashlib.sha256(vocabulary.tokenizer.to_str().encode())
     for name, tensor in sorted(net.state_dict().items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _letters() -> dict[str, int]:
-    """Letter that stands for a byte in a byte-level vocabulary -> the byte (Radford et al., 2019)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-def _unfinished(tail: bytes) -> bool:
-    """Whether bytes end within a character of UTF-8."""
-    for back in range(1, min(4, len(tail)) + 1):
-        byte = tail[-back]
-        if byte >= 0xC0:
-            return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
-        if byte < 0x80:
-            return False
-    return False

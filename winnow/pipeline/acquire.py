@@ -71,7 +71,7 @@ class Source(BaseModel):
     version: str = Field(pattern=r"^[A-Za-z0-9]\S*$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     member: str = Field(min_length=1)
-    reader: Literal["mnist_csv", "idx", "table", "torch_state", "side_scan", "sonar_scenes", "source_files"]
+    reader: Literal["mnist_csv", "idx", "table", "torch_state", "gguf", "side_scan", "sonar_scenes", "source_files"]
     build: tuple[Annotated[str, Field(pattern=BUILD_PIN)], ...] = ()
     largest: int = Field(255, ge=1, le=255)
     classes: tuple[str, ...] = ()

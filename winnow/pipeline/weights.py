@@ -19,14 +19,30 @@ def read_weights(source_id: str, sources_path: Path | str, cache_dir: Path | str
 
     Raises InputError for a source that holds data instead, and for a file that is no state dict.
     """
-    pin = find_source(source_id, sources_path)
-    if pin.reader != "torch_state":
-        raise InputError(f"{sources_path}: {source_id} holds data (reader {pin.reader}); name a source of weights")
-    (data,) = read_members(acquire(source_id, sources_path, cache_dir), pin.member).values()
+    member, data = _member("torch_state", source_id, sources_path, cache_dir)
     try:
         tensors = torch.load(io.BytesIO(data), weights_only=True)
         if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
             raise ValueError("it holds more than tensors")
     except (pickle.UnpicklingError, RuntimeError, ValueError, AttributeError, EOFError) as error:
-        raise InputError(f"{source_id}: {pin.member}: no state dict ({str(error).splitlines()[0][:120]})") from error
+        raise InputError(f"{source_id}: {member}: no state dict ({str(error).splitlines()[0][:120]})") from error
     return dict(tensors)
+
+
+def read_language_model(source_id: str, sources_path: Path | str, cache_dir: Path | str | None = None) -> bytes:
+    """The GGUF file of a pinned language model, as it was published; InputError for a source of something else."""
+    member, data = _member("gguf", source_id, sources_path, cache_dir)
+    if not data.startswith(b"GGUF"):
+        raise InputError(f"{source_id}: {member}: is no GGUF file; correct `member`")
+    return data
+
+
+def _member(reader: str, source_id: str, sources_path: Path | str, cache_dir: Path | str | None) -> tuple[str, bytes]:
+    """Name and content of the file that a pin of this reader names."""
+    pin = find_source(source_id, sources_path)
+    if pin.reader != reader:
+        raise InputError(
+            f"{sources_path}: {source_id} holds something else (reader {pin.reader}); name one of {reader}"
+        )
+    (data,) = read_members(acquire(source_id, sources_path, cache_dir), pin.member).values()
+    return pin.member, data
