@@ -307,7 +307,7 @@ def test_without_a_seed_or_an_epoch_batches_are_those_of_the_first():
     ("change", "message"),
     [
         ({"tasks": []}, "there is no task"),
-        ({"tasks": tasks([0, 1], each=20) + [(torch.zeros(1, 1, 2, 4), torch.tensor([8]))]}, "label 8 .* has 8"),
+        ({"tasks": tasks([0, 1], each=20) + [(torch.zeros(2, 1, 2, 4), torch.tensor([2, 8]))]}, "label 8 .* has 8"),
         ({"start": ExpandingNet(backbone(), 12, 7)}, "start: is a ExpandingNet; simplex_hoc needs a SimplexNet"),
         (
             {"replacements": {1: SimplexNet(backbone(), 12, 9)}},

@@ -76,6 +76,10 @@ def test_a_classifier_grows_by_rows_drawn_from_the_seed_within_torchs_bound():
     assert torch.equal(model.classifier, first)
     model.expand(41, seed=1)
     assert torch.equal(model.classifier[:40], first) and model.classifier.requires_grad
+    assert model.classifier.shape == (41, 9)
+    rows = model.classifier
+    model.expand(41, seed=1)
+    assert model.classifier is rows  # an optimiser that holds it goes on training it
     x = torch.zeros(2, 1, 2, 4)
     z, logits = model(x)
     torch.testing.assert_close(logits, z @ model.classifier.T)

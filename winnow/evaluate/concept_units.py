@@ -51,12 +51,9 @@ def basis_decomposition(weight: np.ndarray, vectors: np.ndarray, most: int = 10)
     for _ in range(min(most, len(unit))):
         trials = [(nnls(unit[[*chosen, k]].T, weight), k) for k in range(len(unit)) if k not in chosen]
         (values, left), k = min(trials, key=lambda trial: trial[0][1])
-        if left >= residual - 1e-12 * total:
+        if left >= residual - 1e-9 * total:
             break
         chosen.append(k)
-        coefficients[:] = 0
         coefficients[chosen] = values
         residual = float(left)
-        if residual <= 1e-9 * total:
-            break
     return coefficients, (residual / total) ** 2
