@@ -141,6 +141,23 @@ def test_tools_for_submodules_read_and_replace_hook_points(tokens):
     assert torch.equal(halved, own.run(tokens, patch={"blocks.0.hook_resid_post": lambda x: x / 2})[0])
 
 
+@pytest.mark.parametrize("before", [1, 4, 6])
+@torch.no_grad()
+def test_what_stands_before_may_be_run_once(before, tokens):
+    own = model().double()
+    rows = torch.cat([tokens[:1, :before].expand(4, -1), tokens[:, before:]], 1)
+    names = [f"blocks.{i}.attn.hook_{part}" for i in range(2) for part in "kv"]
+    _, saved = own.run(rows[:1, :before], save=names)
+    past = [(saved[key], saved[value]) for key, value in zip(names[::2], names[1::2], strict=True)]
+    pattern = "blocks.1.attn.hook_pattern"
+    logits, after = own.run(rows[:, before:], save=[pattern], past=past)
+    whole, all_of = own.run(rows, save=[pattern])
+    assert torch.allclose(logits, whole[:, before:], atol=1e-12)
+    assert torch.allclose(after[pattern], all_of[pattern][:, :, before:], atol=1e-12)
+    with pytest.raises(InputError, match="8 in a row, the model's context is 7"):
+        own.run(torch.zeros(1, 8 - before, dtype=torch.long), past=past)
+
+
 def test_two_threads_share_one_model(tokens):
     own, found = model(), {}
 

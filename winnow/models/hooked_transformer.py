@@ -9,7 +9,7 @@ scale and shift.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 
@@ -21,6 +21,8 @@ from winnow.errors import InputError
 
 Patch = Mapping[str, Callable[[Tensor], Tensor]]
 Tap = Callable[[str, Tensor], Tensor]
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values float[1, t, head, width of a head] of tokens that stand before."""
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu": relu}
 NO_PATCH: Patch = MappingProxyType({})
 
@@ -66,14 +68,17 @@ class Attention(nn.Module):
         self.hook_q, self.hook_k, self.hook_v, self.hook_z = (nn.Identity() for _ in range(4))
         self.hook_attn_scores, self.hook_pattern = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+    def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None) -> Tensor:
         def parts(letter: str, layer: nn.Linear, point: nn.Module) -> Tensor:
             return tap(f"{name}.hook_{letter}", point(layer(x).unflatten(-1, (self.heads, self.head_width))))
 
         query, key = parts("q", self.query, self.hook_q), parts("k", self.key, self.hook_k)
         value = parts("v", self.value, self.hook_v)
+        if past is not None:
+            earlier_keys, earlier_values = (old.expand(len(x), -1, -1, -1) for old in past)
+            key, value = torch.cat([earlier_keys, key], 1), torch.cat([earlier_values, value], 1)
         scores = torch.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(self.head_width)
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1 + key.shape[1] - x.shape[1])
         scores = self.hook_attn_scores(scores.masked_fill(later, float("-inf")))
         pattern = self.hook_pattern(tap(f"{name}.hook_attn_scores", scores).softmax(-1))
         pattern = tap(f"{name}.hook_pattern", pattern)
@@ -116,9 +121,9 @@ class Block(nn.Module):
         self.hook_resid_pre, self.hook_attn_out, self.hook_resid_mid = (nn.Identity() for _ in range(3))
         self.hook_mlp_out, self.hook_resid_post = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+    def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None) -> Tensor:
         x = tap(f"{name}.hook_resid_pre", self.hook_resid_pre(x))
-        mixed = self.attn(self.ln1(x, tap, f"{name}.ln1"), tap, f"{name}.attn")
+        mixed = self.attn(self.ln1(x, tap, f"{name}.ln1"), tap, f"{name}.attn", past)
         x = x + tap(f"{name}.hook_attn_out", self.hook_attn_out(mixed))
         x = tap(f"{name}.hook_resid_mid", self.hook_resid_mid(x))
         added = self.mlp(self.ln2(x, tap, f"{name}.ln2"), tap, f"{name}.mlp")
@@ -173,12 +178,19 @@ class HookedTransformer(nn.Module):
         return self.run(x)[0]
 
     def run(
-        self, x: Tensor, *, patch: Patch = NO_PATCH, save: Collection[str] = (), stop_at: int | None = None
+        self,
+        x: Tensor,
+        *,
+        patch: Patch = NO_PATCH,
+        save: Collection[str] = (),
+        stop_at: int | None = None,
+        past: Sequence[KeysValues] = (),
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The logits and the tensors of the hook points in `save`; patches are applied before a tensor is saved.
 
         x: tokens int64[n, t], or float[n, t, width] in the place of their embeddings. patch: hook point -> function of
         its tensor. stop_at: number of blocks after which the residual stream is given in the place of the logits.
+        past: keys and values of each block that runs, of one sequence that stands before every row.
         Shapes: [n, t, width], of heads [n, t, head, width of a head], of patterns [n, head, query, key]. Neither
         patches nor saving touch the module, so threads may share it. Raises InputError for a hook point that does not
         exist, sequences longer than the context and a tensor of another shape in the place of one.
@@ -188,8 +200,11 @@ class HookedTransformer(nn.Module):
             if name not in known:
                 near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
                 raise InputError(f"hook {name!r}: the model has no such point; near are {near}")
-        if x.shape[1] > self.context:
-            raise InputError(f"tokens: {x.shape[1]} in a row, the model's context is {self.context}; give fewer")
+        before = past[0][0].shape[1] if past else 0
+        if before + x.shape[1] > self.context:
+            raise InputError(
+                f"tokens: {before + x.shape[1]} in a row, the model's context is {self.context}; give fewer"
+            )
         saved: dict[str, Tensor] = {}
 
         def tap(name: str, value: Tensor) -> Tensor:
@@ -204,10 +219,10 @@ class HookedTransformer(nn.Module):
             return value
 
         stream = x if x.is_floating_point() else self.embed(x)
-        places = self.pos_embed.weight[: x.shape[1]].expand(len(x), -1, -1)
+        places = self.pos_embed.weight[before : before + x.shape[1]].expand(len(x), -1, -1)
         stream = tap("hook_embed", self.hook_embed(stream)) + tap("hook_pos_embed", self.hook_pos_embed(places))
         for i, block in enumerate(self.blocks[:stop_at]):
-            stream = block(stream, tap, f"blocks.{i}")
+            stream = block(stream, tap, f"blocks.{i}", past[i] if past else None)
         if stop_at is not None:
             return stream, saved
         return self.unembed(self.ln_final(stream, tap, "ln_final")), saved

@@ -39,6 +39,7 @@ from winnow.pipeline.settings.rbf_components import CertifiedRadius
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.rope_alibi import RopeAlibi
 from winnow.pipeline.settings.simplex import Compatibility
+from winnow.pipeline.settings.subspace_rerouting import SubspaceRerouting
 from winnow.pipeline.settings.subword import Subword
 from winnow.pipeline.settings.supervised_dictionaries import SupervisedDictionaries
 from winnow.pipeline.settings.word2vec_ceo import Word2VecCeo
@@ -291,6 +292,8 @@ class EvaluateText(EvaluateModels):
     """Experts that are chosen for being quiet."""
     lora_limits: LoraLimits | None = None
     """Gradients of adapters in nearly linear time."""
+    subspace_rerouting: SubspaceRerouting | None = None
+    """Suffixes that reroute a model which declines, and defences."""
 
 
 class EvaluateSequences(EvaluateModels):

@@ -1,0 +1,128 @@
+"""Questions beside what Python's own parser says of small sources, and properties of splits and batches."""
+
+import ast
+
+import numpy as np
+import pytest
+import torch
+
+from winnow.errors import InputError
+from winnow.workloads.refusal_prompts import (
+    ANSWER,
+    OK,
+    PAD,
+    QUESTION,
+    REFUSE,
+    SPECIAL,
+    UNKNOWN,
+    Questions,
+    answered,
+    balanced_batches,
+    documented,
+    prepared,
+    questions,
+    word_list,
+)
+
+SOURCE = '''
+def send(url):
+    """Send one request to the given URL, and wait for it."""
+
+class Row:
+    """Too short."""
+    async def read(self):
+        """Read what the other side has sent until now, or nothing where it has sent nothing at all, ever since then."""
+'''
+
+
+def numbered(count, package):
+    """Functions whose documentation differs in its words."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    lines = [
+        f'def f{i}():\n    """common words stand here in all {letters[i % 26] * 3} {letters[i // 26] * 2}"""'
+        for i in range(count)
+    ]
+    return {"package": package, "text": "\n".join(lines)}
+
+
+def test_questions_are_the_first_words_of_documentation_and_short_ones_are_none():
+    found = documented([{"package": "web", "text": SOURCE}, {"package": "web", "text": SOURCE}])
+    assert [package for package, _ in found] == ["web", "web"]
+    said = [ast.get_docstring(node) for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef)]
+    assert found[0][1] == said[0].lower().replace(",", "").replace(".", "").split()
+    assert len(found[1][1]) == 20
+    assert found[1][1][:3] == ["read", "what", "the"]
+
+
+def test_rare_words_and_names_of_packages_are_no_tokens():
+    text = [("web", ["web", "is", "here", "and", "there", "still"])] * 3
+    many = [("a", [f"w{i}"] * 6) for i in range(60)]
+    words = word_list([*text, *many, ("a", ["rare"] * 2)], 200, ["web"])
+    assert words[: len(SPECIAL)] == list(SPECIAL)
+    assert {"is", "here", "w0"} <= set(words)
+    assert not {"web", "rare"} & set(words)
+    assert word_list([*text, *many], 60, []) == word_list([*text, *many], 200, [])[:60]
+
+
+def test_few_words_are_refused_in_one_line():
+    with pytest.raises(InputError, match="0 words occur 3 times"):
+        word_list([("a", ["one"])], 100, [])
+
+
+def test_questions_name_their_words_and_whether_they_are_marked():
+    words = [*SPECIAL, "one", "two"]
+    found = questions([("web", ["one", "two", "three"]), ("other", ["two"])], ["web"], words, seed=0)
+    rows = {bool(marked): row.tolist() for row, marked in zip(found.rows, found.marked, strict=True)}
+    assert rows == {True: [QUESTION, 6, 7, UNKNOWN], False: [QUESTION, 7]}
+
+
+@pytest.mark.parametrize("marked", [["web"], ["none"]])
+def test_all_or_no_marked_questions_are_refused(marked):
+    with pytest.raises(InputError, match="name some of several packages"):
+        questions([("web", ["one"])], marked, list(SPECIAL), seed=0)
+
+
+def test_prompts_end_with_the_answer_token_and_suffixes_stand_before_it():
+    asked = Questions([torch.tensor([QUESTION, 7]), torch.tensor([QUESTION, 8, 9, 10])], torch.tensor([True, False]))
+    tokens, places = asked.prompts()
+    assert tokens.tolist() == [[QUESTION, 7, ANSWER, PAD, PAD], [QUESTION, 8, 9, 10, ANSWER]]
+    assert places.tolist() == [2, 4]
+    tokens, places = asked.prompts(torch.tensor([[11, 12], [13, 14]]))
+    assert tokens[0].tolist() == [QUESTION, 7, 11, 12, ANSWER, PAD, PAD]
+    assert tokens[torch.arange(2), places].tolist() == [ANSWER, ANSWER]
+
+
+def test_the_answer_follows_the_answer_token_and_nothing_follows_it():
+    asked = Questions([torch.tensor([QUESTION, 7]), torch.tensor([QUESTION, 8, 9])], torch.tensor([True, False]))
+    x, y = answered(asked)
+    assert y.tolist() == [[7, ANSWER, REFUSE, PAD], [8, 9, ANSWER, OK]]
+    assert x.shape == y.shape
+
+
+def test_batches_are_half_marked_and_take_each_question_once_before_any_again():
+    rows = [torch.tensor([QUESTION, 6 + i]) for i in range(10)]
+    asked = Questions(rows, torch.tensor([True] * 3 + [False] * 7))
+    seen = [x[:, 1].tolist() for x, _ in balanced_batches(asked, 4, 7, seed=3)]
+    marked = [[word for word in batch if word < 9] for batch in seen]
+    assert [len(words) for words in marked] == [2] * 7
+    flat = [word for words in marked for word in words]
+    assert all(sorted(flat[i : i + 3]) == [6, 7, 8] for i in range(0, 12, 3))
+    others = [word for batch in seen for word in batch if word >= 9]
+    assert sorted(others[:7]) == list(range(9, 16))
+    assert seen == [x[:, 1].tolist() for x, _ in balanced_batches(asked, 4, 7, seed=3)]
+
+
+def test_questions_of_all_packages_are_in_all_splits_and_in_one_only():
+    documents = [numbered(60, "web"), numbered(100, "other")]
+    documents[1]["text"] = documents[1]["text"].replace("common", "usual")
+    asked, words = prepared(documents, ["web"], 100, seed=0)
+    assert sum(len(one) for one in asked.values()) == 160
+    assert all(one.marked.any() and not one.marked.all() for one in asked.values())
+    assert np.isclose(len(asked["train"]) / 160, 0.7, atol=0.02)
+    texts = {name: {tuple(row.tolist()) for row in one.rows} for name, one in asked.items()}
+    assert all("common" in words and len(found) for found in texts.values())
+
+
+def test_documents_without_documentation_are_refused():
+    with pytest.raises(InputError, match="no class or function is documented"):
+        prepared([{"package": "a", "text": "x = 1"}], ["a"], 100, seed=0)
