@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score, precision_score
 
 from winnow.errors import InputError
-from winnow.evaluate.property_scores import coverage, reconstruction
+from winnow.evaluate.property_scores import best_features, coverage, reconstruction
 
 
 def pair(seed, n=60):
@@ -47,6 +47,18 @@ def test_they_are_the_definitions(seed):
     for precision in (0.6, 0.95):
         found = reconstruction(first, second, precision, thresholds)
         assert found == pytest.approx(by_hand(first, second, thresholds, precision), abs=1e-12)
+
+
+def test_the_best_feature_is_told_with_its_threshold_and_scores_on_the_other_set():
+    first, second = pair(1), pair(101)
+    best = best_features(first, second, (0.0, 0.5))
+    for p, (feature, limit, f1, precision) in enumerate(zip(*best, strict=True)):
+        cases = [(j, t * first[0][:, j].max()) for t in (0.0, 0.5) for j in range(5)]
+        scores = [f1_score(first[1][:, p], first[0][:, j] > at) for j, at in cases]
+        assert (feature, limit) == cases[int(np.argmax(scores))]
+        said = second[0][:, feature] > limit
+        assert f1 == pytest.approx(f1_score(second[1][:, p], said), abs=1e-12)
+        assert precision == pytest.approx(precision_score(second[1][:, p], said, zero_division=0), abs=1e-12)
 
 
 def test_perfect_features_are_perfect_and_dead_ones_tell_nothing():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from winnow.workloads.byte_properties import PROPERTIES, byte_properties
+from winnow.workloads.byte_properties import GRAMMAR, PROPERTIES, TREE, byte_properties
 
 TEXT = """import os  # é
 @cached
@@ -58,3 +58,47 @@ def test_lines_three_levels_in_are_nested():
 def test_a_text_that_does_not_parse_has_no_labels():
     assert byte_properties("def (") is None
     assert byte_properties("").shape == (0, len(PROPERTIES))
+
+
+TREE_TEXT = '''"""Module é."""
+x: int = f(a, key=1)[2]
+def g(y: str = "ü") -> float:
+    "What g does."
+    for i, j in z[1:2]:
+        if i:
+            return f"{q[0]} {i}"
+        elif j:
+            pass
+    while True:
+        w = a[b[c]] if d else e
+    async with h() as k:
+        n += 1
+class C:
+    t = """no docstring"""
+async def m(*a: A, **b: B):
+    async for s in r:
+        return
+'''
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("docstring", ['"""Module é."""', '"What g does."']),
+        ("annotation", ["int", "str", "float", "A", "B"]),
+        ("keyword argument", ["key"]),
+        ("assigned", ["x", "i", "j", "w", "k", "n", "t", "s"]),
+        ("subscript", ["2", "1:2", "b[c]"]),
+        ("loop line", ["    for i, j in z[1:2]:", "    while True:", "    async for s in r:"]),
+        ("condition line", ["        if i:", "        elif j:"]),
+        ("return line", ['            return f"{q[0]} {i}"', "        return"]),
+    ],
+)
+def test_facts_of_the_tree_lie_where_they_should(name, expected):
+    assert under(name, TREE_TEXT) == expected
+
+
+def test_properties_are_those_of_the_grammar_and_then_those_of_the_tree():
+    assert PROPERTIES == GRAMMAR + TREE and len(PROPERTIES) == len(set(PROPERTIES)) == 25
+    marks = byte_properties(TREE_TEXT)
+    assert marks[:, len(GRAMMAR) :].any(0).all()

@@ -7,6 +7,7 @@ Models", NeurIPS 2024. Features and thresholds are chosen on one set and scored 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +19,38 @@ Pair = tuple[np.ndarray, np.ndarray]
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def coverage(chosen_on: Pair, scored_on: Pair, thresholds: Sequence[float] = THRESHOLDS) -> np.ndarray:
-    """float64[properties]: F1, on the second set, of the feature and threshold with the best F1 on the first.
+class Best(NamedTuple):
+    """The feature that tells each property best, each field [properties]: found on one set, scored on another."""
+
+    feature: np.ndarray
+    limit: np.ndarray
+    """Activation above which it fires."""
+    f1: np.ndarray
+    precision: np.ndarray
+
+
+def best_features(chosen_on: Pair, scored_on: Pair, thresholds: Sequence[float] = THRESHOLDS) -> Best:
+    """Of each property the feature and threshold with the best F1 on the first set, with scores on the second.
 
     thresholds: shares of a feature's largest activation on the first set, above which it fires.
     """
-    limits = _limits(chosen_on, scored_on, thresholds)
-    best, said = np.full(chosen_on[1].shape[1], -1.0), np.zeros((len(scored_on[0]), chosen_on[1].shape[1]), bool)
-    for limit in limits:
+    count = chosen_on[1].shape[1]
+    best, said = np.full(count, -1.0), np.zeros((len(scored_on[0]), count), bool)
+    feature, at = np.zeros(count, np.int64), np.zeros(count)
+    for limit in _limits(chosen_on, scored_on, thresholds):
         scores = _rates(chosen_on[0] > limit, chosen_on[1])[1]
-        winner = scores.argmax(0)
-        value = scores.max(0)
-        fires = scored_on[0][:, winner] > limit[winner]
-        said = np.where(value > best, fires, said)
+        winner, value = scores.argmax(0), scores.max(0)
+        better = value > best
+        said = np.where(better, scored_on[0][:, winner] > limit[winner], said)
+        feature, at = np.where(better, winner, feature), np.where(better, limit[winner], at)
         best = np.maximum(best, value)
-    return _f1(said, scored_on[1])
+    right = (said & scored_on[1]).sum(0)
+    return Best(feature, at, _f1(said, scored_on[1]), right / np.maximum(said.sum(0), 1))
+
+
+def coverage(chosen_on: Pair, scored_on: Pair, thresholds: Sequence[float] = THRESHOLDS) -> np.ndarray:
+    """float64[properties]: the F1 of `best_features`."""
+    return best_features(chosen_on, scored_on, thresholds).f1
 
 
 def reconstruction(

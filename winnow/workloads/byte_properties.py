@@ -11,10 +11,16 @@ from itertools import accumulate
 
 import numpy as np
 
-PROPERTIES = (
+GRAMMAR = (
     "comment", "string", "name", "keyword", "number", "operator", "indentation", "newline", "in brackets",
     "deep in brackets", "def or class line", "import line", "decorator", "argument", "attribute", "called", "nested",
 )  # fmt: skip
+TREE = (
+    "docstring", "annotation", "keyword argument", "assigned", "subscript", "loop line", "condition line",
+    "return line",
+)  # fmt: skip
+"""Facts that the tokens alone do not show."""
+PROPERTIES = GRAMMAR + TREE
 _KINDS = {
     tokenize.COMMENT: "comment",
     tokenize.STRING: "string",
@@ -89,3 +95,41 @@ def _mark_nodes(tree: ast.AST, starts: list[int], mark) -> None:  # type: ignore
             last = starts[node.func.end_lineno - 1] + node.func.end_col_offset
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             mark("called", last - len(name.encode()), last)
+    _mark_tree(tree, starts, mark)
+
+
+_LINES = {
+    ast.For: "loop line", ast.AsyncFor: "loop line", ast.While: "loop line", ast.If: "condition line",
+    ast.Return: "return line",
+}  # fmt: skip
+
+
+def _mark_tree(tree: ast.AST, starts: list[int], mark) -> None:  # type: ignore[no-untyped-def]
+    def whole(name: str, node: ast.AST | None) -> None:
+        if node is not None:
+            first, last = (
+                starts[getattr(node, f"{side}lineno") - 1] + getattr(node, f"{side}col_offset") for side in ("", "end_")
+            )
+            mark(name, first, last)
+
+    # Older parsers give places within formatted strings that are not those of the file.
+    formatted = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in formatted:
+            continue
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if ast.get_docstring(node, clean=False) is not None:
+                whole("docstring", node.body[0])
+            whole("annotation", getattr(node, "returns", None))
+        elif isinstance(node, (ast.arg, ast.AnnAssign)):
+            whole("annotation", node.annotation)
+        elif isinstance(node, ast.keyword) and node.arg is not None:
+            first = starts[node.lineno - 1] + node.col_offset
+            mark("keyword argument", first, first + len(node.arg.encode()))
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            whole("assigned", node)
+        elif isinstance(node, ast.Subscript):
+            whole("subscript", node.slice)
+        elif type(node) in _LINES:
+            row = node.lineno  # type: ignore[attr-defined]
+            mark(_LINES[type(node)], starts[row - 1], starts[row] - 1)

@@ -10,7 +10,7 @@ from winnow.pipeline.settings.base import Seeds, System
 class MoeX(System):
     """Language models of bytes with dense layers and with experts: loss, sparsity, and what single units tell."""
 
-    pictures = ("scores",)
+    pictures = ("scores", "experts", "contexts", "encoders")
     width: int = Field(64, ge=8)
     """Width of the models, of four heads; a multiple of 8."""
     layers: int = Field(2, ge=1)
@@ -33,6 +33,14 @@ class MoeX(System):
     """Windows on which units are chosen, and as many on which they are scored."""
     precision: float = Field(0.95, gt=0, le=1)
     """Of units that take part in reconstruction."""
+    dictionary_rows: int = Field(32768, ge=1)
+    """Bytes whose activations a dictionary of the dense model is fitted on."""
+    dictionary_steps: int = Field(200, ge=1)
+    """Steps of fitting it."""
+    dictionary_batch: int = Field(1024, ge=1)
+    """Rows a step."""
+    mapped: int = Field(48, ge=2)
+    """Units of each expert that are laid out in a plane."""
     cached: int = Field(4, ge=1)
     """Experts, of all layers, that the cache of the trace holds."""
     requests: int = Field(4000, ge=1)
