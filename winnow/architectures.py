@@ -22,6 +22,7 @@ OF_TEXT = {
     "hooked_transformer": "winnow.models.hooked_transformer.HookedTransformer",
     "llama": "winnow.models.llama.Llama",
     "duo_transformer": "winnow.compress.duo.DuoTransformer",
+    "routed_transformer": "winnow.models.routed_transformer.RoutedTransformer",
     "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",
 }
 ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT

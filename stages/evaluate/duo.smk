@@ -1,11 +1,22 @@
 rule duo:
     input:
+        model=flow.model("evaluate", "duo", seed=0),
+        card=flow.card("evaluate", "duo", seed=0),
         train="results/{workload}/curate/all/seed0/train.parquet",
         test="results/{workload}/curate/all/seed0/test.parquet",
+        tokenizer="results/{workload}/curate/all/seed0/tokenizer.json",
     output:
         metrics="results/{workload}/evaluate/duo/seed{seed}/metrics.parquet",
         use="results/{workload}/evaluate/duo/seed{seed}/use.parquet",
         growth="results/{workload}/evaluate/duo/seed{seed}/growth.parquet",
+        skips="results/{workload}/evaluate/duo/seed{seed}/skips.parquet",
+        costs="results/{workload}/evaluate/duo/seed{seed}/costs.parquet",
+        routes="results/{workload}/evaluate/duo/seed{seed}/routes.parquet",
+        tokens="results/{workload}/evaluate/duo/seed{seed}/tokens.parquet",
+        model="results/{workload}/evaluate/duo/seed{seed}/model.safetensors",
+        card="results/{workload}/evaluate/duo/seed{seed}/model.json",
+        scratch="results/{workload}/evaluate/duo/seed{seed}/scratch.safetensors",
+        scratch_card="results/{workload}/evaluate/duo/seed{seed}/scratch.json",
     log:
         "logs/{workload}/evaluate/duo/seed{seed}.log",
     params:
@@ -20,6 +31,9 @@ rule plot_duo:
         metrics=flow.tables("evaluate", "metrics.parquet", "duo"),
         use=flow.tables("evaluate", "use.parquet", "duo"),
         growth=flow.tables("evaluate", "growth.parquet", "duo"),
+        skips=flow.tables("evaluate", "skips.parquet", "duo"),
+        costs=flow.tables("evaluate", "costs.parquet", "duo"),
+        tokens=flow.tables("evaluate", "tokens.parquet", "duo"),
     output:
         budgets=report(
             "results/{workload}/evaluate/duo/budgets.svg",
@@ -38,6 +52,24 @@ rule plot_duo:
             caption="../../docs/report/duo.rst",
             category="Compression",
             labels={"workload": "{workload}", "figure": "routes: hindsight of oracles"},
+        ),
+        skips=report(
+            "results/{workload}/evaluate/duo/skips.svg",
+            caption="../../docs/report/duo.rst",
+            category="Compression",
+            labels={"workload": "{workload}", "figure": "routes: layers that oracles skip"},
+        ),
+        costs=report(
+            "results/{workload}/evaluate/duo/costs.svg",
+            caption="../../docs/report/duo.rst",
+            category="Compression",
+            labels={"workload": "{workload}", "figure": "routes: loss by work"},
+        ),
+        tokens=report(
+            "results/{workload}/evaluate/duo/tokens.svg",
+            caption="../../docs/report/duo.rst",
+            category="Compression",
+            labels={"workload": "{workload}", "figure": "routes: tokens that gain"},
         ),
     log:
         "logs/{workload}/evaluate/plot_duo.log",

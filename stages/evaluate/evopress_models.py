@@ -28,7 +28,7 @@ def evopress_models(inputs, outputs, params, log):
     rows, timings = [], []
     for name, path in {
         "dense": inputs.model,
-        **{kind: outputs[kind] for kind in ("depth", "sparsity", "bits")},
+        **{kind: getattr(outputs, kind) for kind in ("depth", "sparsity", "bits")},
     }.items():
         made = load_model(path)
         labels = {"system": "evopress", "workload": params.workload, "variant": name, "seed": 0, "split": "test"}

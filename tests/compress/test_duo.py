@@ -98,6 +98,13 @@ def test_routes_are_drawn_for_each_token_and_layer():
     assert (route.double().mean((0, 2)) != 0.5).any() and route.double().var(2).mean() > 0.2
 
 
+def test_some_tokens_skip_and_the_rest_are_as_without():
+    plain, skipping = (drawn_route(4, (50, 60), torch.Generator().manual_seed(0), skip) for skip in (0.0, 0.25))
+    skipped = skipping == SKIP
+    assert torch.equal(plain[~skipped], skipping[~skipped])
+    assert ((skipped.double().mean((1, 2)) - 0.25).abs() < 0.03).all()
+
+
 @torch.no_grad()
 def test_a_router_routes_as_it_says(model, x):
     router = Router(model)

@@ -13,6 +13,7 @@ from winnow.compress.duo import all_routes, oracle_table
 from winnow.errors import InputError
 from winnow.evaluate import duo_charts, duo_oracles
 from winnow.evaluate import duo_study as study
+from winnow.models import build
 from winnow.pipeline.tables import metric_rows
 
 PARAMS = SimpleNamespace(
@@ -142,16 +143,18 @@ def test_the_best_of_draws_is_within_what_routes_lose(model, xy):
 
 
 def test_oracles_tell_of_the_model(model, xy):
-    rows, use, growth = study.told_by_oracles(model, *xy, 0)
+    rows, use, growth = study.told_by_oracles(model, xy[0], study.tables_of(model, *xy, 0), 0)
     table = oracle_table(model, xy[0], xy[1][None])[:, 0].numpy()
     assert rows["oracle", "k1"]["cross_entropy"] == pytest.approx(duo_oracles.oracle_report(table, ROUTES)["oracle", 1])
     assert rows["fixed", "k3"]["cross_entropy"] == pytest.approx(study.best_drawn(model, *xy, 3, 1, 0, silent))
     assert rows["shuffled", "k1"]["gain"] != rows["oracle", "k1"]["gain"]
-    assert len(use) == 6 and len(growth) == 3 and {"hopeless", "foreseen"} == rows["oracle", "all"].keys()
+    assert len(use) == 6 and len(growth) == 3 and {"hopeless", "foreseen"} <= rows["oracle", "all"].keys()
+    assert sum(rows["oracle", "all"][f"{kind}_tokens"] for kind in duo_oracles.CATEGORIES) == pytest.approx(1)
 
 
 def test_charts_show_every_kind(model, xy):
-    rows, use, growth = study.told_by_oracles(model, *xy, 0)
+    tables = study.tables_of(model, *xy, 0)
+    rows, use, growth = study.told_by_oracles(model, xy[0], tables, 0)
     for k in ("k1", "k2"):
         rows["drawn", k] = {"cross_entropy": 2.0}
         for name in ("router", "router_by_layer"):
@@ -169,6 +172,94 @@ def test_charts_show_every_kind(model, xy):
     }
     with pytest.raises(InputError, match="no routes"):
         duo_charts.budgets(metrics.slice(0, 0), 3)
+    study.add_costs(rows, model, 8)
+    metrics = pa.concat_tables(metric_rows(v, system=s, variant=k, **labels) for (s, k), v in rows.items())
+    costs = study.by_cost(model, tables, "two layers")
+    shown = [row for row in drawn(duo_charts.costs(metrics, [costs])) if "route" in row]
+    lines = {(row["route"], row["multiply_adds"], row["mean"]) for row in shown if "two layers" in row["route"]}
+    names = {kind: f"{name}, two layers" for kind, name in duo_charts.COSTED.items()}
+    assert lines == {(names[row["kind"]], row["multiply_adds"], row["cross_entropy"]) for row in costs}
+    assert {row["route"] for row in shown} - {line[0] for line in lines} == {
+        "best of draws", "router", "router, by layer",
+    }  # fmt: skip
+
+
+def test_tokens_are_drawn_in_lines_that_fit():
+    rows = [{"window": w, "text": "word \n" if i else "a", "gain": 0.5 * i} for w in range(2) for i in range(20)]
+    cells = drawn(duo_charts.tokens(rows))
+    assert len(cells) == 40 and cells[1]["text"] == "word\u00b7\u21b5" and cells[1]["gain"] == 0.5
+    assert all(cell["end"] <= duo_charts.COLUMNS and cell["end"] - cell["x"] == len(cell["text"]) for cell in cells)
+    assert sorted({cell["line"] for cell in cells}) == [0, 1, 3, 4]  # an empty line between windows
+
+
+def test_kinds_of_tokens():
+    table = np.ones((8, 1, 8), np.float32)
+    table[:, 0, 0] = 0.4  # easy
+    table[:, 0, 1:3] = 5  # of high loss
+    table[6, 0, 2] = 1
+    table[5, 0, 3] = 0.85
+    kinds = [duo_oracles.CATEGORIES[kind] for kind in duo_oracles.categories(table, ROUTES)[0]]
+    assert kinds == ["easy", "hopeless", "responsive", "responsive", *["other"] * 4]
+
+
+def test_the_best_at_each_cost_is_of_those_that_cost_no_more():
+    table, cost = noise(60), np.array([0, 1, 1, 2, 1, 2, 2, 5.0])
+    found = duo_oracles.by_cost(table, cost)
+    assert [at for at, _ in found] == [0, 1, 2, 5]
+    for at, values in found:
+        rows = table[cost <= at].astype(float)
+        assert values["fixed"] == pytest.approx(min(row.mean() for row in rows))
+        assert values["oracle"] == pytest.approx(np.mean([rows[:, w, t].min() for w in range(6) for t in range(10)]))
+
+
+def test_a_model_that_may_skip_is_told_by_its_large_layers(xy):
+    model = study.trained(Corpus(), PARAMS, 0, silent, skip=1 / 3)
+    other = study.trained(Corpus(), PARAMS, 0, silent)
+    assert not torch.equal(model.blocks[0].mlp.big.up.weight, other.blocks[0].mlp.big.up.weight)
+    tables = study.tables_of(model, *xy, 0, skip=True)
+    assert tables.routes.shape == (27, 3) and len(tables.true) == 27
+    rows, skips = study.told_of_skips(tables)
+    plain = oracle_table(model, xy[0], xy[1][None])[:, 0].numpy()
+    for k in range(4):
+        two = duo_oracles.oracle_report(plain, ROUTES)["oracle", k]
+        assert rows["oracle_of_two", f"k{k}"]["cross_entropy"] == pytest.approx(two, rel=1e-5)
+        of_three = rows["oracle_of_three", f"k{k}"]["cross_entropy"]
+        those = tables.true[(tables.routes == 1).sum(1) == k].astype(float)
+        assert of_three == pytest.approx(those.min(0).mean()) and of_three <= two + 1e-6
+    assert rows["oracle_of_three", "k0"]["gain"] > 0 and rows["shuffled_of_three", "k1"]["gain"] > 0
+    assert {row["k"] for row in skips} == {1, 2} and all(0 <= row["share"] <= 1 for row in skips)
+
+
+def test_only_twins_learn_beside_a_trained_model(xy):
+    whole = build("transformer", seed=0, vocabulary=12, width=16, layers=3, heads=2, hidden=16)
+    params = SimpleNamespace(**vars(PARAMS), twin_steps=30, draws=2)
+    made, router, rows = study.twins_told(whole, Corpus(), params, xy, 0, lambda what: silent)
+    assert torch.equal(made(xy[0]), whole(xy[0])) and all(p.requires_grad for p in made.parameters())
+    fresh = study.with_twins(whole, 4, 0)
+    small = torch.zeros(3, dtype=torch.long)
+    losses = [float(torch.nn.functional.cross_entropy(net(xy[0], small).mT, xy[1])) for net in (made, fresh)]
+    assert losses[0] < losses[1]
+    whole_loss = torch.nn.functional.cross_entropy(whole(xy[0]).mT.double(), xy[1])
+    assert rows["fixed_of_twins", "k3"]["cross_entropy"] == pytest.approx(float(whole_loss))
+    share = rows["router_of_twins", "k1"]["share"]
+    cost = study.costs(made, 8)
+    asked = float(cost.of(torch.full((3,), share, dtype=torch.float64))) + 3 * cost.router
+    assert rows["router_of_twins", "k1"]["multiply_adds"] == pytest.approx(asked)
+    found = study.judged_model(made, *xy)
+    assert found["multiply_adds"] == float(cost.of(torch.ones(3, dtype=torch.long)))
+    assert found["cross_entropy"] == pytest.approx(float(whole_loss))
+
+
+def test_tables_of_routes_and_of_tokens(model, xy):
+    tables = study.tables_of(model, *xy, 0)
+    rows = study.route_table(tables).to_pylist()
+    assert len(rows) == tables.true.size
+    row = rows[len(rows) // 3]
+    assert row["loss"] == tables.true[row["route"], row["window"], row["position"]]
+    told = study.token_rows(tables, [["x"] * 8, ["y"] * 8])
+    assert [(r["window"], r["position"], r["text"]) for r in told[7:9]] == [(0, 7, "x"), (1, 0, "y")]
+    assert told[9]["loss"] == tables.true[0, 1, 1]
+    assert told[9]["gain"] == tables.true[0, 1, 1] - tables.true[:, 1, 1].min()
 
 
 def test_batches_go_on_after_an_epoch():

@@ -90,9 +90,12 @@ class DuoTransformer(Transformer):
         return route if route.ndim == 3 else route[:, None, None].expand(layers, *x.shape)
 
 
-def drawn_route(layers: int, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Small or big with equal chance for each layer and token: int64[layers, n, t]."""
-    return torch.randint(0, 2, (layers, *shape), generator=generator)
+def drawn_route(layers: int, shape: tuple[int, int], generator: torch.Generator, skip: float = 0.0) -> Tensor:
+    """Small or big with equal chance for each layer and token, or with the chance `skip` none: int64[layers, n, t]."""
+    route = torch.randint(0, 2, (layers, *shape), generator=generator)
+    if not skip:
+        return route
+    return route.masked_fill(torch.rand(route.shape, generator=generator) < skip, SKIP)
 
 
 def all_routes(layers: int, skip: bool = False) -> Tensor:

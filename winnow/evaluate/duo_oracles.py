@@ -16,6 +16,9 @@ HIGH = 0.75
 """Quantile of the loss at the cheapest route from which a token counts as one of high loss."""
 NO_GAIN = 0.1
 """Nats below which the best of all routes is no gain."""
+LOW = 0.5
+"""Nats below which a token is easy."""
+CATEGORIES = ("easy", "hopeless", "responsive", "other")
 
 
 def budgets(routes: np.ndarray) -> np.ndarray:
@@ -38,13 +41,16 @@ def oracle_report(table: Losses, routes: np.ndarray) -> dict[tuple[str, int], fl
     return found
 
 
-def layer_use(table: Losses, routes: np.ndarray) -> list[dict[str, Any]]:
-    """Share of tokens for which the oracle of each budget takes a layer's big twin: rows of k, layer, share."""
+def layer_use(table: Losses, routes: np.ndarray, option: int = BIG) -> list[dict[str, Any]]:
+    """Share of tokens for which the oracle of each budget takes a layer's big twin, or another option.
+
+    Rows of k, layer, share.
+    """
     rows = []
     for k in range(1, routes.shape[1]):
         those = budgets(routes) == k
         chosen = routes[those][table[those].argmin(0)]
-        shares = (chosen == BIG).mean((0, 1))
+        shares = (chosen == option).mean((0, 1))
         rows += [{"k": k, "layer": layer, "share": float(share)} for layer, share in enumerate(shares)]
     return rows
 
@@ -73,6 +79,18 @@ def hopeless(table: Losses, routes: np.ndarray) -> float:
     return float((difficulty(table, routes)[high] < NO_GAIN).mean())
 
 
+def categories(table: Losses, routes: np.ndarray) -> NDArray[np.int64]:
+    """What kind of token each is, int64[n, t], as `CATEGORIES` names them.
+
+    easy: every route has a loss below `LOW`. hopeless: of high loss at the cheapest route, and no route gains anything.
+    responsive: some route gains. other: the rest, of middling loss at every route.
+    """
+    cheapest, gains = table[budgets(routes) == 0].min(0), difficulty(table, routes)
+    high = cheapest >= np.quantile(cheapest, HIGH)
+    cases = [table.max(0) < LOW, (gains < NO_GAIN) & high, gains >= NO_GAIN]
+    return np.select(cases, [0, 1, 2], 3)
+
+
 def transferred(table: Losses, routes: np.ndarray, k: int) -> dict[str, float]:
     """Mean loss of the second halves of stretches, in nats, under routes of k big layers chosen on the first halves.
 
@@ -89,6 +107,18 @@ def gain(table: Losses, routes: np.ndarray, k: int) -> float:
     """How far the oracle of k big layers is below the mean of its routes, in nats a token."""
     those = table[budgets(routes) == k].astype(np.float64)
     return float(those.mean() - those.min(0).mean())
+
+
+def by_cost(table: Losses, costs: np.ndarray) -> list[tuple[float, dict[str, float]]]:
+    """(cost, kind -> mean loss) at each cost float[routes] that routes have: what may cost no more, chosen from.
+
+    oracle: the best route of each token; fixed: the best for all.
+    """
+    found = []
+    for cost in np.unique(costs):
+        those = table[costs <= cost].astype(np.float64)
+        found.append((float(cost), {"oracle": float(those.min(0).mean()), "fixed": float(those.mean((1, 2)).min())}))
+    return found
 
 
 def growth(table: Losses, routes: np.ndarray, k: int, draws: int, seed: int) -> list[dict[str, Any]]:

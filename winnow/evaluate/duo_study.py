@@ -4,42 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from winnow.compress.duo import DuoTransformer, Router, all_routes, budget_loss, drawn_route, oracle_table
+from winnow.compress.duo import (
+    SKIP,
+    DuoTransformer,
+    Router,
+    all_routes,
+    budget_loss,
+    drawn_route,
+    oracle_table,
+)
+from winnow.compress.duo_models import costs, twins, with_twins
 from winnow.evaluate import duo_oracles
 from winnow.evaluate.block_attention_study import _endless
 from winnow.models import build
+from winnow.models.transformer import Transformer
+from winnow.models.work import Work
 from winnow.randomness import torch_generator
 from winnow.train.adamw import warmup_cosine
 from winnow.workloads.texts import Texts
 
 Report = Callable[[int, int], None]
+Told = dict[tuple[str, str], dict[str, float]]
 WARMUP = 0.05
 """Share of the steps over which the learning rate rises."""
 
 
-def trained(workload: Texts, params: Any, seed: int, report: Report) -> DuoTransformer:
-    """A new model after steps in which each token's route through each layer is drawn anew."""
+def trained(workload: Texts, params: Any, seed: int, report: Report, skip: float = 0.0) -> DuoTransformer:
+    """A new model after steps in which each token's route through each layer is drawn anew; skip: chance of none."""
     sizes = {name: getattr(params, name) for name in ("layers", "big", "small")}
     model = build("duo_transformer", vocabulary=workload.meta.vocabulary, seed=seed, **sizes).train()
     assert isinstance(model, DuoTransformer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, weight_decay=1e-2)
-    rate, generator = warmup_cosine(WARMUP), torch_generator(seed, "duo", "routes")
-    for step, (x, y) in enumerate(islice(_endless(workload, params.batch_size, seed), params.steps)):
-        logits = model(x, drawn_route(params.layers, (x.shape[0], x.shape[1]), generator))
-        _stepped(
-            optimizer,
-            cross_entropy(logits.flatten(0, 1), y.flatten()),
-            params.learning_rate * rate(step / params.steps),
-        )
-        report(step + 1, params.steps)
+    generator = torch_generator(seed, "duo", "routes with skips" if skip else "routes")
+    _fitted(model, list(model.parameters()), workload, params, params.steps, seed, skip, generator, report)
     return model.eval()
+
+
+def with_trained_twins(model: Transformer, workload: Texts, params: Any, seed: int, report: Report) -> DuoTransformer:
+    """A trained model with small twins, which alone have learned, by drawn routes, to stand for its own layers."""
+    made = with_twins(model, params.big // params.small, seed)
+    made.requires_grad_(False)
+    small = twins(made)
+    for parameter in small:
+        parameter.requires_grad_(True)
+    generator = torch_generator(seed, "duo", "routes of twins")
+    _fitted(made, small, workload, params, params.twin_steps, seed, 0.0, generator, report)
+    return made.requires_grad_(True).eval()
+
+
+def _fitted(
+    model: DuoTransformer, parameters: list[nn.Parameter], workload: Texts, params: Any, steps: int, seed: int,
+    skip: float, generator: torch.Generator, report: Report,
+) -> None:  # fmt: skip
+    optimizer = torch.optim.AdamW(parameters, lr=params.learning_rate, weight_decay=1e-2)
+    rate, layers = warmup_cosine(WARMUP), len(model.blocks)
+    for step, (x, y) in enumerate(islice(_endless(workload, params.batch_size, seed), steps)):
+        logits = model(x, drawn_route(layers, (x.shape[0], x.shape[1]), generator, skip))
+        loss = cross_entropy(logits.flatten(0, 1), y.flatten())
+        _stepped(optimizer, loss, params.learning_rate * rate(step / steps))
+        report(step + 1, steps)
 
 
 def router_for(
@@ -91,13 +121,26 @@ def best_drawn(model: DuoTransformer, x: Tensor, y: Tensor, k: int, draws: int, 
     return min(losses)
 
 
-def told_by_oracles(
-    model: DuoTransformer, x: Tensor, y: Tensor, seed: int
-) -> tuple[dict[tuple[str, str], dict[str, float]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """(system, variant) -> metrics, the oracle's use of each layer, and its loss by candidates."""
+class Tables(NamedTuple):
+    """Losses float32[routes, n, t] of true and of shuffled next tokens under all routes int64[routes, layers]."""
+
+    true: np.ndarray
+    shuffled: np.ndarray
+    routes: np.ndarray
+
+
+def tables_of(model: DuoTransformer, x: Tensor, y: Tensor, seed: int, skip: bool = False) -> Tables:
+    """The losses of all routes, with skips or without."""
     others = y.flatten()[torch.randperm(y.numel(), generator=torch_generator(seed, "duo", "labels"))].view(y.shape)
-    table, shuffled = oracle_table(model, x, torch.stack([y, others])).numpy().transpose(1, 0, 2, 3)
-    routes = all_routes(len(model.blocks)).numpy()
+    table, shuffled = oracle_table(model, x, torch.stack([y, others]), skip).numpy().transpose(1, 0, 2, 3)
+    return Tables(table, shuffled, all_routes(len(model.blocks), skip).numpy())
+
+
+def told_by_oracles(
+    model: DuoTransformer, x: Tensor, tables: Tables, seed: int
+) -> tuple[Told, list[dict[str, Any]], list[dict[str, Any]]]:
+    """(system, variant) -> metrics, the oracle's use of each layer, and its loss by candidates."""
+    table, shuffled, routes = tables
     half, use = len(model.blocks) // 2, duo_oracles.layer_use(table, routes)
     rows = {
         (kind, f"k{k}"): {"cross_entropy": value}
@@ -112,11 +155,111 @@ def told_by_oracles(
         for kind, value in duo_oracles.transferred(table, routes, k).items():
             rows[f"{kind}_of_first_half", f"k{k}"] = {"cross_entropy": value}
     helps = table[-1] < table[0]  # all layers big, and none
+    kinds = duo_oracles.categories(table, routes)
     rows["oracle", "all"] = {
         "hopeless": duo_oracles.hopeless(table, routes),
         "foreseen": duo_oracles.foreseen(_states(model, x).numpy(), helps),
+        **{f"{name}_tokens": float((kinds == i).mean()) for i, name in enumerate(duo_oracles.CATEGORIES)},
     }
     return rows, use, duo_oracles.growth(table, routes, half, 20, seed)
+
+
+def told_of_skips(tables: Tables) -> tuple[Told, list[dict[str, Any]]]:
+    """(system, variant) -> metrics of a model that may skip, by its large layers, and how often its oracle skips.
+
+    of_three: routes of large, small and skipped layers; of_two: those without skips, of the same model.
+    """
+    table, shuffled, routes = tables
+    plain = (routes != SKIP).all(1)
+    rows: Told = {}
+    for name, found in (
+        ("of_three", duo_oracles.oracle_report(table, routes)),
+        ("of_two", duo_oracles.oracle_report(table[plain], routes[plain])),
+    ):
+        rows |= {(f"{kind}_{name}", f"k{k}"): {"cross_entropy": value} for (kind, k), value in found.items()}
+    for k in (0, routes.shape[1] // 2):
+        rows["oracle_of_three", f"k{k}"] |= {"gain": duo_oracles.gain(table, routes, k)}
+        rows["shuffled_of_three", f"k{k}"] = {"gain": duo_oracles.gain(shuffled, routes, k)}
+        for kind, value in duo_oracles.transferred(table, routes, k).items():
+            rows[f"{kind}_of_first_half_of_three", f"k{k}"] = {"cross_entropy": value}
+    return rows, duo_oracles.layer_use(table, routes, SKIP)
+
+
+def twins_told(
+    whole: Transformer, workload: Texts, params: Any, xy: tuple[Tensor, Tensor], seed: int,
+    progress: Callable[[str], Report],
+) -> tuple[DuoTransformer, Router, Told]:  # fmt: skip
+    """A trained model with twins, a router for half of its large layers, and what oracles, draws and it lose."""
+    model = with_trained_twins(whole, workload, params, seed, progress("small twins"))
+    half = len(model.blocks) // 2
+    report = duo_oracles.oracle_report(*tables_of(model, *xy, seed)[::2])
+    rows: Told = {(f"{kind}_of_twins", f"k{k}"): {"cross_entropy": value} for (kind, k), value in report.items()}
+    drawn = best_drawn(model, *xy, half, params.draws, seed, progress("routes of twins"))
+    rows["drawn_of_twins", f"k{half}"] = {"cross_entropy": drawn}
+    target = half / len(model.blocks)
+    router = router_for(model, workload, params, target, seed, False, progress("router of twins"))
+    rows["router_of_twins", f"k{half}"] = judged_router(model, router, *xy, params.sharpness[1])
+    add_costs(rows, model, xy[0].shape[1])
+    return model, router, rows
+
+
+def add_costs(rows: Told, model: DuoTransformer, length: int) -> None:
+    """Add multiply_adds [a token] to each row of losses with so many large layers; routers by the share they take."""
+    cost, layers = costs(model, length), len(model.blocks)
+    for (system, variant), values in rows.items():
+        if "cross_entropy" in values and variant[0] == "k" and "first_half" not in system:
+            share = values.get("share", int(variant[1:]) / layers)
+            asked = layers * cost.router if "share" in values else 0.0
+            values["multiply_adds"] = float(cost.of(torch.full((layers,), share, dtype=torch.float64))) + asked
+
+
+def route_table(tables: Tables) -> pa.Table:
+    """The loss of every token under every route: window, position, route (its number in `all_routes`), loss."""
+    names, places = ("route", "window", "position"), np.indices(tables.true.shape, np.int16).reshape(3, -1)
+    columns = dict(zip(names, places, strict=True))
+    return pa.table(columns | {"loss": tables.true.ravel()})
+
+
+def by_cost(model: DuoTransformer, tables: Tables, name: str) -> list[dict[str, Any]]:
+    """Rows (routes, kind, multiply_adds, cross_entropy): the best at no more than each cost [multiply-adds a token]."""
+    cost = costs(model, tables.true.shape[2]).of(torch.from_numpy(tables.routes).T).numpy()
+    return [
+        {"routes": name, "kind": kind, "multiply_adds": at, "cross_entropy": value}
+        for at, found in duo_oracles.by_cost(tables.true, cost)
+        for kind, value in found.items()
+    ]
+
+
+def token_rows(tables: Tables, tokens: list[list[str]]) -> list[dict[str, Any]]:
+    """Rows (window, position, text, loss, gain, kind) of the tokens that are foretold in the first windows.
+
+    loss: at the cheapest route; gain: how far the best of all routes is below it [nats].
+    """
+    cheapest = tables.true[duo_oracles.budgets(tables.routes) == 0].min(0)
+    gains, kinds = (f(tables.true, tables.routes) for f in (duo_oracles.difficulty, duo_oracles.categories))
+    return [
+        {
+            "window": window,
+            "position": position,
+            "text": text,
+            "loss": float(cheapest[window, position]),
+            "gain": float(gains[window, position]),
+            "kind": duo_oracles.CATEGORIES[kinds[window, position]],
+        }
+        for window, texts in enumerate(tokens)
+        for position, text in enumerate(texts)
+    ]
+
+
+@torch.no_grad()
+def judged_model(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+    """cross_entropy [nats a token], and the multiply-adds a token that torch makes for it."""
+    with Work() as work:
+        logits = model(x)
+    return {
+        "cross_entropy": float(cross_entropy(logits.mT.double(), y)),
+        "multiply_adds": work.multiply_adds / x.numel(),
+    }
 
 
 @torch.no_grad()

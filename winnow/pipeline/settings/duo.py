@@ -14,7 +14,9 @@ Sharpness = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, m
 class Duo(System):
     """A language model with a large and a small feed-forward layer in each block, oracles and routers of its routes."""
 
-    pictures = ("budgets", "use", "hindsight")
+    pictures = ("budgets", "use", "hindsight", "skips", "costs", "tokens")
+    model: str = "transformer"
+    """Train variant that is given small twins of its layers, its first seed."""
     layers: int = Field(6, ge=2, le=8)
     """Blocks; all 2^layers routes are tried."""
     big: int = Field(256, ge=1)
@@ -23,6 +25,10 @@ class Duo(System):
     """Inner width of the small ones; the paper takes a sixteenth."""
     steps: int = Field(350, ge=1)
     """Steps of training with drawn routes."""
+    skip: float = Field(1 / 3, gt=0, lt=1)
+    """Chance that a token skips a layer, in the training of a second model that may; small and large share the rest."""
+    twin_steps: int = Field(200, ge=1)
+    """Steps in which the twins alone learn."""
     batch_size: int = Field(8, ge=1)
     """Windows of the whole context a step, for the model and for routers."""
     learning_rate: float = Field(3e-3, gt=0)
@@ -37,6 +43,10 @@ class Duo(System):
     """What scores of routers are multiplied with, at the first and at the last step."""
     judged: int = Field(128, ge=4)
     """Windows of the test split."""
+    skip_judged: int = Field(16, ge=2)
+    """Of these, windows on which all 3^layers routes are tried."""
+    shown: int = Field(3, ge=1)
+    """Of these, windows whose tokens are shown."""
     length: int = Field(64, ge=4)
     """Their tokens."""
     draws: int = Field(100, ge=1)
@@ -48,4 +58,6 @@ class Duo(System):
     def _smaller(self) -> Duo:
         if self.small >= self.big:
             raise ValueError(f"small is {self.small}, not below big {self.big}; lower small or raise big")
+        if max(self.skip_judged, self.shown) > self.judged:
+            raise ValueError(f"skip_judged or shown is above judged {self.judged}; lower it")
         return self
