@@ -10,6 +10,8 @@ rule lora_limits:
         metrics="results/{workload}/evaluate/lora_limits/seed{seed}/metrics.parquet",
         gradients="results/{workload}/evaluate/lora_limits/seed{seed}/gradients.parquet",
         norms="results/{workload}/evaluate/lora_limits/seed{seed}/norms.parquet",
+        phases="results/{workload}/evaluate/lora_limits/seed{seed}/phases.parquet",
+        timings="results/{workload}/evaluate/lora_limits/seed{seed}/timings.parquet",
     log:
         "logs/{workload}/evaluate/lora_limits/seed{seed}.log",
     params:
@@ -23,6 +25,9 @@ rule plot_lora_limits:
     input:
         gradients=flow.tables("evaluate", "gradients.parquet", "lora_limits"),
         norms=flow.tables("evaluate", "norms.parquet", "lora_limits"),
+        phases=flow.tables("evaluate", "phases.parquet", "lora_limits"),
+        metrics=flow.tables("evaluate", "metrics.parquet", "lora_limits"),
+        timings=flow.tables("evaluate", "timings.parquet", "lora_limits"),
     output:
         errors=report(
             "results/{workload}/evaluate/lora_limits/errors.svg",
@@ -41,6 +46,30 @@ rule plot_lora_limits:
                 "workload": "{workload}",
                 "figure": "adapters: entries of real heads",
             },
+        ),
+        heads=report(
+            "results/{workload}/evaluate/lora_limits/heads.svg",
+            caption="../../docs/report/lora_limits.rst",
+            category="Models",
+            labels={"workload": "{workload}", "figure": "adapters: entries of each head"},
+        ),
+        phases=report(
+            "results/{workload}/evaluate/lora_limits/phases.svg",
+            caption="../../docs/report/lora_limits.rst",
+            category="Models",
+            labels={"workload": "{workload}", "figure": "adapters: rank by entries and length"},
+        ),
+        work=report(
+            "results/{workload}/evaluate/lora_limits/work.svg",
+            caption="../../docs/report/lora_limits.rst",
+            category="Models",
+            labels={"workload": "{workload}", "figure": "adapters: work by length"},
+        ),
+        speed=report(
+            "results/{workload}/evaluate/lora_limits/speed.svg",
+            caption="../../docs/report/lora_limits.rst",
+            category="Models",
+            labels={"workload": "{workload}", "figure": "adapters: time by length"},
         ),
     log:
         "logs/{workload}/evaluate/plot_lora_limits.log",

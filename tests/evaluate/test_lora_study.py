@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -10,11 +11,27 @@ from torch import nn
 from tests.evaluate.drawing import drawn
 from winnow.errors import InputError
 from winnow.evaluate import lora_charts as charts
-from winnow.evaluate.lora_study import ALPHA, drawn_head, errors, finetuned, rank_slope, relative_error
+from winnow.evaluate.lora_study import (
+    ALPHA,
+    bounded,
+    drawn_head,
+    entries_told,
+    errors,
+    finetuned,
+    phase_map,
+    rank_slope,
+    reached,
+    relative_error,
+    work_and_time,
+)
 from winnow.models import build
+from winnow.pipeline.tables import metric_rows
+from winnow.train.lora_limits import lora_gradients_exact, lora_gradients_polynomial
 
 SETTINGS = SimpleNamespace(
-    dimensions=3, rank=2, seed=0, adapter_rank=2, steps=5, batch_size=2, learning_rate=0.01
+    dimensions=3, rank=2, seed=0, adapter_rank=2, steps=5, batch_size=2, learning_rate=0.01,
+    lengths=[8, 600, 700], longest_exact=600, map_lengths=[8, 20], map_gammas=[0.5, 1.5], map_degrees=[6, 2, 1],
+    map_dimensions=2, most_gain=0.5, cap=0.02,
 )  # fmt: skip
 
 
@@ -25,6 +42,10 @@ class Words:
         generator = torch.Generator().manual_seed({"test": 1, "held_out": 2}[split])
         for _ in range(3):
             yield torch.randint(9, (2, size, 6), generator=generator).unbind()
+
+    def metrics(self, model, split):
+        with torch.no_grad():
+            return {"cross_entropy": float(self.loss(model, next(self.batches("held_out", 4))))}
 
     def loss(self, model, batch, label_smoothing=0.0):
         return nn.functional.cross_entropy(model(batch[0]).flatten(0, 1), batch[1].flatten())
@@ -75,6 +96,115 @@ def test_only_adapters_learn_and_entries_are_told_as_they_do():
     assert torch.equal(model.embedding.weight, tuned.embedding.weight)
     assert model.embedding.weight.requires_grad and not tuned.embedding.weight.requires_grad
     assert rows[-1]["query"] != rows[0]["query"] and rows[-1]["step"] == 5
+
+
+def test_work_is_counted_also_where_exact_gradients_are_not_run():
+    ticks = iter(range(1000))
+    rows = {(row["tokens"], row["method"]): row for row in work_and_time(SETTINGS, lambda: float(next(ticks)))}
+    assert len(rows) == 6 and all(row["seconds"] == 1.0 for at, row in rows.items() if at != (700, "exact"))
+    assert rows[700, "exact"]["seconds"] is None and rows[700, "fast"]["error"] is None
+    assert 0 < rows[600, "fast"]["error"] < 0.1 and rows[600, "exact"]["error"] == 0
+    # At least the scores, what is missed, and three gradients are products of L x L with d columns.
+    assert rows[600, "exact"]["work"] > 5 * 3 * 600**2 and rows[700, "exact"]["work"] > 1.3 * rows[600, "exact"]["work"]
+    assert rows[600, "exact"]["largest"] == 256 * 600  # some queries at a time
+    assert rows[700, "fast"]["largest"] == 700 * 10 and rows[700, "fast"]["work"] / rows[600, "fast"]["work"] < 1.18
+
+
+def test_chunks_of_queries_change_no_gradient():
+    head, adapters = drawn_head(40, 3, 2, 1.0, 1)
+    whole, parts = (lora_gradients_exact(head, adapters, ALPHA, 0.3, chunk) for chunk in (None, 7))
+    for name in adapters:
+        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(whole[name], parts[name], strict=True))
+
+
+def test_the_map_has_the_least_degree_that_serves():
+    rows = phase_map(SETTINGS, lambda done, of: None)
+    assert [(row["tokens"], row["gamma"]) for row in rows] == [(8, 0.5), (8, 1.5), (20, 0.5), (20, 1.5)]
+    for row in rows:
+        assert row["bound"] == pytest.approx(np.sqrt(np.log(row["tokens"])))
+        head, adapters = drawn_head(row["tokens"], 2, 2, row["gamma"], 0)
+        exact = lora_gradients_exact(head, adapters, ALPHA, 1.0)
+        errors_by_degree = {
+            d: relative_error(lora_gradients_polynomial(head, adapters, ALPHA, d, 1.0)[0], exact) for d in (1, 2, 6)
+        }
+        serving = [d for d in (1, 2, 6) if errors_by_degree[d] <= 1e-3]
+        assert row["degree"] == (serving[0] if serving else 6)
+        assert row["error"] == pytest.approx(errors_by_degree[row["degree"]], rel=1e-6)
+
+
+def test_what_is_reached_ends_with_the_first_entry_that_fails():
+    rows = [
+        {"tokens": 9, "gamma": gamma, "error": error, "bound": 1.5}
+        for gamma, error in ((2.0, 1e-4), (0.5, 1e-4), (1.0, 1e-3), (1.5, float("nan")))
+    ]
+    assert reached([*rows, {"tokens": 8, "gamma": 0.1, "error": 1.0, "bound": 1.0}], 9) == {
+        "largest_feasible": 1.0,
+        "bound": 1.5,
+    }
+    assert reached([{"tokens": 8, "gamma": 0.1, "error": 1.0, "bound": 1.0}], 8)["largest_feasible"] == 0.0
+
+
+def test_entries_are_told_by_the_larger_of_queries_and_keys():
+    rows = [{"query": q, "key": k, "bound": 2.0} for q, k in ((1.0, 3.0), (2.0, 0.5), (0.1, 0.2), (5.0, 1.0))]
+    assert entries_told(rows) == {"largest_entry": 5.0, "heads_below_bound": 0.5}
+
+
+def test_bounds_lower_entries_or_scores_and_leave_the_model():
+    model = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attention.query.weight *= 30
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = bounded(model, Words(), SETTINGS)
+    plain, clamped, capped = found["as it is"], found["gains up to 0.5"], found["scores capped at 0.02"]
+    assert clamped["largest_entry"] < plain["largest_entry"] == pytest.approx(capped["largest_entry"], rel=0.05)
+    assert capped["largest_score"] <= 0.02 < plain["largest_score"]
+    assert clamped["cross_entropy"] != plain["cross_entropy"] != capped["cross_entropy"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_heads_with_small_entries_are_tuned_by_fast_gradients():
+    model = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0)
+    with torch.no_grad():
+        model.blocks[1].attention.query.weight[:4] *= 1000  # the first head of the second layer
+    exact, fast = (finetuned(model, Words(), 4.0, SETTINGS, lambda done, of: None, degree)[0] for degree in (None, 2))
+    assert [block.attention.fast.tolist() for block in fast.blocks] == [[True, True], [False, True]]
+    assert fast.blocks[0].attention.degree == 2
+    for one, other in zip(exact.blocks, fast.blocks, strict=True):
+        assert one.attention.query.up.shape == other.attention.query.up.shape
+        assert not torch.equal(one.attention.query.up, other.attention.query.up)
+        assert torch.allclose(one.attention.value.up, other.attention.value.up, atol=0.02)
+
+
+def test_the_map_has_squares_crosses_and_the_bound():
+    rows = [
+        {"tokens": n, "gamma": g, "rank": 5, "error": e, "bound": 1.4, "seed": s}
+        for s in (1, 0)
+        for n, g, e in ((8, 0.5, 1e-4), (8, 1.0, 1.0), (20, 0.5, 1e-3))
+    ]
+    shown = drawn(charts.phases(rows))
+    assert [row for row in shown if "rank" in row] == [
+        {"gamma": 0.5, "tokens": 8, "rank": 5},
+        {"gamma": 0.5, "tokens": 20, "rank": 5},
+    ]
+    assert {"gamma": 1.0, "tokens": 8} in shown and {"tokens": 20, "gamma": 1.4} in shown
+
+
+def test_each_head_has_its_entries_before_training():
+    rows = [
+        {"gain": gain, "step": step, "layer": 1, "head": 0, "query": 1.0 + step, "key": 2.0, "bound": 2.3, "seed": 0}
+        for gain in (4.0, 1.0)
+        for step in (0, 5)
+    ]
+    shown = {(row["head"], row["of"], row["mean"]) for row in drawn(charts.heads(rows)) if "of" in row}
+    assert shown == {("2.1", "queries", 1.0), ("2.1", "keys", 2.0)}
+
+
+def test_counts_are_drawn_against_tokens():
+    table = metric_rows({"work": 7.0}, system="exact_gradients", variant="64 tokens", workload="", seed=0, split="test")
+    other = metric_rows({"work": 9.0}, system="other", variant="64 tokens", workload="", seed=0, split="test")
+    shown = drawn(charts.by_length(pa.concat_tables([table, other]), "work", "work"))
+    assert [(row["kind"], row["tokens"], row["mean"]) for row in shown] == [("exact", 64, 7.0)]
 
 
 def test_charts_draw_errors_and_the_largest_entry():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
@@ -11,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from winnow.evaluate.scaling import Clock, measured
 from winnow.models.transformer import Attention, Block, Transformer
 from winnow.randomness import stream_seed, torch_generator
 from winnow.train.byte_language import Report
+from winnow.train.lora_attention import clamped_gains, largest_score, with_bounded_attention
 from winnow.train.lora_limits import (
     Adapter,
     Head,
@@ -26,6 +30,10 @@ from winnow.workloads.texts import Texts
 
 ALPHA = 2.0
 FULL = ("query", "key", "value")
+TOLERANCE = 1e-3
+FAST_DEGREE = 2
+CHUNK = 256
+"""Queries at a time of exact gradients, so that long inputs fit in memory."""
 
 
 def drawn_head(length: int, size: int, rank: int, gamma: float, seed: int) -> tuple[Head, dict[str, Adapter]]:
@@ -83,12 +91,92 @@ def rank_slope(rows: Sequence[Mapping[str, Any]], tolerance: float) -> dict[str,
     return {"slope": slope, "r2": float(np.corrcoef(x, y)[0, 1] ** 2) if np.ptp(y) else 0.0}
 
 
+def work_and_time(params: Any, clock: Clock) -> Iterator[dict[str, Any]]:
+    """Rows (tokens, method, work, largest, error, seconds): gradients of the full case at entries of 1, by length.
+
+    work: multiply-adds and numbers written; largest: entries of the largest tensor. Above `longest_exact` tokens exact
+    gradients are counted and not run: their error and time, and the error of the fast ones, are None.
+    """
+    for length in params.lengths:
+        head, adapters = drawn_head(length, params.dimensions, params.rank, 1.0, params.seed)
+        run, given = length <= params.longest_exact, (head, adapters, ALPHA)
+        if not run:
+            shapes = {name: (b.to("meta"), a.to("meta")) for name, (b, a) in adapters.items()}
+            given = (Head(*(part.to("meta") for part in head)), shapes, ALPHA)
+        scale = 1 / params.dimensions
+        exact = measured(partial(lora_gradients_exact, *given, scale, CHUNK), clock if run else None)
+        fast = measured(partial(lora_gradients_polynomial, head, adapters, ALPHA, FAST_DEGREE, scale), clock)
+        errors = (0.0, relative_error(fast.result[0], exact.result)) if run else (None, None)
+        for method, found, error in (("exact", exact, errors[0]), ("fast", fast, errors[1])):
+            told = {"tokens": length, "method": method, "work": found.work, "largest": found.largest}
+            yield told | {"error": error, "seconds": found.seconds}
+
+
+def phase_map(params: Any, report: Report) -> list[dict[str, Any]]:
+    """Rows (tokens, gamma, degree, rank, error): the least degree within the tolerance, else the last one that failed.
+
+    Scores have no scale here, as the theorem has none; the full case. `bound` is sqrt(log tokens).
+    """
+    rows: list[dict[str, Any]] = []
+    cases = [(length, gamma) for length in params.map_lengths for gamma in params.map_gammas]
+    for done, (length, gamma) in enumerate(cases):
+        head, adapters = drawn_head(length, params.map_dimensions, params.rank, gamma, params.seed)
+        exact = lora_gradients_exact(head, adapters, ALPHA, 1.0, CHUNK)
+        row: dict[str, Any] = {"tokens": length, "gamma": gamma, "bound": math.sqrt(math.log(length))}
+        for degree in sorted(params.map_degrees):
+            found, told = lora_gradients_polynomial(head, adapters, ALPHA, degree, 1.0)
+            row |= {"degree": degree, "rank": told.rank, "error": relative_error(found, exact)}
+            if row["error"] <= TOLERANCE:
+                break
+        rows.append(row)
+        report(done + 1, len(cases))
+    return rows
+
+
+def reached(rows: Sequence[Mapping[str, Any]], length: int) -> dict[str, float]:
+    """largest_feasible: the largest entry up to which each was within the tolerance, at a length; 0 for none. bound."""
+    found, bound = 0.0, math.nan
+    for row in sorted((row for row in rows if row["tokens"] == length), key=lambda row: row["gamma"]):
+        bound = row["bound"]
+        if not row["error"] <= TOLERANCE:
+            break
+        found = row["gamma"]
+    return {"largest_feasible": found, "bound": bound}
+
+
+def bounded(model: Transformer, workload: Texts, params: Any) -> dict[str, dict[str, float]]:
+    """Variant -> largest entry and score, heads below sqrt(log L) and loss of a model as it is, and bounded."""
+    x, _ = next(iter(workload.batches("test", params.batch_size)))
+    none = [[False] * block.attention.heads for block in model.blocks]  # type: ignore[operator,union-attr]
+    variants: dict[str, tuple[Transformer, float | None]] = {
+        "as it is": (model, None),
+        f"gains up to {params.most_gain:g}": (clamped_gains(copy.deepcopy(model), params.most_gain), None),
+        f"scores capped at {params.cap:g}": (
+            with_bounded_attention(copy.deepcopy(model), none, cap=params.cap),
+            params.cap,
+        ),
+    }
+    found = {}
+    for name, (changed, cap) in variants.items():
+        values = entries_told(largest_entries(changed, x))
+        values |= {"largest_score": largest_score(changed, x, cap)}
+        found[name] = values | {"cross_entropy": workload.metrics(changed, "valid")["cross_entropy"]}
+    return found
+
+
+def entries_told(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """largest_entry of all heads, and the share of heads_below_bound."""
+    tops = [max(row["query"], row["key"]) for row in rows]
+    return {"largest_entry": max(tops), "heads_below_bound": sum(top <= rows[0]["bound"] for top in tops) / len(tops)}
+
+
 def finetuned(
-    model: Transformer, workload: Texts, gain: float, params: Any, report: Report
+    model: Transformer, workload: Texts, gain: float, params: Any, report: Report, degree: int | None = None
 ) -> tuple[Transformer, list[dict[str, Any]]]:
     """A copy whose queries and values have trained adapters, on held-out packages, and its largest entries meanwhile.
 
-    gain: alpha / r. Rows (step, layer, head, query, key, bound).
+    gain: alpha / r. degree: of the polynomial that gradients of heads have whose entries are below the bound; None for
+    exact gradients. Rows (step, layer, head, query, key, bound).
     """
     tuned = copy.deepcopy(model).requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
@@ -102,6 +190,11 @@ def finetuned(
     seen, _ = next(iter(workload.batches("test", params.batch_size)))
     batches = list(islice(workload.batches("held_out", params.batch_size, params.seed), params.steps))
     rows = [{"step": 0, **row} for row in largest_entries(tuned, seen)]
+    if degree is not None:
+        below = [max(row["query"], row["key"]) <= row["bound"] for row in rows]
+        heads = len(below) // len(tuned.blocks)
+        fast = [below[start : start + heads] for start in range(0, len(below), heads)]
+        with_bounded_attention(tuned, fast, degree)
     for step, batch in enumerate(islice(cycle(batches), params.steps), start=1):
         loss = workload.loss(tuned, batch)
         optimizer.zero_grad(set_to_none=True)

@@ -55,22 +55,23 @@ class _Parts(NamedTuple):
 
 
 def lora_gradients_exact(
-    head: Head, adapters: Mapping[str, Adapter], alpha: float, scale: float | None = None
+    head: Head, adapters: Mapping[str, Adapter], alpha: float, scale: float | None = None, chunk: int | None = None
 ) -> dict[str, Adapter]:
     """Gradients of the loss by (B, A) of each adapter, in O(L^2 d).
 
-    adapters: of `query` and `value` (partial), or `key` too (full). scale None is 1 / sqrt(d). Raises InputError for
-    unknown names, shapes that do not fit and a rank above d.
+    adapters: of `query` and `value` (partial), or `key` too (full). scale None is 1 / sqrt(d). chunk: queries at a
+    time, None all. Raises InputError for unknown names, shapes that do not fit and a rank above d.
     """
     parts, scale = _parts(head, adapters, alpha), _scale(head, scale)
-    weights = (scale * parts.query @ parts.key.T).softmax(1)  # f
-    by_score = score_gradient(parts.query, parts.key, parts.value, head.target, scale)
-    found = _Parts(
-        scale * by_score @ parts.key,
-        scale * by_score.T @ parts.query,
-        weights.T @ (weights @ parts.value - head.target),
-    )
-    return _of_adapters(head, adapters, alpha, found)
+    by_query, by_key, by_value = [], torch.zeros_like(parts.key), torch.zeros_like(parts.value)
+    size = chunk or len(head.inputs)
+    for query, target in zip(parts.query.split(size), head.target.split(size), strict=True):
+        weights = (scale * query @ parts.key.T).softmax(1)  # f
+        by_score = score_gradient(query, parts.key, parts.value, target, scale)
+        by_query.append(scale * by_score @ parts.key)
+        by_key = by_key + scale * by_score.T @ query
+        by_value = by_value + weights.T @ (weights @ parts.value - target)
+    return _of_adapters(head, adapters, alpha, _Parts(torch.cat(by_query), by_key, by_value))
 
 
 def score_gradient(query: Tensor, key: Tensor, value: Tensor, target: Tensor, scale: float) -> Tensor:
