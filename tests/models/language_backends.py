@@ -26,3 +26,48 @@ def small(name="llama", vocabulary=VOCABULARY, **changes):
     """The language model of a fresh net with a tokenizer of its own."""
     tokenizer = byte_level(train_byte_pairs(TEXTS, vocabulary))
     return SmallLanguageModel(net(name, vocabulary=vocabulary, **changes), tokenizer, CONTEXT)
+
+
+def thin(**changes):
+    """A net without the attention of its first block and the feed-forward layer of its second."""
+    return net("thin_transformer", attention=[1, 2], mlp=[0, 2], layers=3, **changes)
+
+
+def streamed(make, **changes):
+    """A net that reads from compressed caches."""
+    from winnow.compress.streamed import StreamedTransformer
+
+    return StreamedTransformer(net("multi_query_transformer", **changes).eval(), make)
+
+
+def caches_of_few_bits():
+    from winnow.compress.staircase_kv import StaircaseCache
+
+    return StaircaseCache((16, 4, 2), segment=4, group=4)
+
+
+def exact_caches():
+    from winnow.compress.staircase_kv import FullCache
+
+    return FullCache(32)
+
+
+def hooked(**changes):
+    return net("hooked_transformer", scale=2, context=CONTEXT, **changes)
+
+
+NETS = {
+    "transformer": lambda: net("transformer"),
+    "llama": net,
+    "multi_query": lambda: net("multi_query_transformer"),
+    "thin": thin,
+    "hooked": hooked,
+    "exact_caches": lambda: streamed(exact_caches),
+    "caches_of_few_bits": lambda: streamed(caches_of_few_bits),
+}
+"""Name -> a net of each kind that reads on."""
+
+
+def of_net(make, vocabulary=None):
+    vocabulary = vocabulary or byte_level(train_byte_pairs(TEXTS, VOCABULARY))
+    return SmallLanguageModel(make(), vocabulary, CONTEXT)

@@ -103,9 +103,9 @@ class EndpointLanguageModel:
     """A model that a server at `url` (it ends in /v1) calls `model`.
 
     key: name of the environment variable that holds the server's key, if it wants one. file: where answers are kept.
-    To the server go texts: `encode` gives bytes, and the server's own tokens get numbers as they are met. Each sample
-    is a request with a seed of its own. Raises InputError for an endpoint that is absent or refuses, and Unsupported
-    for what it cannot do.
+    To the server go texts: `encode` gives bytes, and the server's own tokens get numbers as they are met; those that
+    are parts of a character are told as U+FFFD by most servers. Each sample is a request with a seed of its own. Raises
+    InputError for an endpoint that is absent or refuses, and Unsupported for what it cannot do.
     """
 
     def __init__(
@@ -147,8 +147,8 @@ class EndpointLanguageModel:
         """The bytes a token stands for."""
         return bytes([token]) if token < END else b"" if token == END else self.words[token - END - 1]
 
-    def score(self, texts: Sequence[str], prefix: str | None = None, top: int = 0) -> list[Scores]:
-        """Log-probabilities of the server's tokens of each text; NaN for one that no token precedes.
+    def score(self, texts: Sequence[str | Tokens], prefix: str | None = None, top: int = 0) -> list[Scores]:
+        """Log-probabilities of the server's tokens of each text or its bytes; NaN for one that no token precedes.
 
         A token that begins in the prefix does not count to the text.
         """
@@ -156,7 +156,8 @@ class EndpointLanguageModel:
             self._lacks("score")
         if top:
             raise InputError(f"{self.name}: was asked for the {top} likeliest tokens, which it does not number; give 0")
-        return [self._scored(prefix or "", text) for text in texts]
+        whole = [text if isinstance(text, str) else self.decode(text.tolist()) for text in texts]
+        return [self._scored(prefix or "", text) for text in whole]
 
     def _scored(self, prefix: str, text: str) -> Scores:
         told = self._choice(self._echo(prefix + text))["logprobs"]

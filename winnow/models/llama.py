@@ -6,6 +6,7 @@ EMNLP 2023. Its parameters bear the names of `Transformer`'s, so a model of that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,23 +18,33 @@ from winnow.models.transformer import FeedForward
 
 
 class Cache(NamedTuple):
-    """Rotated keys and values [n, heads, t, d] of each block; the first `blank` int64[n] places of a row fill it up."""
+    """Rotated keys and values [n, heads, t, d] of each block; the first `blank` int64[n] of `length` places are empty.
+
+    A block without attention has [n, 0].
+    """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     blank: Tensor
+    length: int
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens that were read in each row, int64[n]."""
+        return self.length - self.blank
 
     def select(self, rows: Tensor) -> Cache:
         """The cache of some rows int64[k], in that order, any of them several times."""
         keys, values = (tuple(x.index_select(0, rows) for x in part) for part in (self.keys, self.values))
-        return Cache(keys, values, self.blank[rows])
+        return Cache(keys, values, self.blank[rows], self.length)
 
 
 class Llama(nn.Module):
     """Tokens int64[n, t] -> logits float32[n, t, vocabulary] of the token that follows each.
 
     kv_heads: heads of keys and values, each shared by as many heads of queries; 0 is one for each. hidden: 0 is 8 / 3
-    of the width, rounded up to a multiple of 8. tied: whether the embedding is the output layer as well.
+    of the width, rounded up to a multiple of 8. tied: whether the embedding is the output layer as well. attention,
+    mlp: the blocks that have attention and feed-forward layers; None is all.
     """
 
     def __init__(
@@ -47,6 +58,8 @@ class Llama(nn.Module):
         base: float = ROTARY_BASE,
         epsilon: float = 1e-6,
         tied: bool = True,
+        attention: Sequence[int] | None = None,
+        mlp: Sequence[int] | None = None,
     ) -> None:
         kv_heads = kv_heads or heads
         if width % (2 * heads) or heads % kv_heads:
@@ -55,6 +68,10 @@ class Llama(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width)
         hidden = hidden or -(-8 * width // 3 // 8) * 8
         self.blocks = nn.ModuleList(Block(width, heads, kv_heads, hidden, base, epsilon) for _ in range(layers))
+        for part, kept in (("attention", attention), ("mlp", mlp)):
+            for index in set(range(layers)) - set(range(layers) if kept is None else kept):
+                setattr(self.blocks[index], part, None)
+                setattr(self.blocks[index], f"{part}_norm", None)
         self.norm = nn.RMSNorm(width, eps=epsilon)
         self.output = None if tied else nn.Linear(width, vocabulary, bias=False)
 
@@ -73,7 +90,7 @@ class Llama(nn.Module):
         nothing.
         """
         blank = cache.blank if cache is not None else torch.zeros(len(x), dtype=torch.int64) if blank is None else blank
-        before = cache.keys[0].shape[2] if cache is not None else 0
+        before = cache.length if cache is not None else 0
         columns = torch.arange(before + x.shape[1])
         own = columns[before:]
         seen = (columns <= own[:, None]) & (columns >= blank[:, None, None])
@@ -85,14 +102,14 @@ class Llama(nn.Module):
             stream, (key, value) = block(stream, places[:, None], seen[:, None], past)
             keys.append(key)
             values.append(value)
-        return self.norm(stream), Cache(tuple(keys), tuple(values), blank)
+        return self.norm(stream), Cache(tuple(keys), tuple(values), blank, len(columns))
 
 
 Pair = tuple[Tensor, Tensor]
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to the residual stream."""
+    """Attention, then feed-forward, each added to the residual stream; either may be gone."""
 
     def __init__(self, width: int, heads: int, kv_heads: int, hidden: int, base: float, epsilon: float) -> None:
         super().__init__()
@@ -101,9 +118,11 @@ class Block(nn.Module):
         self.mlp_norm, self.mlp = nn.RMSNorm(width, eps=epsilon), FeedForward(width, hidden)
 
     def forward(self, x: Tensor, places: Tensor, seen: Tensor, past: Pair | None) -> tuple[Tensor, Pair]:
-        mixed, now = self.attention(self.attention_norm(x), places, seen, past)
-        x = x + mixed
-        return x + self.mlp(self.mlp_norm(x)), now
+        now = (x.new_zeros(len(x), 0),) * 2
+        if self.attention is not None:
+            mixed, now = self.attention(self.attention_norm(x), places, seen, past)
+            x = x + mixed
+        return (x if self.mlp is None else x + self.mlp(self.mlp_norm(x))), now
 
 
 class GroupedAttention(nn.Module):

@@ -78,10 +78,19 @@ class MultiQueryTransformer(Transformer):
     @torch.no_grad()
     def decode(self, token: Tensor, place: int, caches: Sequence[Cache]) -> Tensor:
         """Logits [n, vocabulary] of what follows tokens int64[n] at a place; each layer's cache takes them in first."""
+        return self.logits(self.after(token, place, caches))
+
+    def after(self, token: Tensor, place: int, caches: Sequence[Cache]) -> Tensor:
+        """Last hidden states [n, width] after tokens int64[n] at a place; each layer's cache takes them in first."""
         x = self.embedding(token)[:, None]
         for block, cache in zip(self.blocks, caches, strict=True):
             query, key, value = block.attention.parts(block.attention_norm(x), place)
             cache.append(key, value)
             x = x + block.attention.joined(cache.attend(query))
             x = x + block.mlp(block.mlp_norm(x))
-        return linear(self.norm(x), self.embedding.weight)[:, 0]
+        hidden: Tensor = self.norm(x)[:, 0]
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores [..., vocabulary] of the next token from last hidden states [..., width]."""
+        return linear(hidden, self.embedding.weight)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from winnow.errors import InputError
-from winnow.models import build
 from winnow.models.language_model import Sample, Scores, TokenMask, Tokens
-from winnow.models.llama import Cache, Llama
+from winnow.models.reading import Read, readable
 from winnow.models.sampling import Row
 from winnow.models.vocabulary import Vocabulary
 from winnow.randomness import numpy_generator
@@ -26,7 +25,7 @@ ROWS = 64
 class SmallState:
     """Caches of keys and values, and the log-probabilities float32[rows, vocabulary] of what follows."""
 
-    cache: Cache
+    cache: Read
     following: np.ndarray
 
     @property
@@ -36,7 +35,7 @@ class SmallState:
     @property
     def lengths(self) -> np.ndarray:
         """Tokens read in each row, int64[rows]."""
-        return self.cache.keys[0].shape[2] - self.cache.blank.numpy()
+        return self.cache.lengths.numpy()
 
 
 class SmallLanguageModel:
@@ -101,12 +100,15 @@ class SmallLanguageModel:
         return SmallState(state.cache.select(torch.from_numpy(rows)), state.following[rows])
 
     @torch.no_grad()
-    def score(self, texts: Sequence[str], prefix: str | None = None, top: int = 0) -> list[Scores]:
-        """Log-probabilities of each text's tokens after the prefix, and of the `top` likeliest in their place."""
+    def score(self, texts: Sequence[str | Tokens], prefix: str | None = None, top: int = 0) -> list[Scores]:
+        """Log-probabilities of each text's tokens after the prefix, and of the `top` likeliest in their place.
+
+        A text may be given as its tokens, of which the first may be in the middle of a character.
+        """
         before = np.concatenate([[self.vocabulary.begin], self.encode(prefix or "")]).astype(np.int64)
         found = []
         for text in texts:
-            ids = self.encode(text)
+            ids = self.encode(text) if isinstance(text, str) else np.asarray(text, np.int64)
             self._fits(len(before) + len(ids))
             read, _ = self.net.read(torch.from_numpy(np.concatenate([before, ids]))[None])
             chosen, best, likeliest = self._chosen(read[0, len(before) - 1 : -1], ids, top)
@@ -190,18 +192,6 @@ class SmallLanguageModel:
         if np.isnan(logs).any():
             raise InputError(f"{self.name}: gives log-probabilities that are not numbers; train it again")
         return logs
-
-
-def readable(net: nn.Module) -> Llama:
-    """The model, as one that reads on; a `transformer` gives its weights to one. InputError for another kind."""
-    if isinstance(net, Llama):
-        return net
-    if getattr(net, "registry_name", None) != "transformer":
-        raise InputError(f"model: a {type(net).__name__} reads no texts; use a transformer or a llama")
-    llama = build("llama", **net.arguments)  # type: ignore[arg-type]
-    llama.load_state_dict(net.state_dict())
-    assert isinstance(llama, Llama)
-    return llama
 
 
 def _digest(net: nn.Module, vocabulary: Vocabulary) -> str:
