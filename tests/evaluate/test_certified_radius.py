@@ -1,6 +1,7 @@
 """Certificates against the true decision boundary, the theorem's formulas, and attacks."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +11,19 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from winnow.errors import InputError
-from winnow.evaluate.certified_radius import certified_accuracy, certified_radius, violations
+from winnow.evaluate import certified_radius as module
+from winnow.evaluate.certified_radius import (
+    certificates,
+    certified_accuracy,
+    certified_radius,
+    component_rows,
+    thin_predictions,
+    violations,
+)
 from winnow.train.component_reasoning import OriginalReasoning, Reasoning
 from winnow.train.glvq import Glvq
 from winnow.train.rbf_components import CBC
+from winnow.workloads.unit_interval import as_images
 
 
 def draws(*shape, seed=0):
@@ -167,6 +177,107 @@ def test_the_hypothesis_margin_of_glvq_holds_and_is_exact_between_two_prototypes
     assert (radius > 0).sum() > 3
     assert violations(many, points, labels, radius, 30, 2, seed=0) == 0
     assert violations(many, points, labels, 4 * radius, 30, 2, seed=0) > 0
+
+
+def test_inputs_that_reach_the_decision_within_their_ball_are_counted_one_by_one():
+    """Two prototypes at 0 and 4: the decision lies at 2, and what stands on it is not right."""
+    model = Glvq(2, 2, 1)
+    with torch.no_grad():
+        model.prototypes.copy_(torch.tensor([[0.0], [4.0]]))
+    x, y = torch.tensor([[1.0], [3.0], [1.0], [1.0], [1.0]]), torch.tensor([0, 1, 0, 1, 0])
+
+    def found(*radius, steps=20):
+        return violations(model, x, y, np.array(radius), steps, restarts=1, seed=0)
+
+    assert found(0.999, 0.999, 0.999, 0.0, 0.999) == 0
+    assert found(1.001, 0.999, 1.5, 0.0, 0.5) == 2
+    assert found(1.0, 1.0, 0.5, 0.0, 0.5) == 2  # on the decision itself
+    # Certified nowhere or everywhere: left out.
+    assert found(1.5, math.inf, 1.5, 0.0, 0.5) == 2 and found(math.inf, math.inf, 0, 0, 0) == 0
+    assert found(4.0, 0.9, 0.9, 0.0, 0.9, steps=1) == 1  # a step is a quarter of the ball
+    assert found(3.9, 0.9, 0.9, 0.0, 0.9, steps=1) == 0
+
+
+@pytest.mark.parametrize("method", ["closed", "tight"])
+def test_many_inputs_are_certified_in_blocks_as_each_by_itself(method, monkeypatch):
+    model, (x, y) = cbc(2), inputs(2, 9)
+    whole = certified_radius(model, x, y, method)
+    monkeypatch.setattr(module, "BLOCK", 2)
+    assert np.array_equal(certified_radius(model, x, y, method), whole)
+    assert np.array_equal(certified_radius(model, x, y), certified_radius(model, x, y, "tight"))
+    # Parameters of a model in float32 are taken as they are, and the model is left as it was.
+    single = cbc(2).float().train()
+    told = certified_radius(single, x.float(), y, method)
+    assert told.dtype == np.float64 and single.training and single.components.dtype == torch.float32
+    assert np.array_equal(told, certified_radius(single.double(), x.float().double(), y, method))
+
+
+def test_certificates_report_both_bounds_the_median_and_violations_of_the_first():
+    model, (x, y) = cbc(1), inputs(1, 30)
+    radius, rows = certificates(model, x, y, [0.01, 1.0], 12, 20, 2, 0)
+    assert np.array_equal(radius, certified_radius(model, x, y, "tight"))
+    closed = certified_radius(model, x, y, "closed")
+    assert rows == [
+        ("certified_0.01", (radius >= 0.01).mean(), None),
+        ("certified_1", (radius >= 1).mean(), None),
+        ("closed_0.01", (closed >= 0.01).mean(), None),
+        ("closed_1", (closed >= 1).mean(), None),
+        ("median_radius", np.median(radius[radius > 0]), None),
+        ("violations", 0.0, None),
+    ]
+    assert 0 < rows[1][1] < rows[0][1] < 1 and rows[3][1] < rows[1][1]
+    wrong = (model(x).argmax(1) + 1) % 3
+    nowhere, told = certificates(model, x, wrong, [0.1], 20, 5, 1, 0)
+    assert (nowhere == 0).all() and [value for _, value, _ in told] == [0.0, 0.0, 0.0, 0.0]
+
+
+def test_violations_are_of_as_many_as_are_attacked(monkeypatch):
+    model, (x, y) = cbc(1), inputs(1, 30)
+    asked = []
+
+    def attack(model, x, y, radius, steps, restarts, seed):
+        asked.append((len(x), len(y), len(radius), steps, restarts, seed))
+        return 3
+
+    monkeypatch.setattr(module, "violations", attack)
+    assert certificates(model, x, y, [], 12, 20, 2, 7)[1][-1] == ("violations", 3.0, None)
+    assert asked == [(12, 12, 12, 20, 2, 7)]
+
+
+@pytest.mark.parametrize("definite", [0.04, 0.08, 0.12])
+def test_sure_predictions_on_little_reasoning_are_counted_for_the_original(definite):
+    """Nine tenths of what is definite argue for class 0 wherever its components are seen: p is .9 or more."""
+    head = OriginalReasoning(2, 2)
+    model = CBC(head, 1).double()
+    with torch.no_grad():
+        head.logits[:, :, 0] = torch.tensor([0.95 * definite, 0.05 * definite, 1 - definite]).log()[:, None]
+        head.logits[:, :, 1] = torch.tensor([0.3, 0.3, 0.4]).log()[:, None]
+    x = torch.tensor([[0.0], [0.0], [9.0], [9.0]]).double()  # seen twice, p = (.95, .5), and twice not, p = (.05, .5)
+    assert thin_predictions(model, x) == (0.5 if definite < 0.1 else 0.0)
+    assert thin_predictions(model, x, thin=0.05) == (0.5 if definite < 0.05 else 0.0)
+    assert thin_predictions(model, x, sure=0.96) == 0.0
+    assert thin_predictions(model, x, sure=0.4, thin=0.5) == 0.5
+    assert thin_predictions(model, x, sure=0.4, thin=0.7) == 1.0
+
+
+def test_all_of_the_joint_reasoning_is_definite_whatever_vector_argues():
+    x = torch.tensor([[0.0], [9.0]]).double()
+    for vectors in (1, 2):
+        model = CBC(Reasoning(2, 2, vectors=vectors), 1).double()
+        assert thin_predictions(model, x, sure=-1, thin=0.999) == 0.0
+        assert thin_predictions(model, x, sure=-1, thin=1.001) == 1.0
+
+
+def test_components_are_told_with_the_weights_of_a_classs_first_vector_and_as_they_are_shown():
+    model = cbc(vectors=2)
+    rows = component_rows(model, ["a", "b", "c"], partial(as_images, shape=(1, 2, 2))).to_pylist()
+    plus, minus = model.head.probabilities()
+    shown = as_images(model.components.detach(), shape=(1, 2, 2))
+    assert [(row["component"], row["class"]) for row in rows] == [(k, c) for k in range(6) for c in "abc"]
+    for row in rows:
+        k, column = row["component"], 2 * "abc".index(row["class"])
+        assert (row["plus"], row["minus"]) == (float(plus[k, column].detach()), float(minus[k, column].detach()))
+        assert {name: row[name] for name in shown[k][0]} == shown[k][0]
 
 
 def test_certified_accuracy_falls_with_the_radius_and_starts_at_the_accuracy():

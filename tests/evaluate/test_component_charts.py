@@ -1,20 +1,19 @@
-"""What certificates report, and what the charts of components show of it."""
+"""What the charts of components and their certificates show."""
 
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
 from winnow.errors import InputError
 from winnow.evaluate import component_charts
-from winnow.evaluate.certified_radius import certificates, certified_radius, component_rows, thin_predictions
+from winnow.evaluate.certified_radius import component_rows
 from winnow.evaluate.chart_parts import save_chart
 from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
-from winnow.train.component_reasoning import OriginalReasoning, Reasoning
+from winnow.train.component_reasoning import Reasoning
 from winnow.train.rbf_components import CBC
-from winnow.workloads.unit_interval import as_columns, as_images
+from winnow.workloads.unit_interval import as_columns
 
 
 def cbc(head=None):
@@ -28,49 +27,6 @@ def cbc(head=None):
 def inputs():
     x = torch.rand(30, 4, generator=torch.Generator().manual_seed(1))
     return x, cbc()(x).argmax(1)
-
-
-def test_certificates_report_both_bounds_the_median_and_no_violation():
-    model, (x, y) = cbc(), inputs()
-    radius, rows = certificates(model, x, y, [0.01, 0.1], 20, 20, 2, 0)
-    assert np.array_equal(radius, certified_radius(model, x, y, "tight"))
-    values = {metric: value for metric, value, _ in rows}
-    closed = certified_radius(model, x, y, "closed")
-    assert values["certified_0.1"] == (radius >= 0.1).mean()
-    assert values["closed_0.01"] == (closed >= 0.01).mean()
-    assert values["median_radius"] == np.median(radius[radius > 0])
-    assert values["violations"] == 0
-    wrong, told = certificates(model, x, 1 - y, [0.1], 20, 5, 1, 0)
-    assert (wrong == 0).all() and {m: v for m, v, _ in told}["median_radius"] == 0
-
-
-def test_sure_predictions_on_little_reasoning_are_counted_for_the_original_only():
-    x, _ = inputs()
-    assert thin_predictions(cbc(), x) == 0.0
-    original = cbc(OriginalReasoning(4, 2, seed=1))
-    with torch.no_grad():
-        original.head.logits[2] = 20.0  # all but nothing is definite
-        original.head.logits[1] = -20.0
-        original.components.copy_(x[:4])
-        original.log_scale.fill_(9.0)  # everything is detected
-    assert thin_predictions(original, x) == 1.0
-    assert thin_predictions(original, x, sure=1.1) == 0.0
-    with torch.no_grad():
-        original.head.logits[2] = -20.0
-    assert thin_predictions(original, x) == 0.0
-
-
-def test_components_are_told_with_their_weights_and_as_images():
-    model = cbc()
-    rows = component_rows(model, ["a", "b"], partial(as_images, shape=(1, 2, 2))).to_pylist()
-    plus, minus = model.head.probabilities()
-    assert [(row["component"], row["class"]) for row in rows] == [(k, c) for k in range(4) for c in "ab"]
-    for row in rows:
-        column = "ab".index(row["class"])
-        assert row["plus"] == float(plus[row["component"], column].detach())
-        assert row["minus"] == float(minus[row["component"], column].detach())
-        expected = (255 * model.components[row["component"]]).round().tolist()
-        assert (row["pixels"], row["height"], row["width"], row["channels"]) == (expected, 2, 2, 1)
 
 
 def test_components_of_a_table_are_shown_by_their_columns_the_strongest_first(tmp_path):

@@ -140,6 +140,7 @@ def test_a_probe_set_is_drawn_as_the_renderer_draws_it_and_seen_by_the_model():
     found = drawn_probe(Drawn(), model, "relu", (3, 2, 4), 5, "b", 0.5, masked=2)
     pixels, concepts, masks = probe_arrays("b", 9, 5, 32, 0.5, 2)
     assert np.array_equal(found.pixels, pixels) and np.array_equal(found.masks, masks)
+    assert len(drawn_probe(Drawn(), model, "relu", (1, 1, 1), 5, "b", 0.5).masks) == 0  # none unless asked for
     x = Drawn.standardise(pixels)
     assert torch.equal(found.images, x)
     features, classes = probe_features(model, x, "relu").numpy(), predictions(model, x).argmax(1).numpy()

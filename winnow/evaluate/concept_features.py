@@ -56,7 +56,7 @@ def probe_features(model: nn.Module, images: Tensor, layer: str) -> Tensor:
     found = []
     for x in images.split(BATCH):
         rows = capture(model, x, layer)
-        found.append(rows.reshape(len(x), -1, rows.shape[-1]).mean(dim=1))
+        found.append(rows.unflatten(0, (len(x), -1)).mean(dim=1))
     return torch.cat(found)
 
 
@@ -97,12 +97,13 @@ def logit_gradients(model: nn.Module, images: Tensor, layer: str, target: int) -
     model.eval()
     found = []
     for x in images.split(BATCH):
-        width = capture(model, x[:1], layer).shape[-1]
-        shift = torch.zeros(len(x), 1, width, requires_grad=True)
+        held: list[Tensor] = []
 
-        def moved(rows: Tensor, shift: Tensor = shift) -> Tensor:
-            return (rows.reshape(len(shift), -1, rows.shape[-1]) + shift).reshape(rows.shape)
+        def hold(rows: Tensor, held: list[Tensor] = held) -> Tensor:
+            held.append(rows.detach().requires_grad_())
+            return held[0]
 
-        logits = run_with(model, x, layer, moved)
-        found.append(torch.autograd.grad(logits[:, target].sum(), shift)[0][:, 0])
+        logits = run_with(model, x, layer, hold)
+        (slopes,) = torch.autograd.grad(logits[:, target].sum(), held)
+        found.append(slopes.unflatten(0, (len(x), -1)).sum(dim=1))
     return torch.cat(found)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.optimize import nnls
+from torch.nn import functional
 
 from winnow.errors import InputError
+
+BATCH = 32  # images
 
 
 def dissect(activations: np.ndarray, masks: np.ndarray, quantile: float = 0.005, least: float = 0.04) -> np.ndarray:
@@ -19,18 +22,16 @@ def dissect(activations: np.ndarray, masks: np.ndarray, quantile: float = 0.005,
     activations: float[n, units, h, w]. masks: bool[n, K, H, W]. A unit's threshold is its `quantile` from the top over
     all places of all images; maps are then enlarged bilinearly. Values below `least` count as no match and are 0.
     """
-    n, units = activations.shape[:2]
-    threshold = np.quantile(activations.transpose(1, 0, 2, 3).reshape(units, -1), 1 - quantile, axis=1)
-    both = np.zeros((units, masks.shape[1]))
-    unit_area, concept_area = np.zeros(units), masks.sum(axis=(0, 2, 3)).astype(float)
-    for rows in np.array_split(np.arange(n), max(1, n // 32)):
-        enlarged = torch.nn.functional.interpolate(
-            torch.from_numpy(activations[rows]), size=masks.shape[2:], mode="bilinear", align_corners=False
-        ).numpy()
-        on = (enlarged > threshold[:, None, None]).transpose(1, 0, 2, 3).reshape(units, -1).astype(np.float32)
-        shown = masks[rows].transpose(1, 0, 2, 3).reshape(masks.shape[1], -1).astype(np.float32)
-        both += on @ shown.T
-        unit_area += on.sum(axis=1)
+    threshold = np.quantile(activations, 1 - quantile, axis=(0, 2, 3))
+    both = np.zeros((activations.shape[1], masks.shape[1]))
+    unit_area, concept_area = np.zeros(len(both)), masks.sum(axis=(0, 2, 3)).astype(float)
+    for maps, shown in zip(
+        torch.from_numpy(activations).split(BATCH), torch.from_numpy(masks).split(BATCH), strict=True
+    ):
+        enlarged = functional.interpolate(maps, size=masks.shape[2:], mode="bilinear", align_corners=False).numpy()
+        on = (enlarged > threshold[:, None, None]).astype(np.float32)
+        both += np.tensordot(on, shown.float().numpy(), axes=((0, 2, 3), (0, 2, 3)))
+        unit_area += on.sum(axis=(0, 2, 3))
     union = unit_area[:, None] + concept_area[None] - both
     iou = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
     return np.where(iou >= least, iou, 0.0)
