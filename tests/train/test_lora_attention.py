@@ -8,7 +8,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from winnow.errors import InputError
 from winnow.models import build
-from winnow.models.transformer import Attention, rotated
+from winnow.models.rotary import rotated
+from winnow.models.transformer import Attention
 from winnow.train.lora_attention import (
     BoundedAttention,
     PolynomialGradient,

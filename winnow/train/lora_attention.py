@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.errors import InputError
-from winnow.models.rotary import rotated_at
+from winnow.models.rotary import rotated
 from winnow.models.transformer import Attention, Block, Transformer
 
 SMALLEST = 1e-12
@@ -88,7 +88,7 @@ class BoundedAttention(nn.Module):
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
         places = torch.arange(x.shape[1])
-        query, key = rotated_at(query, places), rotated_at(key, places)
+        query, key = rotated(query, places), rotated(key, places)
         if self.cap is None:
             mixed = PolynomialGradient.apply(query, key, value, self.fast, self.degree)
         else:
@@ -125,7 +125,7 @@ def largest_score(model: Transformer, x: Tensor, cap: float | None = None) -> fl
         assert isinstance(block, Block)
         attention, normed = block.attention, block.attention_norm(stream)
         query, key = (
-            rotated_at(part(normed).unflatten(-1, (attention.heads, -1)).transpose(1, 2), places)
+            rotated(part(normed).unflatten(-1, (attention.heads, -1)).transpose(1, 2), places)
             for part in (attention.query, attention.key)
         )
         scores = query @ key.mT / math.sqrt(query.shape[-1])
