@@ -1,5 +1,7 @@
 """After training: prototypes are patches, the last layer is at its minimum, and what is near to others goes."""
 
+import inspect
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,15 @@ from scipy.optimize import minimize
 from tests.train.prototype_networks import CLASS_OF, coloured, fronts, network, randn
 from winnow.errors import InputError
 from winnow.train.protopnet import compute_fronts, outputs_of
-from winnow.train.prototype_push import evidence_table, last_layer, nearest_patches, prune, push, score_table
+from winnow.train.prototype_push import (
+    evidence_table,
+    last_layer,
+    nearest_patches,
+    prototype_table,
+    prune,
+    push,
+    score_table,
+)
 
 
 class Drawn:
@@ -88,6 +98,31 @@ def test_the_last_layer_reaches_the_minimum_that_another_solver_finds(l1):
     assert float(shown.detach()) == pytest.approx(short[-1], abs=1e-5)
 
 
+@pytest.mark.parametrize("iterations", [1, 4])
+def test_each_iteration_is_a_proximal_step_from_where_nesterovs_momentum_points(iterations):
+    """Beck and Teboulle's t are 1, 1.618, 2.194 and 2.750: what is kept of the last move is (t - 1) over the next t."""
+    l1, shares = 0.02, (0.0, 0.0, 0.281753, 0.434043)
+    model, scores, labels = network(head="linear"), randn(40, 6, seed=2).double(), torch.arange(40) % 3
+    other = (CLASS_OF[None] != torch.arange(3)[:, None]).double()
+    lipschitz = float(np.linalg.eigvalsh(scores.T.numpy() @ scores.numpy())[-1]) / 80
+    before = weights = model.head.detach().double()
+    for share in shares[:iterations]:
+        ahead = (weights + share * (weights - before)).requires_grad_()
+        (slope,) = torch.autograd.grad(torch.nn.functional.cross_entropy(scores @ ahead.T, labels), ahead)
+        moved = ahead.detach() - slope / lipschitz
+        before, weights = weights, moved.sign() * (moved.abs() - l1 * other / lipschitz).relu()
+    history = last_layer(model, scores.float(), labels, l1=l1, iterations=iterations)
+    torch.testing.assert_close(model.head.detach().double(), weights, atol=1e-6, rtol=1e-5)
+    assert len(history) == iterations + 1 and history[1] < history[0]
+
+
+def test_unless_told_the_last_layer_takes_twenty_steps_at_the_authors_weight():
+    scores, labels = randn(40, 6, seed=2), torch.arange(40) % 3
+    usual, told = network(head="linear"), network(head="linear")
+    assert last_layer(usual, scores, labels) == last_layer(told, scores, labels, l1=1e-4, iterations=20)
+    assert torch.equal(usual.head, told.head)
+
+
 def test_an_aggregating_head_has_no_last_layer_to_fit():
     with pytest.raises(InputError, match="use head linear"):
         last_layer(network(), randn(4, 6), torch.arange(4) % 3)
@@ -140,6 +175,50 @@ def test_the_evidence_shown_sums_to_the_logit_and_its_boxes_are_those_of_the_ima
         own = maps[row["prototype"]].numpy()
         high, wide = np.nonzero(own >= np.quantile(own, 0.95))
         assert row["box"] == [wide.min(), high.min(), wide.max() + 1, high.max() + 1]
+
+
+def test_the_evidence_is_of_the_first_image_and_its_boxes_of_a_twentieth_unless_told():
+    model = network().eval()
+    front = fronts(model)["valid"]
+    usual = evidence_table(model, front, Drawn, "valid")
+    assert usual == evidence_table(model, front, Drawn, "valid", row=0, quantile=0.95)
+    assert usual != evidence_table(model, front, Drawn, "valid", row=0, quantile=0.5)
+
+
+@pytest.mark.parametrize("head", ["linear", "aggregate"])
+def test_prototypes_are_told_with_where_they_were_found_and_what_they_count(head):
+    model = network(head=head).eval()
+    front = fronts(model)["train"]
+    projection = push(model, front)
+    model.active[2] = 0
+    table = prototype_table(model, front, Drawn)
+    kinds = {name: str(kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)}
+    assert kinds == {
+        "prototype": "int32", "class": "int32", "image_id": "int64", "row": "int64", "y": "int32", "x": "int32",
+        "box": "fixed_size_list<item: int32>[4]", "distance": "float", "weight": "float", "active": "bool",
+    }  # fmt: skip
+    ids = Drawn.annotations("train")["image_id"].to_pylist()
+    x, _ = coloured(seed=0)
+    for j, row in enumerate(table.to_pylist()):
+        image, y, column = (int(part[j]) for part in projection[:3])
+        assert (row["prototype"], row["class"], row["active"]) == (j, int(CLASS_OF[j]), j != 2)
+        assert (row["row"], row["image_id"], row["y"], row["x"]) == (image, ids[image], y, column)
+        assert row["distance"] == pytest.approx(-1, abs=1e-5)  # each lies on its patch
+        assert row["weight"] == float(model.evidence_weights()[CLASS_OF[j], j].detach())
+        own = model.maps(x[image : image + 1]).detach()[:, j : j + 1]
+        large = torch.nn.functional.interpolate(own, size=(32, 32), mode="bicubic")[0, 0].numpy()
+        high, wide = np.nonzero(large >= np.quantile(large, 0.95))
+        assert row["box"] == [wide.min(), high.min(), wide.max() + 1, high.max() + 1]
+    assert table != prototype_table(model, front, Drawn, quantile=0.5)
+
+
+def test_of_equally_near_patches_the_first_is_taken_and_prototypes_are_judged_by_six_images():
+    model = network("l2log").eval()
+    x, labels = coloured(6)
+    twice = compute_fronts(model, torch.cat([x, x]), torch.cat([labels, labels]))
+    assert (nearest_patches(model, twice)[0].image < 6).all()
+    usual = inspect.signature(prune).parameters
+    assert (usual["k"].default, usual["keep"].default) == (6, 3)  # Chen et al.
 
 
 def test_the_scores_of_images_and_the_weights_of_prototypes_give_the_logits():
