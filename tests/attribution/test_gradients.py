@@ -162,6 +162,42 @@ def test_attributions_along_a_path_sum_to_what_the_logit_gains(seed):
     assert ((sums[2] - gained).abs() <= 0.0016 * cubic + 1e-9).all()
 
 
+def test_the_usual_settings_are_the_documented_ones():
+    torch.manual_seed(0)
+    model, x = Cubic().double(), X.double()
+    usual = gradients.integrated_gradients(model, x, TARGET)
+    assert torch.equal(usual, gradients.integrated_gradients(model, x, TARGET, 0.0, 50))
+    for other in ((1.0, 50), (0.0, 49), (0.0, 51)):
+        assert not torch.allclose(usual, gradients.integrated_gradients(model, x, TARGET, *other), rtol=1e-9)
+    usual = gradients.layer_path_integral(model, x, TARGET, "maps")
+    assert torch.equal(usual, gradients.layer_path_integral(model, x, TARGET, "maps", 0.0, 10))
+    activation, rest = gradients.rest_of(model, x, "maps")
+    assert torch.equal(usual, gradients.path_integral(rest, activation, TARGET))
+    assert torch.equal(usual, gradients.path_integral(rest, activation, TARGET, 0.0, 10))
+    usual = gradients.smooth_grad(model, x, TARGET)
+    assert torch.equal(usual, gradients.smooth_grad(model, x, TARGET, 0.15, 50, 0))
+    for other in ((0.16, 50, 0), (0.15, 49, 0), (0.15, 51, 0), (0.15, 50, 1)):
+        assert not torch.allclose(usual, gradients.smooth_grad(model, x, TARGET, *other), rtol=1e-9)
+
+
+def test_no_example_has_no_attribution():
+    model = net("mlp")
+    assert gradients.logit_gradient(model, X[:0], TARGET[:0]).shape == (0, 2, 12, 10)
+    assert gradients.integrated_gradients(model, X[:0], TARGET[:0]).shape == (0, 2, 12, 10)
+
+
+def test_a_map_is_flat_where_its_values_differ_by_rounding_alone_and_not_where_they_differ_by_more():
+    maps = torch.full((3, 4, 4), -1000.0)
+    maps[1, 0, 0] += 0.0005  # of 1000: below a millionth
+    maps[2, 0, 0] += 0.01
+    large = gradients.upsampled(maps, 4, 4)
+    assert (large[:2] == 0).all() and large[2].max() == 1 and large[2, 0, 0] == 1
+    zero = torch.zeros(2, 4, 4)
+    zero[1, 2, 3] = 1e-30
+    small = gradients.upsampled(zero, 4, 4)
+    assert (small[0] == 0).all() and small[1].flatten().argmax() == 11 and small[1].sum() == 1
+
+
 def _linear_part(model, x):
     with torch.no_grad():
         maps = model.maps(x)

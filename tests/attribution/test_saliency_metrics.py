@@ -59,6 +59,16 @@ def test_ties_stand_in_an_order_of_the_seed_and_not_of_the_position():
     assert sm.pixel_order(one, 1)[0, 0] == 64
 
 
+def test_curves_have_ten_pieces_a_fill_of_zero_and_ties_of_the_first_seed_unless_told():
+    flat = torch.zeros_like(MAPS)
+    assert torch.equal(sm.pixel_order(flat), sm.pixel_order(flat, 0))
+    assert torch.equal(sm.pixel_ranks(flat), sm.pixel_ranks(flat, 0))
+    usual = METRICS["DEL"](net(), X, TARGET, flat)
+    assert torch.equal(usual, METRICS["DEL"](net(), X, TARGET, flat, steps=10, fill=0.0, seed=0))
+    for other in ({"steps": 9}, {"steps": 11}, {"fill": 1.0}, {"fill": -1.0}, {"seed": 1}, {"seed": -1}):
+        assert not torch.allclose(usual, METRICS["DEL"](net(), X, TARGET, flat, **other), rtol=1e-9)
+
+
 def curve(name, model, x, target, ranks, steps, fill):
     """One image's score, one image at a time."""
     size = ranks.size

@@ -87,6 +87,16 @@ def test_on_a_line_the_boundary_lies_at_or_beyond_the_radius(kernel, x):
         assert tight == pytest.approx(boundary - x, rel=2e-6)
 
 
+def test_a_decision_as_far_as_the_components_is_found_in_any_units():
+    """In units of a hundred millionth the radius is a hundred million times as long, and no less finite."""
+    near = two_components("norm", [[0.8, 0.3], [0.2, 0.7]])
+    far = two_components("norm", [[0.8, 0.3], [0.2, 0.7]], at=(0.0, 3e8), scale=2e8)
+    truth = torch.tensor([0])
+    for x in (0.2, -1.0):
+        one = certified_radius(near, torch.tensor([[x]]).double(), truth)[0]
+        assert certified_radius(far, torch.tensor([[1e8 * x]]).double(), truth)[0] == pytest.approx(1e8 * one)
+
+
 def test_an_rbf_classifier_has_the_closed_form_of_the_theorem():
     model, (x, y) = cbc(negative=False, kernel="norm"), inputs()
     d = model.detections(x).detach()
