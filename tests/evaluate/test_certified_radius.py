@@ -97,6 +97,20 @@ def test_a_decision_as_far_as_the_components_is_found_in_any_units():
         assert certified_radius(far, torch.tensor([[1e8 * x]]).double(), truth)[0] == pytest.approx(1e8 * one)
 
 
+@pytest.mark.parametrize(("kernel", "power"), [("norm", 1), ("gauss", 2)])
+def test_a_radius_is_as_long_in_any_units_also_where_it_leaves_all_components_far_behind(kernel, power):
+    x, y = inputs(4, 8)
+    found = []
+    for unit in (1.0, 1e9):
+        model = cbc(4, kernel=kernel)
+        with torch.no_grad():
+            model.components.mul_(unit * 1e-3)
+            model.log_scale.add_(power * math.log(unit))
+        found.append(certified_radius(model, x * unit * 1e-3, y) / unit)
+    assert np.isfinite(found[0]).all() and (found[0] > 0.1).sum() > 1  # components lie within a hundredth
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
 def test_an_rbf_classifier_has_the_closed_form_of_the_theorem():
     model, (x, y) = cbc(negative=False, kernel="norm"), inputs()
     d = model.detections(x).detach()

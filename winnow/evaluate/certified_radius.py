@@ -70,12 +70,12 @@ def _tight(model: CBC, distances: Tensor, y: Tensor) -> Tensor:
     def bound(radius: Tensor) -> Tensor:
         return worst_margins(model, distances, y, radius, shift)
 
-    low = torch.zeros(len(y), len(reasoning_of(model).class_of), dtype=torch.float64)
+    own = reasoning_of(model).class_of == y[:, None]
+    low = torch.zeros(own.shape, dtype=torch.float64)
     right = bound(low) > 0
-    reach = float(distances.max()) + 1
-    # Beyond any distance every foreign component is met in full, and the own ones fade to nothing.
-    high = torch.full_like(low, reach)
-    while bool((grow := (bound(high) > 0) & (high < 1e6)).any()):
+    high = torch.ones_like(low).masked_fill(own, torch.inf)
+    # Far enough every foreign component is met in full, and the own ones fade to nothing.
+    while bool((grow := (bound(high) > 0) & high.isfinite()).any()):
         high = torch.where(grow, 2 * high, high)
     never = bound(high) > 0
     for _ in range(STEPS):
