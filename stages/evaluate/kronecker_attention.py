@@ -5,10 +5,13 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def kronecker_attention(inputs, outputs, params, log):
-    """Write accuracies on pairs and triples, errors of the fast form, and what degrees they ask for."""
+    """Write accuracies on pairs and triples, errors of the fast form, what degrees they ask for, work and time."""
+    import time
+
     import pyarrow as pa
 
     from winnow.evaluate import kronecker_study as study
+    from winnow.evaluate.scaling import exponent
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
 
@@ -38,6 +41,18 @@ def kronecker_attention(inputs, outputs, params, log):
         grows = {"degree_growth": study.growth(study.needed_degrees(found, 1e-3))}
         tables.append(metric_rows(grows, variant=f"{tokens} tokens", **system, **labels))
         rows += found
+    timings, scaled = [], list(study.work_and_time(params, time.process_time))
+    for row in scaled:
+        named = {"system": f"{row['method']}_attention", "variant": f"{row['tokens']} tokens"}
+        values = {"work": row["work"], "largest": row["largest"], "largest_error": row["error"]}
+        tables.append(metric_rows(values, **named, **labels))
+        timings.append(metric_rows({"seconds": row["seconds"]}, **named, **labels))
+    for method in ("exact", "fast"):
+        mine = [row for row in scaled if row["method"] == method]
+        for of, into in (("work", tables), ("seconds", timings)):
+            power = {f"{of}_exponent": exponent([row["tokens"] for row in mine], [row[of] for row in mine])}
+            into.append(metric_rows(power, system=f"{method}_attention", variant="growth", **labels))
+    write_parquet(pa.concat_tables(timings), outputs.timings)
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.concat_tables(histories), outputs.history)
     write_parquet(pa.Table.from_pylist(rows), outputs.errors)

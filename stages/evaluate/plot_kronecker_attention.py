@@ -11,5 +11,8 @@ def plot_kronecker_attention(inputs, outputs, params, log):
     from winnow.pipeline.tables import read_metrics, read_parquet
 
     errors = [row for path in inputs.errors for row in read_parquet(path).to_pylist()]
-    save_chart(charts.learning(read_metrics(inputs.metrics), read_metrics(inputs.history)), outputs.learning)
+    metrics, timings = read_metrics(inputs.metrics), read_metrics(inputs.timings)
+    save_chart(charts.learning(metrics, read_metrics(inputs.history)), outputs.learning)
     save_chart(charts.errors(errors), outputs.errors)
+    save_chart(charts.by_length(metrics, "work", "multiply-adds and entries"), outputs.work)
+    save_chart(charts.by_length(timings, "seconds", "CPU seconds"), outputs.speed)

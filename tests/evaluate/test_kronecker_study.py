@@ -3,13 +3,22 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from tests.evaluate.drawing import drawn
 from winnow.errors import InputError
 from winnow.evaluate import kronecker_charts as charts
-from winnow.evaluate.kronecker_study import Matcher, arms, error_map, growth, matched, needed_degrees
+from winnow.evaluate.kronecker_study import (
+    Matcher,
+    arms,
+    error_map,
+    growth,
+    matched,
+    needed_degrees,
+    work_and_time,
+)
 from winnow.pipeline.tables import metric_rows
 
 SETTINGS = SimpleNamespace(
@@ -61,6 +70,27 @@ def test_needed_degrees_must_hold_for_all_higher_ones():
     assert needed_degrees(rows, 0.01) == {1.0: 2, 2.0: 4}
     assert growth({1.0: 2, 2.0: 16, 4.0: 128}) == pytest.approx(1)
     assert np.isnan(growth({1.0: 2}))
+
+
+def test_work_of_the_fast_form_is_linear_and_of_the_exact_one_cubic():
+    settings = SimpleNamespace(seed=0, scaled=[16, 32, 64, 300], longest_exact=64, dimensions=2)
+    ticks = iter(range(1000))
+    rows = {(row["tokens"], row["method"]): row for row in work_and_time(settings, lambda: float(next(ticks)))}
+    assert (300, "exact") not in rows and rows[300, "fast"]["error"] is None
+    assert all(row["seconds"] == 1.0 for row in rows.values())
+    work = {at: row["work"] for at, row in rows.items()}
+    # Scores and values of all pairs of each query, two dimensions each, and one number each for exp, at least.
+    assert work[64, "exact"] > (2 + 2) * 64**3 and 7 < work[64, "exact"] / work[32, "exact"] < 8.2
+    assert work[300, "fast"] / work[16, "fast"] == pytest.approx(300 / 16, rel=0.1)
+    assert rows[64, "exact"]["largest"] == 16 * 64 * 64 and rows[300, "fast"]["largest"] == 300 * 15
+    assert 0 < rows[64, "fast"]["error"] < 1e-2 and rows[64, "exact"]["error"] == 0
+
+
+def test_counts_are_drawn_against_tokens():
+    labels = {"workload": "", "variant": "64 tokens", "seed": 0, "split": "test"}
+    tables = [metric_rows({"work": 7.0}, system=system, **labels) for system in ("exact_attention", "kronecker")]
+    shown = drawn(charts.by_length(pa.concat_tables(tables), "work", "work"))
+    assert [(row["kind"], row["tokens"], row["mean"]) for row in shown] == [("exact", 64, 7.0)]
 
 
 def test_charts_draw_networks_and_errors():

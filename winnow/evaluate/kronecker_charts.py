@@ -21,7 +21,9 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
+from winnow.evaluate.scaling import by_size
 
+FORMS = {"exact_attention": "exact", "fast_attention": "fast, degree 4"}
 ARMS = {
     "kronecker": "over pairs",
     "standard": "ordinary",
@@ -64,3 +66,13 @@ def errors(rows: Rows) -> alt.ConcatChart:
         )  # fmt: skip
         panels.append(chart.properties(width=WIDE / 2 - 100, height=240, title=f"order {order}"))
     return styled(alt.concat(*panels, columns=2))
+
+
+def by_length(metrics: pa.Table, metric: str, title: str) -> alt.LayerChart:
+    """A count or a time of both forms against the tokens."""
+    rows = [
+        row | {"tokens": int(row["variant"].split()[0]), "kind": FORMS[row["system"]]}
+        for row in metric_values(metrics, metric)
+        if row["system"] in FORMS
+    ]
+    return by_size(rows, title, "attention")

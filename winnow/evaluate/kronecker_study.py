@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from winnow.evaluate.scaling import Clock, measured
 from winnow.randomness import numpy_generator, torch_generator
 from winnow.train.byte_language import Report
 from winnow.train.kronecker_attention import (
@@ -21,6 +23,9 @@ from winnow.train.kronecker_attention import (
 
 CHECKED = 2000  # sequences that accuracy is told of
 EVALUATIONS = 8  # times in training
+FAST_DEGREE = 4  # where work and time are measured
+EXACT_CHUNK = 16
+"""Queries at a time there, so that all pairs of 512 tokens fit in memory."""
 
 
 class Arm(NamedTuple):
@@ -154,3 +159,25 @@ def growth(needed: dict[float, int]) -> float:
     if len(needed) < 2:
         return float("nan")
     return float(np.polyfit(3 * np.log(list(needed)), np.log(list(needed.values())), 1)[0])
+
+
+def work_and_time(params: Any, clock: Clock) -> Iterator[dict[str, Any]]:
+    """Rows (tokens, method, work, largest, error, seconds) of order 3 at entries of 1, by length.
+
+    work: multiply-adds and numbers written; largest: entries of the largest tensor. Exact attention is run up to
+    `longest_exact` tokens; beyond, it has no row, and the fast form no error.
+    """
+    for tokens in params.scaled:
+        generator = torch_generator(params.seed, "kronecker", "scaling", str(tokens))
+        query, *rest = (
+            2 * torch.rand(tokens, params.dimensions, generator=generator, dtype=torch.float64) - 1 for _ in range(5)
+        )
+        keys, values, exact = rest[:2], rest[2:], None
+        if tokens <= params.longest_exact:
+            exact = measured(partial(kronecker_attention, query, keys, values, chunk=EXACT_CHUNK), clock)
+            told = {"tokens": tokens, "method": "exact", "work": exact.work, "largest": exact.largest}
+            yield told | {"error": 0.0, "seconds": exact.seconds}
+        fast = measured(partial(kronecker_attention_polynomial, query, keys, values, FAST_DEGREE), clock)
+        error = None if exact is None else float((fast.result[0] - exact.result).abs().max())
+        told = {"tokens": tokens, "method": "fast", "work": fast.work, "largest": fast.largest}
+        yield told | {"error": error, "seconds": fast.seconds}

@@ -88,7 +88,12 @@ def phases(rows: Rows) -> alt.LayerChart:
     cells = [{"gamma": r["gamma"], "tokens": r["tokens"], "rank": r["rank"]} for r in mine if r["error"] <= 1e-3]
     failed = [{"gamma": r["gamma"], "tokens": r["tokens"]} for r in mine if not r["error"] <= 1e-3]
     bound = sorted({(r["tokens"], r["bound"]) for r in mine})
-    x = alt.X("gamma:Q", title="largest entry of queries and keys, scores without a scale", scale=alt.Scale(nice=False))
+    x = alt.X(
+        "gamma:Q",
+        title="largest entry of queries and keys, scores without a scale",
+        scale=alt.Scale(padding=30),
+        axis=alt.Axis(tickCount=6),
+    )
     y = alt.Y("tokens:Q", title="tokens L (log scale)", scale=alt.Scale(type="log", padding=30), axis=alt.Axis(
         values=[at for at, _ in bound], format="d"
     ))  # fmt: skip

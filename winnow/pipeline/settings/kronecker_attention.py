@@ -11,11 +11,13 @@ from winnow.pipeline.settings.base import Seeds, System, _distinct
 Bounds = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
 Degrees = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
 
+Lengths = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1), AfterValidator(_distinct)]
+
 
 class KroneckerAttention(System):
     """Matching triples of numbers by attention over pairs and by ordinary attention, and errors of its fast form."""
 
-    pictures = ("learning", "errors")
+    pictures = ("learning", "errors", "work", "speed")
     numbers: int = Field(8, ge=2)
     """Numbers of a sequence."""
     modulus: int = Field(31, ge=2)
@@ -40,6 +42,10 @@ class KroneckerAttention(System):
     """Tokens there for order 4."""
     dimensions: int = Field(4, ge=1)
     """Dimensions of a head there."""
+    scaled: Lengths = [64, 128, 256, 512, 2048, 8192, 16384]
+    """Tokens at which work is counted and times are taken, entries up to 1."""
+    longest_exact: int = Field(512, ge=2)
+    """Tokens up to which this is done for exact attention, whose work is cubic."""
     seeds: Seeds | None = [0, 1, 2]
     """Seeds."""
 
