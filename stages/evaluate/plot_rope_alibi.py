@@ -12,5 +12,6 @@ def plot_rope_alibi(inputs, outputs, params, log):
 
     inside = [row for path in inputs.inside for row in read_parquet(path).to_pylist()]
     save_chart(charts.lengths(read_metrics(inputs.metrics), params.context), outputs.lengths)
+    save_chart(charts.strengths(read_metrics(inputs.metrics), params.context), outputs.strengths)
     save_chart(charts.profile(inside, params.context), outputs.profile)
     save_chart(charts.biases(params.modes, params.heads, params.context), outputs.biases)

@@ -16,15 +16,20 @@ def rope_alibi(inputs, outputs, params, log):
 
     train, test = (joined_bytes(read_parquet(p, ["text"])["text"].to_pylist()) for p in (inputs.train, inputs.test))
     tables, histories, inside, tensors, longest = [], [], [], {}, max(params.lengths)
-    for arm in study.arms(params.modes, vars(params.strengths)):
+    losses = {}
+    for arm in study.arms(params.modes, vars(params.strengths), params.learned):
         labels = {"system": arm.mode, "workload": params.workload, "seed": params.seed}
         report = Progress(log, f"{arm.mode}{arm.suffix}")
         model, history = study.trained(arm, train, params, report)
         found = study.losses_at_lengths(model, test, params.lengths, params.windows, params.judged, params.seed)
-        for length, losses in found.items():
-            values = {"cross_entropy": losses.mean(), "standard_error": losses.std(ddof=1) / len(losses) ** 0.5}
+        losses[arm] = {length: float(each.mean()) for length, each in found.items()}
+        for length, each in found.items():
+            values = {"cross_entropy": each.mean(), "standard_error": each.std(ddof=1) / len(each) ** 0.5}
             named = {"variant": f"length {length}{arm.suffix}", "units": dict.fromkeys(values, "nats/byte")}
             tables.append(metric_rows(values, split="test", **named, **labels))
+        for row in study.learned_strengths(model):
+            named = {"variant": f"layer {row['layer'] + 1}, head {row['head'] + 1}", **labels}
+            tables.append(metric_rows({"strength": row["strength"]}, split="train", **named))
         copied = {"copied": study.copying(arm, params, Progress(log, f"{arm.mode}{arm.suffix}, copying"))}
         named = {"variant": f"copying{arm.suffix}", "units": {"copied": "share"}}
         tables.append(metric_rows(copied, split="test", **named, **labels))
@@ -32,6 +37,16 @@ def rope_alibi(inputs, outputs, params, log):
         rows = study.profile(model, test, longest, params.windows, len(params.lengths) * 4, params.seed)
         inside += [row | {"arm": f"{arm.mode}{arm.suffix}", "seed": params.seed} for row in rows]
         tensors |= {f"{arm.mode}{arm.suffix}/{name}": each.contiguous() for name, each in model.state_dict().items()}
+    labels = {
+        "workload": params.workload,
+        "seed": params.seed,
+        "split": "test",
+        "units": {"cross_entropy": "nats/byte"},
+    }
+    for mode, by_length in study.chosen_strengths(losses, params.context).items():
+        for length, value in by_length.items():
+            named = {"system": f"{mode}_chosen", "variant": f"length {length}", **labels}
+            tables.append(metric_rows({"cross_entropy": value}, **named))
     save_file(dict(sorted(tensors.items())), outputs.models)
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.concat_tables(histories), outputs.history)

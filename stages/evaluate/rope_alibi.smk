@@ -48,6 +48,15 @@ rule plot_rope_alibi:
                 "figure": "positions: what is added to scores",
             },
         ),
+        strengths=report(
+            "results/{workload}/evaluate/rope_alibi/strengths.svg",
+            caption="../../docs/report/rope_alibi.rst",
+            category="Models",
+            labels={
+                "workload": "{workload}",
+                "figure": "positions: strengths of slopes",
+            },
+        ),
     log:
         "logs/{workload}/evaluate/plot_rope_alibi.log",
     params:

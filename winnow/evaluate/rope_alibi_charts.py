@@ -24,7 +24,9 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
-from winnow.train.rope_alibi import BIASED, Mode, by_distance
+from winnow.train.rope_alibi import BIASED, HARMONIC_STRENGTH, Mode, by_distance
+
+SWEPT = {"additive_harmonic": "harmonic", "geometric": "geometric"}
 
 LABELS = {
     "rope": "RoPE",
@@ -48,7 +50,7 @@ def lengths(metrics: pa.Table, context: int) -> alt.LayerChart:
     rows = []
     for row in metric_values(metrics, "cross_entropy"):
         told = re.fullmatch(r"length (\d+)(.*)", row["variant"])
-        if told:
+        if told and row["system"] in LABELS and "strength" not in told[2]:
             rows.append(row | {"arm": _label(row["system"] + told[2]), "length": int(told[1])})
     bands = mean_bands(some(rows, "losses by length"), ["arm", "length"])
     ticks = sorted({row["length"] for row in rows})
@@ -58,9 +60,31 @@ def lengths(metrics: pa.Table, context: int) -> alt.LayerChart:
     return styled(chart.properties(width=WIDTH, height=HEIGHT))
 
 
+def strengths(metrics: pa.Table, context: int) -> alt.HConcatChart:
+    """Loss against the strength of slopes, a line a kind, at the trained length and at the longest."""
+    rows = []
+    for row in metric_values(metrics, "cross_entropy"):
+        told = re.fullmatch(r"length (\d+)(?:, strength (.+))?", row["variant"])
+        if told and row["system"] in SWEPT:
+            strength = float(told[2] or (HARMONIC_STRENGTH if row["system"] == "additive_harmonic" else 1.0))
+            rows.append(row | {"slopes": SWEPT[row["system"]], "length": int(told[1]), "strength": strength})
+    longest = max(row["length"] for row in some(rows, "losses by strength"))
+    panels: list[Any] = []
+    for length in (context, longest):
+        bands = mean_bands([row for row in rows if row["length"] == length], ["slopes", "strength"])
+        ticks = sorted({band["strength"] for band in bands if band["strength"] > 0})
+        axis = alt.Axis(values=ticks, labelAngle=-45)
+        x = alt.X("strength:Q", title="strength (log scale)", scale=alt.Scale(type="log", padding=12), axis=axis)
+        y = alt.Y("mean:Q", title="cross-entropy (nats a byte)", scale=alt.Scale(zero=False))
+        chart = lines([band for band in bands if band["strength"] > 0], x, y, key_of("slopes", "slopes", bands))
+        panels.append(chart.properties(width=WIDE / 2 - 60, height=260, title=f"context of {length} bytes"))
+    return styled(alt.hconcat(*panels), "bottom")
+
+
 def profile(rows: Rows, context: int) -> alt.LayerChart:
     """Loss by place in the longest window, a line for each way."""
-    named = [row | {"way": _label(row["arm"])} for row in some(rows, "losses by place")]
+    usual = [row for row in some(rows, "losses by place") if "strength" not in row["arm"]]
+    named = [row | {"way": _label(row["arm"])} for row in usual]
     bands = mean_bands(named, ["way", "position"])
     x = alt.X("position:Q", title="place in the window (bytes)")
     y = alt.Y("mean:Q", title="cross-entropy (nats a byte)", scale=alt.Scale(zero=False))

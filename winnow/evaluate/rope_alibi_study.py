@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,19 +21,21 @@ BATCH = 16
 
 
 class Arm(NamedTuple):
-    """A way of positions, with a strength of its bias that is not the usual one, or None."""
+    """A way of positions; the strength of its bias where it is not the usual one, or whether each head learns one."""
 
     mode: Mode
     strength: float | None = None
+    learned: bool = False
 
     @property
     def suffix(self) -> str:
-        return "" if self.strength is None else f", strength {self.strength:g}"
+        return ", learned" if self.learned else "" if self.strength is None else f", strength {self.strength:g}"
 
 
-def arms(modes: Sequence[Mode], strengths: dict[str, float]) -> list[Arm]:
-    """Each mode with its usual strength, and those that `strengths` names with another one too."""
-    return [Arm(mode) for mode in modes] + [Arm(m, strengths[m]) for m in SWEPT if m in modes and m in strengths]
+def arms(modes: Sequence[Mode], strengths: Mapping[str, Sequence[float]], learned: Sequence[Mode] = ()) -> list[Arm]:
+    """Each mode with its usual strength; those that `strengths` names with others too, and some with learned ones."""
+    swept = [Arm(mode, strength) for mode in SWEPT if mode in modes for strength in strengths.get(mode, ())]
+    return [Arm(mode) for mode in modes] + swept + [Arm(mode, learned=True) for mode in learned if mode in modes]
 
 
 def trained(arm: Arm, symbols: np.ndarray, params: Any, report: Report) -> tuple[Transformer, list[Any]]:
@@ -42,7 +44,7 @@ def trained(arm: Arm, symbols: np.ndarray, params: Any, report: Report) -> tuple
     model = build("transformer", seed=params.seed, vocabulary=VOCABULARY, **shape)
     assert isinstance(model, Transformer)
     history = train_steps(
-        with_positions(model, arm.mode, arm.strength),
+        with_positions(model, arm.mode, arm.strength, arm.learned),
         symbols,
         steps=params.steps,
         batch_size=params.batch_size,
@@ -94,7 +96,7 @@ def copying(arm: Arm, params: Any, report: Report) -> float:
     shape = {"width": params.width, "layers": 1, "heads": params.heads}
     model = build("transformer", seed=params.seed, vocabulary=SYMBOLS, **shape)
     assert isinstance(model, Transformer)
-    with_positions(model, arm.mode, arm.strength)
+    with_positions(model, arm.mode, arm.strength, arm.learned)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.copy_rate)
     for step in range(params.copy_steps):
         x = torch.from_numpy(generator.integers(0, SYMBOLS, (params.batch_size, length)))
@@ -107,3 +109,26 @@ def copying(arm: Arm, params: Any, report: Report) -> float:
     with torch.no_grad():
         x = torch.from_numpy(generator.integers(0, SYMBOLS, (8 * BATCH, length)))
         return float((model(x)[:, gap:].argmax(-1) == x[:, :-gap]).double().mean())
+
+
+def chosen_strengths(losses: Mapping[Arm, Mapping[int, float]], context: int) -> dict[str, Mapping[int, float]]:
+    """Swept mode -> losses by length of the strength that loses least at the trained length, which is all one can see.
+
+    Learned strengths are not among them.
+    """
+    found: dict[str, Mapping[int, float]] = {}
+    for mode in SWEPT:
+        mine = [arm for arm in losses if arm.mode == mode and not arm.learned]
+        if mine:
+            found[mode] = losses[min(mine, key=lambda arm: losses[arm][context])]
+    return found
+
+
+def learned_strengths(model: Transformer) -> list[dict[str, float]]:
+    """Rows (layer, head, strength): what each head multiplies its bias with, of a model with learned ones."""
+    return [
+        {"layer": layer, "head": head, "strength": float(strength)}
+        for layer, block in enumerate(model.blocks)
+        if (raw := getattr(block.attention, "raw", None)) is not None
+        for head, strength in enumerate(nn.functional.softplus(raw.detach()).flatten())
+    ]

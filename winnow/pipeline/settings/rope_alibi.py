@@ -11,20 +11,23 @@ from winnow.pipeline.settings.base import Seeds, System, _distinct
 # Stands here as well as beside the method, which imports torch: params.yaml is checked before every command.
 Mode = Literal["additive_harmonic", "harmonic_number", "factored", "geometric", "split", "rope", "alibi", "none"]
 Modes = Annotated[list[Mode], Field(min_length=1), AfterValidator(_distinct)]
+Strengths = Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
 Lengths = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class RopeAlibi(System):
     """Language models of bytes with positions of several kinds, asked about contexts longer than they learned."""
 
-    pictures = ("lengths", "profile", "biases")
-    modes: Modes = ["rope", "alibi", "geometric", "additive_harmonic", "harmonic_number", "factored"]
+    pictures = ("lengths", "profile", "biases", "strengths")
+    modes: Modes = ["rope", "alibi", "geometric", "additive_harmonic", "harmonic_number", "factored", "split"]
     """Ways of positions, each trained alike."""
-    strengths: dict[Literal["additive_harmonic", "geometric"], Annotated[float, Field(ge=0)]] = {
-        "additive_harmonic": 1.0,
-        "geometric": 0.25,
+    strengths: dict[Literal["additive_harmonic", "geometric"], Strengths] = {
+        "additive_harmonic": [1.0, 0.0625],
+        "geometric": [0.25, 4.0],
     }
-    """A second strength for the two, so that slopes are compared and not their size alone."""
+    """Other strengths for the two, so that slopes are compared and not their size alone."""
+    learned: list[Mode] = ["additive_harmonic"]
+    """Modes that are also run with a strength that each head learns."""
     width: int = Field(64, ge=8)
     """Width of the models."""
     layers: int = Field(3, ge=1)
@@ -58,6 +61,8 @@ class RopeAlibi(System):
     def _possible(self) -> RopeAlibi:
         if self.width % (2 * self.heads):
             raise ValueError(f"width is {self.width}, no multiple of twice the {self.heads} heads; change one of them")
+        if self.context not in self.lengths:
+            raise ValueError(f"lengths lack the context {self.context}; add it")
         if self.judged > min(self.lengths):
             raise ValueError(f"judged is {self.judged}, more than the shortest length {min(self.lengths)}; lower it")
         if self.copy_gap >= self.context:
