@@ -58,6 +58,26 @@ def test_each_row_may_have_positions_of_its_own():
         assert torch.equal(turned[row], rotated(x[row], places[row]))
 
 
+def test_heads_side_by_side_or_one_after_another_are_turned_to_the_same_bits_as_by_halves():
+    # As the linear layers give them, [n, t, heads, d], and laid out as they are indexed.
+    side_by_side = normal(2, 7, 3, 8, dtype=torch.float32).transpose(1, 2)
+    angles = torch.arange(7, dtype=torch.float64)[:, None] * 10_000.0 ** (-torch.arange(4, dtype=torch.float64) / 4)
+    cosine, sine = angles.cos().float(), angles.sin().float()
+    first, second = side_by_side[..., :4], side_by_side[..., 4:]
+    expected = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    for x in (side_by_side, side_by_side.contiguous()):
+        before = x.clone()
+        assert torch.equal(rotated(x), expected)
+        assert torch.equal(rotated(x, torch.arange(7)), expected)
+        assert torch.equal(x, before)
+
+
+def test_gradients_are_turned_back():
+    x, gradient = normal(2, 3, 7, 8).requires_grad_(), normal(2, 3, 7, 8, seed=1)
+    (found,) = torch.autograd.grad(rotated(x), x, gradient)
+    assert torch.allclose(rotated(found), gradient, atol=1e-12)
+
+
 def test_an_odd_head_is_named():
     with pytest.raises(InputError, match="a head has 3 dimensions; give an even number"):
         rotated(normal(2, 3), torch.arange(2))

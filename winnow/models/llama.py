@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from winnow.models.rotary import ROTARY_BASE, rotated
+from winnow.models.rotary import ROTARY_BASE, Turns, turned, turns
 from winnow.models.transformer import FeedForward
 
 
@@ -65,9 +65,10 @@ class Llama(nn.Module):
         if width % (2 * heads) or heads % kv_heads:
             raise ValueError(f"width {width}, {heads} heads and {kv_heads} of keys do not go into one another")
         super().__init__()
+        self.size, self.base = width // heads, base
         self.embedding = nn.Embedding(vocabulary, width)
         hidden = hidden or -(-8 * width // 3 // 8) * 8
-        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, hidden, base, epsilon) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, hidden, epsilon) for _ in range(layers))
         for part, kept in (("attention", attention), ("mlp", mlp)):
             for index in set(range(layers)) - set(range(layers) if kept is None else kept):
                 setattr(self.blocks[index], part, None)
@@ -96,10 +97,11 @@ class Llama(nn.Module):
         seen = (columns <= own[:, None]) & (columns >= blank[:, None, None])
         seen |= (columns == own[:, None]) & (own[:, None] < blank[:, None, None])  # else a blank row has no key at all
         places = (own - blank[:, None]).clamp(min=0)
+        by = turns(places[:, None], self.size, self.base, self.embedding.weight.dtype)
         stream, keys, values = self.embedding(x), [], []
         for index, block in enumerate(self.blocks):
             past = (cache.keys[index], cache.values[index]) if cache is not None else None
-            stream, (key, value) = block(stream, places[:, None], seen[:, None], past)
+            stream, (key, value) = block(stream, by, seen[:, None], past)
             keys.append(key)
             values.append(value)
         return self.norm(stream), Cache(tuple(keys), tuple(values), blank, len(columns))
@@ -111,16 +113,16 @@ Pair = tuple[Tensor, Tensor]
 class Block(nn.Module):
     """Attention, then feed-forward, each added to the residual stream; either may be gone."""
 
-    def __init__(self, width: int, heads: int, kv_heads: int, hidden: int, base: float, epsilon: float) -> None:
+    def __init__(self, width: int, heads: int, kv_heads: int, hidden: int, epsilon: float) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(width, eps=epsilon)
-        self.attention = GroupedAttention(width, heads, kv_heads, base)
+        self.attention = GroupedAttention(width, heads, kv_heads)
         self.mlp_norm, self.mlp = nn.RMSNorm(width, eps=epsilon), FeedForward(width, hidden)
 
-    def forward(self, x: Tensor, places: Tensor, seen: Tensor, past: Pair | None) -> tuple[Tensor, Pair]:
+    def forward(self, x: Tensor, by: Turns, seen: Tensor, past: Pair | None) -> tuple[Tensor, Pair]:
         now = (x.new_zeros(len(x), 0),) * 2
         if self.attention is not None:
-            mixed, now = self.attention(self.attention_norm(x), places, seen, past)
+            mixed, now = self.attention(self.attention_norm(x), by, seen, past)
             x = x + mixed
         return (x if self.mlp is None else x + self.mlp(self.mlp_norm(x))), now
 
@@ -128,17 +130,17 @@ class Block(nn.Module):
 class GroupedAttention(nn.Module):
     """Attention of several heads of queries over fewer of keys and values, without biases."""
 
-    def __init__(self, width: int, heads: int, kv_heads: int, base: float) -> None:
+    def __init__(self, width: int, heads: int, kv_heads: int) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.size, self.base = heads, kv_heads, width // heads, base
+        self.heads, self.kv_heads, self.size = heads, kv_heads, width // heads
         self.query, self.output = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
         self.key, self.value = (nn.Linear(width, kv_heads * self.size, bias=False) for _ in range(2))
 
-    def forward(self, x: Tensor, places: Tensor, seen: Tensor, past: Pair | None) -> tuple[Tensor, Pair]:
+    def forward(self, x: Tensor, by: Turns, seen: Tensor, past: Pair | None) -> tuple[Tensor, Pair]:
         query, key, value = (
             part(x).unflatten(-1, (-1, self.size)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
-        query, key = rotated(query, places, self.base), rotated(key, places, self.base)
+        query, key = turned(query, by), turned(key, by)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=self.kv_heads < self.heads)

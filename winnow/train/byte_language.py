@@ -36,8 +36,9 @@ def drawn_starts(symbols: np.ndarray, count: int, length: int, generator: np.ran
 
 def next_losses(model: nn.Module, windows: Tensor) -> Tensor:
     """float[n, t - 1]: cross-entropy of each symbol but the first, in nats, given those before it."""
-    logits = model(windows[:, :-1])
-    return nn.functional.cross_entropy(logits.transpose(1, 2), windows[:, 1:], reduction="none")
+    logits, following = model(windows[:, :-1]), windows[:, 1:]
+    losses = nn.functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
+    return losses.view(following.shape)
 
 
 def train_steps(
@@ -59,7 +60,7 @@ def train_steps(
     not finite.
     """
     generator, multiplier = numpy_generator(seed, "byte language", "windows"), warmup_cosine(WARMUP)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
     history = []
     model.train()
     for step in range(steps):
