@@ -10,6 +10,7 @@ rule moe_x:
         features="results/{workload}/evaluate/moe_x/seed{seed}/features.parquet",
         experts="results/{workload}/evaluate/moe_x/seed{seed}/experts.parquet",
         encoders="results/{workload}/evaluate/moe_x/seed{seed}/encoders.parquet",
+        timings="results/{workload}/evaluate/moe_x/seed{seed}/timings.parquet",
     log:
         "logs/{workload}/evaluate/moe_x/seed{seed}.log",
     params:

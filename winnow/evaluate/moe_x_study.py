@@ -24,6 +24,7 @@ from winnow.train.moe_x import (
     MoEX,
     Router,
     balance_loss,
+    expert_trace,
     upcycled,
     with_feed_forward,
 )
@@ -170,3 +171,16 @@ def labelled(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         raise InputError("properties: no file parses as Python; give Python sources")
     symbols = np.frombuffer(b"".join(text.encode() for text, _ in found), np.uint8)
     return symbols, np.concatenate([marks for _, marks in found])
+
+
+def texts(symbols: np.ndarray, params: Any) -> Tensor:
+    """Windows int64[n, t], one after another, whose tokens ask for experts as often as is traced."""
+    starts = params.context * np.arange(len(symbols) // params.context)
+    longest = -(-params.requests // (params.context * params.k * params.layers))
+    return windows_at(symbols, starts[:longest], params.context)
+
+
+def requested(model: Transformer, x: Tensor, params: Any) -> np.ndarray:
+    """int64[requests]: the experts that tokens int64[n, t] ask for, as `expert_trace` numbers them."""
+    found: np.ndarray = expert_trace(model, x)[: params.requests].numpy()
+    return found

@@ -125,6 +125,15 @@ def judged(model: nn.Module, symbols: np.ndarray, marks: np.ndarray, params: Any
     return Judged(values, by_layer, _features(sets, contexts[0], params.hidden if layers else None), _experts(looks[1]))
 
 
+def rows_of(name: str, found: Judged) -> list[tuple[str, str, dict[str, float | None]]]:
+    """(system, variant, values) of an arm, and of each of its layers."""
+    layers: list[tuple[str, str, dict[str, float | None]]] = [
+        (name, f"trained, layer {layer}", {"router_correlation": value})
+        for layer, value in enumerate(found.layers, start=1)
+    ]
+    return [(name, "trained", found.values), *layers]
+
+
 def _detected(chosen: np.ndarray, scored: np.ndarray, contexts: list[np.ndarray], seed: int) -> float:
     alive = np.flatnonzero((chosen > 0).any(0))
     some = np.sort(numpy_generator(seed, "moe x", "explained").permutation(alive)[:EXPLAINED])

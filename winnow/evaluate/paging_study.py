@@ -48,6 +48,25 @@ def on_trace(trace: np.ndarray, k: int, seed: int) -> dict[str, dict[str, float]
     return found
 
 
+def on_layers(trace: np.ndarray, experts: int, k: int, seed: int) -> dict[str, dict[str, float]]:
+    """The same of requests layer * experts + expert, where each layer has a cache of its own, k pages in all.
+
+    Layers take turns, so that a common cache sees a cycle, which LRU is bad at.
+    """
+    layers = [trace[trace // experts == layer] for layer in np.unique(trace // experts)]
+    each = [on_trace(part, max(1, k // len(layers)), seed) for part in layers]
+    faults = {policy: sum(found[policy]["faults"] for found in each) for policy in each[0]}
+    lru, optimum = faults["lru"], faults["lfd"]
+    return {
+        policy: {
+            "faults": count,
+            "faults_over_optimum": count / optimum,
+            "gap_closed": (lru - count) / (lru - optimum) if lru > optimum else float("nan"),
+        }
+        for policy, count in faults.items()
+    }
+
+
 def noise_sweep(
     traces: dict[str, tuple[np.ndarray, int]], chances: Sequence[float], seed: int, progress: Callable[[int, int], None]
 ) -> Rows:
