@@ -253,21 +253,35 @@ def test_every_method_recovers_a_linear_function(weights, bias, seed):
     assert near.bias.numpy() == pytest.approx(f(x).numpy(), abs=1e-9)
 
 
-def test_lime_is_the_authors_fit_on_the_same_masks():
-    f, x = net(), points(2)
-    masks = random_masks((2, 80, 6), torch_generator(3, "lime"))
+@pytest.mark.parametrize("samples", [20, 80])  # few masks come twice, and many do
+@pytest.mark.parametrize("baseline", [0.0, 0.4, torch.linspace(-1, 1, 6, dtype=torch.float64)])
+def test_lime_is_the_authors_fit_on_the_same_masks(samples, baseline):
+    f, x, target = net(outputs=3), points(2), torch.tensor([2, 0])
+    masks = random_masks((2, samples, 6), torch_generator(3, "lime"))
     masks[:, 0] = 1
-    fit = lime(f, x, samples=80, generator=torch_generator(3, "lime"))
+    fit = lime(f, x, samples=samples, baseline=baseline, target=target, generator=torch_generator(3, "lime"))
     for i in range(2):
-        inputs = x[i] * masks[i]
-        values = f(inputs).numpy()
+        inputs = torch.where(masks[i] > 0, x[i], baseline)
+        values = f(inputs)[:, target[i]].numpy()
         distances = np.linalg.norm((x[i] - inputs).numpy(), axis=1)
         base = LimeBase(lambda d: np.exp(-(d**2) / (0.75 * np.sqrt(6)) ** 2))
         intercept, local, score, _ = base.explain_instance_with_data(
-            masks[i].numpy(), values, distances, 0, 6, "none", LinearRegression()
+            masks[i].numpy(), values[:, None], distances, 0, 6, "none", LinearRegression()
         )
         assert float(fit.bias[i]) == pytest.approx(intercept, abs=1e-9)
         assert fit.coefficients[i].numpy() == pytest.approx([c for _, c in sorted(local)], abs=1e-9)
+
+
+def test_lime_asks_once_for_each_mask_where_most_come_twice():
+    sizes = []
+
+    def counted(rows):
+        sizes.append(len(rows.unique(dim=0)))
+        assert sizes[-1] == len(rows)
+        return net(3)(rows)
+
+    lime(counted, points(1, 3), samples=60, generator=torch_generator(0))
+    assert sizes == [2**3]
 
 
 def test_a_kernel_too_narrow_for_any_mask_is_named():

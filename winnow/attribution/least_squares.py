@@ -59,21 +59,21 @@ def weighted_least_squares(
     that do not span the coefficients; it then names the effective number of samples.
     """
     z, y, w = (torch.as_tensor(part, dtype=torch.float64) for part in (design, target, weights))
-    if not all(torch.isfinite(part).all() for part in (z, y, w)) or (w < 0).any():
+    if not all(_is_finite(part) for part in (z, y, w)) or (w < 0).any():
         raise InputError("least squares: a value is NaN or infinite, or a weight negative; check the model's output")
     z_mean, y_mean = _means(z, y, w, bias)
     z, y = z - z_mean[..., None, :], y - y_mean[..., None]
     start, basis = torch.zeros(z.shape[-1], dtype=z.dtype), torch.eye(z.shape[-1], dtype=z.dtype)
     if constraint is not None:
         start, basis = _feasible(*constraint)
-    reduced = z @ basis
+    reduced = z if constraint is None else z @ basis
     root = w.sqrt()[..., None]
     rows = reduced * root
     if ridge:
         rows = _with_penalty(rows, ridge**0.5 * basis)
     q, r = torch.linalg.qr(rows)
     _require_rank(r, w)
-    right = root * (y - (z @ start[..., None]).squeeze(-1))[..., None]
+    right = root * (y if constraint is None else y - (z @ start[..., None]).squeeze(-1))[..., None]
     if ridge:
         # `start` is orthogonal to the free directions, so the penalty pulls these to 0.
         right = _with_penalty(right, right.new_zeros(z.shape[-1], 1))
@@ -85,10 +85,16 @@ def weighted_least_squares(
     return Fit(
         coefficients,
         y_mean - (z_mean * coefficients).sum(-1),
-        _robust_errors(reduced @ inverse, residuals, w, basis @ inverse, draws),
+        # q is the free directions times the roots of the weights, orthonormalised.
+        _robust_errors(q[..., : z.shape[-2], :] * (root * residuals[..., None]), basis @ inverse, draws),
         (w * residuals**2).sum(-1) / total,
         effective_samples(w),
     )
+
+
+def _is_finite(part: Tensor) -> bool:
+    # A sum is quick; only where it is not finite do the entries decide.
+    return bool(torch.isfinite(part.sum()) or torch.isfinite(part).all())
 
 
 def _means(z: Tensor, y: Tensor, w: Tensor, bias: bool) -> tuple[Tensor, Tensor]:
@@ -124,12 +130,12 @@ def _require_rank(r: Tensor, w: Tensor) -> None:
         )
 
 
-def _robust_errors(z: Tensor, residuals: Tensor, w: Tensor, root: Tensor, draws: Tensor | None) -> Tensor:
+def _robust_errors(scores: Tensor, root: Tensor, draws: Tensor | None) -> Tensor:
     """Sandwich estimate: the linear model is wrong on purpose, so residuals do not have one variance.
 
-    z: [..., m, p], the free directions orthonormalised, and root: [..., d, p], the way back from them.
+    scores: [..., m, p], weighted residuals times the free directions orthonormalised, and root: [..., d, p], the way
+    back from them.
     """
-    scores = (w * residuals)[..., None] * z
     if draws is not None:
         random = draws >= 0
         count = int(draws.max()) + 1
@@ -137,7 +143,7 @@ def _robust_errors(z: Tensor, residuals: Tensor, w: Tensor, root: Tensor, draws:
         scores = together.index_add(-2, draws[random], scores[..., random, :])
     count, freedom = scores.shape[-2], scores.shape[-2] - (1 if draws is not None else root.shape[-1])
     if count == 0:
-        return torch.zeros(*residuals.shape[:-1], root.shape[-2], dtype=z.dtype)
+        return torch.zeros(*scores.shape[:-2], root.shape[-2], dtype=scores.dtype)
     # Draws from one part of the rows have scores that need not sum to 0.
     scores = scores - scores.mean(-2, keepdim=True)
     spread = root @ (scores.mT @ scores) @ root.mT

@@ -24,8 +24,10 @@ from winnow.errors import InputError
 
 Function = Callable[[Tensor], Tensor]
 """float[rows, ...] -> float[rows] or float[rows, outputs]."""
-ENTRIES_PER_CALL = 1 << 21
-"""Values that one call of a model gets at most: 16 MB of float64."""
+ENTRIES_PER_CALL = 1 << 16
+"""Values that one call of a model gets at most: 512 KB of float64, so that what it makes of them stays in cache."""
+ROWS_PER_CALL = 2048
+"""Rows of few values, of which hidden layers make many."""
 WIDTH = 0.75
 """LIME's kernel width is this times the square root of the number of features, as in its package."""
 
@@ -60,14 +62,21 @@ def evaluate(
     inputs [rows, ...]. target: int64[n], the output that is explained. Raises InputError where f is not finite.
     """
     n, m = len(x), z.shape[1]
-    rows = max(1, ENTRIES_PER_CALL // max(prod(x.shape[1:]), z.shape[2]))
-    values = []
+    rows = max(1, min(ROWS_PER_CALL, ENTRIES_PER_CALL // max(prod(x.shape[1:]), z.shape[2])))
+    points = max(1, rows // m)
+    found = torch.empty(n, m, dtype=torch.float64)
     with torch.no_grad():
-        for index in torch.arange(n * m).split(rows):
-            point, draw = index // m, index % m
-            inputs = apply(x[point], z[point if len(z) > 1 else 0, draw])
-            values.append(chosen_output(f(inputs), None if target is None else target[point]))
-    found = torch.cat(values).view(n, m)
+        for here in (slice(first, first + points) for first in range(0, n, points)):
+            for there in (slice(first, first + rows) for first in range(0, m, rows)):
+                point, drawn = x[here], (z if len(z) == 1 else z[here])[:, there]
+                shape = (len(point), drawn.shape[1])
+                # Of a single point these are views: its entries are not copied for each row.
+                inputs = apply(
+                    point[:, None].expand(*shape, *x.shape[1:]).flatten(0, 1),
+                    drawn.expand(*shape, -1).flatten(0, 1),
+                )
+                chosen = None if target is None else target[here].repeat_interleave(shape[1])
+                found[here, there] = chosen_output(f(inputs), chosen).view(shape)
     if not torch.isfinite(found).all():
         raise InputError("the function is NaN or infinite at a perturbed input; check it, or perturb less")
     return found
@@ -81,6 +90,8 @@ def show(x: Tensor, masks: Tensor, baseline: Tensor | float = 0.0, regions: Tens
     """
     flat = masks if regions is None else masks[:, regions.flatten()]
     shown = flat.view(len(flat), *x.shape[1:]).to(x.dtype)
+    if isinstance(baseline, float) and baseline == 0:
+        return x * shown
     return x * shown + baseline * (1 - shown)
 
 
@@ -158,10 +169,29 @@ def lime(
     n, d = x.shape
     masks = random_masks((n, samples, d), generator)
     masks[:, 0] = 1
-    values = evaluate(f, x, masks, lambda rows, z: show(rows, z, baseline), target)
-    inputs = x[:, None] * masks + baseline * (1 - masks)
-    weights = exponential_kernel(x, inputs, WIDTH * d**0.5 if width is None else width)
+    values = _of_distinct_masks(f, x, masks, baseline, target)
+    # |x - input|^2 is the sum of (x - baseline)^2 over what is hidden.
+    distance = ((1 - masks) @ ((x - baseline) ** 2).expand_as(x)[..., None]).squeeze(-1)
+    weights = torch.exp(-distance / (WIDTH * d**0.5 if width is None else width) ** 2)
     return weighted_least_squares(masks, values, weights)
+
+
+def _of_distinct_masks(
+    f: Function, x: Tensor, masks: Tensor, baseline: Tensor | float, target: Tensor | None
+) -> Tensor:
+    """float64[n, m]: f where masks of zeros and ones [n, m, d] show x; once for each mask that a row has."""
+    n, m, d = masks.shape
+    if d > 15 or 2**d > 2 * m:  # few masks come twice
+        return evaluate(f, x, masks, lambda rows, z: show(rows, z, baseline), target)
+    every = every_mask(d)
+    place = (masks @ 2.0 ** torch.arange(d - 1, -1, -1, dtype=torch.float64)).long() + torch.arange(n)[:, None] * 2**d
+    values = torch.zeros(n * 2**d, dtype=torch.float64)
+    values[place.flatten()] = 1
+    drawn = values.nonzero().squeeze(1)
+    point, mask = drawn // 2**d, every[drawn % 2**d]
+    chosen = None if target is None else target[point]
+    values[drawn] = evaluate(f, x[point], mask[:, None], lambda rows, z: show(rows, z, baseline), chosen)[:, 0]
+    return values[place]
 
 
 def kernel_shap(
