@@ -16,9 +16,9 @@ from winnow.compress.evopress_database import (
     load_database,
     save_database,
 )
-from winnow.compress.evopress_models import save_levels, thinned, with_weights
+from winnow.compress.evopress_models import thinned, with_weights
 from winnow.errors import InputError
-from winnow.models import build, load_model, save_model
+from winnow.models import build, save_model
 from winnow.models.hooks import capture
 
 
@@ -127,20 +127,6 @@ def test_a_database_is_read_back_as_it_was(databases, tmp_path, which):
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     save_database(read, tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-
-
-def test_what_was_found_is_a_model_on_disk(model, databases, windows, tmp_path):
-    sparsity, bits = databases
-    save_model(model, tmp_path / "dense.safetensors", "python")
-    for database, state in ((sparsity, sparsity.space.highest), (bits, (3,) * 21)):
-        path = tmp_path / f"{database.kind}.safetensors"
-        made = save_levels(model, database, state, path, "python")
-        assert torch.equal(load_model(path)(windows), made(windows))
-        assert path.stat().st_size < (tmp_path / "dense.safetensors").stat().st_size * 0.6
-    thin = thinned(model, (1, 1, 0, 1, 0, 0))
-    save_model(thin, tmp_path / "thin.safetensors", "python")
-    assert torch.equal(load_model(tmp_path / "thin.safetensors")(windows), thin(windows))
-    assert thin.hook_points() == ["blocks.0", "blocks.1.mlp", "blocks.1", "blocks.2.mlp", "blocks.2"]
 
 
 def test_bad_requests_are_refused(model, windows, databases, tmp_path):

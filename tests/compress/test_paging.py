@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.compress.paging import DISCARD, PHASE, POLICIES, errors, lfd, next_requests, phase_truth, phases, simulate
-from winnow.compress.paging_bits import fit_bits, request_features
 from winnow.errors import InputError
 
 traces = st.lists(st.integers(0, 5), min_size=1, max_size=9)
@@ -152,48 +151,6 @@ def test_equal_seeds_choose_alike_and_names_of_pages_do_not_matter():
     assert simulate(trace, None, 7, "marker", 4).hits.tolist() != first.hits.tolist()
 
 
-def test_features_tell_the_past_alone():
-    trace = np.array([5, 7, 5, 5, 7])
-    features = np.expm1(request_features(trace))
-    np.testing.assert_allclose(features[:, 2], [0, 0, 1, 2, 1])
-    np.testing.assert_allclose(features[2:, 0], [2, 1, 3])
-    np.testing.assert_allclose(features[2:, 1], [2, 1.5, 3])
-    for cut in range(1, 5):
-        np.testing.assert_array_equal(request_features(trace[:cut]), request_features(trace)[:cut])
-
-
-def test_unless_told_discard_bits_are_learned_and_a_page_not_met_has_the_share_of_all():
-    trace = np.random.default_rng(0).integers(0, 12, 300)
-    plain, told = fit_bits(trace, 4), fit_bits(trace, 4, "discard", 0)
-    assert plain.shares == told.shares and plain.bits(trace).tolist() == told.bits(trace).tolist()
-    truth = lfd(trace, 4)[1]
-    assert plain.prior == truth.mean() and fit_bits(trace, 4, "phase").prior == phase_truth(trace, 4).mean()
-    for page in range(12):
-        mine = truth[trace == page]
-        assert plain.shares[page] == pytest.approx((mine.sum() + truth.mean()) / (len(mine) + 1))
-    assert plain.bits(np.array([99, 99])).shape == (2,) and plain.bits(trace).dtype == np.uint8
-
-
-def test_features_of_the_first_request_of_a_page_say_that_it_is_new():
-    features = np.expm1(request_features(np.array([5, 7, 5])))
-    np.testing.assert_allclose(features[:, :2], [[1e6, 1e6], [1e6, 1e6], [2, 2]], rtol=1e-9)
-    np.testing.assert_allclose(features[:, 3], [0, 0, 1 / 3])
-    assert request_features(np.array([], int)).shape == (0, 4)
-
-
-def test_bits_that_follow_from_the_page_are_learned():
-    # Half of the pages come again and again, half never: what is never met again is to be discarded.
-    generator = np.random.default_rng(2)
-    hot = generator.integers(0, 8, 3000)
-    trace = np.where(generator.random(3000) < 0.5, hot, 100 + np.arange(3000))
-    train, test = trace[:2000], trace[2000:]
-    bits = fit_bits(train, 10).bits(test)
-    truth = lfd(test, 10)[1]
-    assert (bits == truth).mean() > 0.9
-    least, lru = lfd(test, 10)[0], simulate(test, None, 10, "lru").faults
-    assert simulate(test, bits, 10, "mark0").faults - least < (lru - least) / 4
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -204,7 +161,6 @@ def test_bits_that_follow_from_the_page_are_learned():
         (lambda: simulate(np.array([1]), None, 1, "mark0"), "bits: mark0 needs one for each request"),
         (lambda: simulate(np.array([1]), np.array([0, 1]), 1, "mark0"), "bits: are 2 for 1 requests"),
         (lambda: simulate(np.array([1]), np.array([2]), 1, "mark0"), "others than 0 and 1"),
-        (lambda: fit_bits(np.array([1, 1, 1]), 3), "all discard bits of the training part are 0"),
     ],
 )
 def test_impossible_input_is_refused(call, words):

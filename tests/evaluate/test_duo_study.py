@@ -3,18 +3,13 @@
 from itertools import islice
 from types import SimpleNamespace
 
-import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
-from tests.evaluate.drawing import drawn
 from winnow.compress.duo import all_routes, oracle_table
-from winnow.errors import InputError
-from winnow.evaluate import duo_charts, duo_oracles
+from winnow.evaluate import duo_oracles
 from winnow.evaluate import duo_study as study
 from winnow.models import build
-from winnow.pipeline.tables import metric_rows
 
 PARAMS = SimpleNamespace(
     layers=3, big=16, small=4, steps=6, batch_size=4, learning_rate=3e-3, router_steps=120, router_rate=0.02,
@@ -46,69 +41,6 @@ def model():
 @pytest.fixture(scope="module")
 def xy():
     return next(iter(Corpus().batches("test", 6, 9)))
-
-
-def noise(tokens=4000):
-    return np.random.default_rng(0).normal(2, 0.5, (8, tokens // 10, 10)).astype(np.float32)
-
-
-def test_oracles_are_loops_over_tokens():
-    table = noise(60)
-    found = duo_oracles.oracle_report(table, ROUTES)
-    for k in range(4):
-        rows = [table[i] for i, route in enumerate(ROUTES) if route.sum() == k]
-        tokens = [min(row[w, t] for row in rows) for w in range(6) for t in range(10)]
-        assert found["oracle", k] == pytest.approx(np.mean(tokens), rel=1e-6)
-        assert found["sequence", k] == pytest.approx(np.mean([min(r[w].mean() for r in rows) for w in range(6)]))
-        assert found["fixed", k] == pytest.approx(min(r.mean() for r in rows))
-        assert found["oracle", k] <= found["sequence", k] <= found["fixed", k] <= found["mean", k]
-    gain = duo_oracles.gain(table, ROUTES, 1)
-    assert gain == pytest.approx(found["mean", 1] - found["oracle", 1])
-
-
-def test_noise_looks_like_a_gain_and_does_not_last():
-    table = noise()
-    assert duo_oracles.gain(table, ROUTES, 1) > 0.3
-    halves = duo_oracles.transferred(table, ROUTES, 1)
-    assert halves["own"] == pytest.approx(2, abs=0.05) and halves["fixed"] == pytest.approx(2, abs=0.05)
-    rows = duo_oracles.growth(table, ROUTES, 1, 5, 0)
-    assert [row["candidates"] for row in rows] == [1, 2, 3]
-    # The mean of the least of n normal numbers: 0, -.564 and -.846 deviations.
-    assert [row["cross_entropy"] for row in rows] == pytest.approx([2, 2 - 0.282, 2 - 0.423], abs=0.02)
-
-
-def test_a_stretchs_own_route_is_found_on_its_first_half():
-    table = np.full((8, 2, 4), 3, np.float32)
-    table[1, 0], table[2, 1] = 1, 2  # the routes of one big layer
-    assert duo_oracles.transferred(table, ROUTES, 1) == {"own": 1.5, "fixed": 2.0}
-    table[1, 0, 2:] = 5
-    assert duo_oracles.transferred(table, ROUTES, 1) == {"own": 3.5, "fixed": 4.0}
-
-
-def test_the_layers_that_an_oracle_uses():
-    table = np.full((8, 1, 4), 3, np.float32)
-    # all_routes counts: 1 is the last layer alone, 4 the first; 3 both but the first.
-    table[1, 0, :3], table[4, 0, 3], table[3] = 1, 1, 1
-    rows = duo_oracles.layer_use(table, ROUTES)
-    assert [row["share"] for row in rows if row["k"] == 1] == [0.25, 0, 0.75]
-    assert [row["share"] for row in rows if row["k"] == 2] == [0, 1, 1]
-    assert duo_oracles.mean_depth(rows, 1) == 0.75 and duo_oracles.mean_depth(rows, 2) == 0.75
-    table[7, 0, 0] = 0.5
-    assert duo_oracles.big_by_position(table, ROUTES).tolist() == [3, 1, 1, 2]  # the first of equals
-
-
-def test_tokens_of_high_loss_that_gain_nothing():
-    table = np.ones((8, 1, 8), np.float32)
-    table[:, 0, :2] = 5
-    table[6, 0, 0] = 1
-    assert duo_oracles.difficulty(table, ROUTES)[0, 0] == 4 and duo_oracles.hopeless(table, ROUTES) == 0.5
-
-
-def test_what_states_tell_is_foreseen_and_nothing_else():
-    generator = np.random.default_rng(0)
-    states = generator.normal(size=(40, 20, 3))
-    assert duo_oracles.foreseen(states, states[..., 0] > 0) > 0.95
-    assert duo_oracles.foreseen(states, generator.random((40, 20)) > 0.5) == pytest.approx(0.5, abs=0.08)
 
 
 def test_training_lowers_the_loss_and_is_the_same_again(model, xy):
@@ -150,66 +82,6 @@ def test_oracles_tell_of_the_model(model, xy):
     assert rows["shuffled", "k1"]["gain"] != rows["oracle", "k1"]["gain"]
     assert len(use) == 6 and len(growth) == 3 and {"hopeless", "foreseen"} <= rows["oracle", "all"].keys()
     assert sum(rows["oracle", "all"][f"{kind}_tokens"] for kind in duo_oracles.CATEGORIES) == pytest.approx(1)
-
-
-def test_charts_show_every_kind(model, xy):
-    tables = study.tables_of(model, *xy, 0)
-    rows, use, growth = study.told_by_oracles(model, xy[0], tables, 0)
-    for k in ("k1", "k2"):
-        rows["drawn", k] = {"cross_entropy": 2.0}
-        for name in ("router", "router_by_layer"):
-            rows[name, k] = {"cross_entropy": 2.0, "share": 0.4}
-        rows["oracle", k].setdefault("gain", 0.1)
-    labels = {"workload": "python", "seed": 0, "split": "test"}
-    metrics = pa.concat_tables(metric_rows(v, system=s, variant=k, **labels) for (s, k), v in rows.items())
-    shown = [row for row in drawn(duo_charts.budgets(metrics, 3)) if "kind" in row]
-    assert {row["kind"] for row in shown} == set(duo_charts.KINDS.values())
-    assert all(row["k"] == pytest.approx(1.2) for row in shown if row["kind"] == "router")
-    assert len(drawn(duo_charts.use([use]))) == 6
-    assert {row["labels"] for row in drawn(duo_charts.hindsight(metrics, [growth])) if "labels" in row} == {
-        "true",
-        "shuffled",
-    }
-    with pytest.raises(InputError, match="no routes"):
-        duo_charts.budgets(metrics.slice(0, 0), 3)
-    study.add_costs(rows, model, 8)
-    metrics = pa.concat_tables(metric_rows(v, system=s, variant=k, **labels) for (s, k), v in rows.items())
-    costs = study.by_cost(model, tables, "two layers")
-    shown = [row for row in drawn(duo_charts.costs(metrics, [costs])) if "route" in row]
-    lines = {(row["route"], row["multiply_adds"], row["mean"]) for row in shown if "two layers" in row["route"]}
-    names = {kind: f"{name}, two layers" for kind, name in duo_charts.COSTED.items()}
-    assert lines == {(names[row["kind"]], row["multiply_adds"], row["cross_entropy"]) for row in costs}
-    assert {row["route"] for row in shown} - {line[0] for line in lines} == {
-        "best of draws", "router", "router, by layer",
-    }  # fmt: skip
-
-
-def test_tokens_are_drawn_in_lines_that_fit():
-    rows = [{"window": w, "text": "word \n" if i else "a", "gain": 0.5 * i} for w in range(2) for i in range(20)]
-    cells = drawn(duo_charts.tokens(rows))
-    assert len(cells) == 40 and cells[1]["text"] == "word\u00b7\u21b5" and cells[1]["gain"] == 0.5
-    assert all(cell["end"] <= duo_charts.COLUMNS and cell["end"] - cell["x"] == len(cell["text"]) for cell in cells)
-    assert sorted({cell["line"] for cell in cells}) == [0, 1, 3, 4]  # an empty line between windows
-
-
-def test_kinds_of_tokens():
-    table = np.ones((8, 1, 8), np.float32)
-    table[:, 0, 0] = 0.4  # easy
-    table[:, 0, 1:3] = 5  # of high loss
-    table[6, 0, 2] = 1
-    table[5, 0, 3] = 0.85
-    kinds = [duo_oracles.CATEGORIES[kind] for kind in duo_oracles.categories(table, ROUTES)[0]]
-    assert kinds == ["easy", "hopeless", "responsive", "responsive", *["other"] * 4]
-
-
-def test_the_best_at_each_cost_is_of_those_that_cost_no_more():
-    table, cost = noise(60), np.array([0, 1, 1, 2, 1, 2, 2, 5.0])
-    found = duo_oracles.by_cost(table, cost)
-    assert [at for at, _ in found] == [0, 1, 2, 5]
-    for at, values in found:
-        rows = table[cost <= at].astype(float)
-        assert values["fixed"] == pytest.approx(min(row.mean() for row in rows))
-        assert values["oracle"] == pytest.approx(np.mean([rows[:, w, t].min() for w in range(6) for t in range(10)]))
 
 
 def test_a_model_that_may_skip_is_told_by_its_large_layers(xy):

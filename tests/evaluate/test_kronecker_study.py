@@ -3,13 +3,9 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
-from tests.evaluate.drawing import drawn
-from winnow.errors import InputError
-from winnow.evaluate import kronecker_charts as charts
 from winnow.evaluate.kronecker_study import (
     Matcher,
     arms,
@@ -19,7 +15,6 @@ from winnow.evaluate.kronecker_study import (
     needed_degrees,
     work_and_time,
 )
-from winnow.pipeline.tables import metric_rows
 
 SETTINGS = SimpleNamespace(
     numbers=4, modulus=5, width=16, heads=2, steps=150, batch_size=32, learning_rate=1e-2, seed=0
@@ -84,23 +79,3 @@ def test_work_of_the_fast_form_is_linear_and_of_the_exact_one_cubic():
     assert work[300, "fast"] / work[16, "fast"] == pytest.approx(300 / 16, rel=0.1)
     assert rows[64, "exact"]["largest"] == 16 * 64 * 64 and rows[300, "fast"]["largest"] == 300 * 15
     assert 0 < rows[64, "fast"]["error"] < 1e-2 and rows[64, "exact"]["error"] == 0
-
-
-def test_counts_are_drawn_against_tokens():
-    labels = {"workload": "", "variant": "64 tokens", "seed": 0, "split": "test"}
-    tables = [metric_rows({"work": 7.0}, system=system, **labels) for system in ("exact_attention", "kronecker")]
-    shown = drawn(charts.by_length(pa.concat_tables(tables), "work", "work"))
-    assert [(row["kind"], row["tokens"], row["mean"]) for row in shown] == [("exact", 64, 7.0)]
-
-
-def test_charts_draw_networks_and_errors():
-    def table(metric, step):
-        values = [(metric, 0.5 + seed / 4, step) for seed in (0,)]
-        return metric_rows(values, system="kronecker", workload="", variant="match3", seed=0, split="test")
-
-    shown = drawn(charts.learning(table("majority", None), table("accuracy", 10)))
-    assert [(row["network"], row["mean"]) for row in shown if "network" in row] == [("over pairs", 0.5)]
-    rows = list(error_map([0.5], [1], 4, 2, 3, "taylor", 0)) + list(error_map([0.5], [1], 4, 2, 3, "chebyshev", 0))
-    assert len([row for row in drawn(charts.errors(rows)) if "bound" in row]) == 1
-    with pytest.raises(InputError, match="the table has no errors"):
-        charts.errors([])
