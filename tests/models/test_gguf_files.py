@@ -64,7 +64,7 @@ def test_sizes_and_tokens_are_those_of_the_file(plain):
     assert model.decode(model.encode(text)) == text
     assert (model.name, model.context_length, model.vocab_size, model.eos_id) == ("tiny", 64, 300, 0)
     attention = model.net.blocks[0].attention
-    assert (attention.heads, attention.kv_heads, attention.base, model.net.norm.eps) == (
+    assert (attention.heads, attention.kv_heads, model.net.base, model.net.norm.eps) == (
         4,
         2,
         5000.0,

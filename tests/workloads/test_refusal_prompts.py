@@ -39,7 +39,7 @@ def numbered(count, package):
     """Functions whose documentation differs in its words."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     lines = [
-        f'def f{i}():\n    """common words stand here in all {letters[i % 26] * 3} {letters[i // 26] * 2}"""'
+        f'def f{i}():\n    """common words stand here in all {letters[i % 26] * 3} {letters[i % 23] * 4} {letters[i // 26] * 2}"""'
         for i in range(count)
     ]
     return {"package": package, "text": "\n".join(lines)}
@@ -113,12 +113,12 @@ def test_batches_are_half_marked_and_take_each_question_once_before_any_again():
 
 
 def test_questions_of_all_packages_are_in_all_splits_and_in_one_only():
-    documents = [numbered(60, "web"), numbered(100, "other")]
+    documents = [numbered(120, "web"), numbered(200, "other")]
     documents[1]["text"] = documents[1]["text"].replace("common", "usual")
     asked, words = prepared(documents, ["web"], 100, seed=0)
-    assert sum(len(one) for one in asked.values()) == 160
+    assert sum(len(one) for one in asked.values()) == 320
     assert all(one.marked.any() and not one.marked.all() for one in asked.values())
-    assert np.isclose(len(asked["train"]) / 160, 0.7, atol=0.02)
+    assert np.isclose(len(asked["train"]) / 320, 0.7, atol=0.02)
     texts = {name: {tuple(row.tolist()) for row in one.rows} for name, one in asked.items()}
     assert all("common" in words and len(found) for found in texts.values())
 

@@ -28,6 +28,7 @@ FEWEST, LONGEST = 6, 20
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 LEAST_COUNT = 3
 """Occurrences from which on a word of the training questions is a token."""
+LEAST_WORDS = 50
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,15 @@ def documented(documents: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]
 def word_list(train: Sequence[tuple[str, list[str]]], largest: int, packages: Sequence[str]) -> list[str]:
     """The words that are tokens, special ones first, then by falling count in the training questions, then by name.
 
-    The names of the packages are none: they would give the family away. Raises InputError for fewer than 50 words.
+    The names of the packages are none: they would give the family away. Raises InputError for too few words.
     """
     left_out = {part for name in packages for part in re.findall(r"[a-z]+", name.lower())}
     counts = Counter(word for _, words in train for word in words if word not in left_out)
     kept = sorted((word for word, n in counts.items() if n >= LEAST_COUNT), key=lambda word: (-counts[word], word))
-    words = [*SPECIAL, *kept[: largest - len(SPECIAL)]]
-    if len(words) < 50:
-        raise InputError(f"questions: {len(words)} words occur {LEAST_COUNT} times or more; give more documents")
-    return words
+    if len(kept) < LEAST_WORDS:
+        told = f"{len(kept)} words occur {LEAST_COUNT} times or more, and {LEAST_WORDS} are needed"
+        raise InputError(f"questions: {told}; give more documents")
+    return [*SPECIAL, *kept[: largest - len(SPECIAL)]]
 
 
 def questions(
