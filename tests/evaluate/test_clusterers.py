@@ -1,14 +1,10 @@
 """Clusterers by what they share and by what each leaves behind."""
 
-from functools import partial
-
 import numpy as np
 import torch
 
 from winnow.evaluate.clusterers import Plan, deep, shallow
 from winnow.evaluate.clustering import kmeans_objective
-from winnow.evaluate.clustering_tables import centre_rows, label_rows
-from winnow.workloads.unit_interval import as_columns, as_images
 
 PLAN = Plan(3, 1, 2, 16, 0.01, [8], 4, 0.0, 0.01, [0.1], 4, 10, 0)
 
@@ -51,26 +47,3 @@ def test_deep_clusterers_take_the_same_epochs_and_tell_how_they_went():
     assert models["no_alternation"].alternate == "none" and models["main"].alternate == "epoch"
     assert not models["no_normalisation"].layer.normalise
     assert models["weight0.1"].weight == 0.1
-
-
-def test_labels_carry_the_distance_and_the_margin_and_centres_their_image():
-    x = blobs(24, 0)
-    model = next(c.model for c in deep(x, x, PLAN, lambda labels: {}) if c.variant == "main")
-    y = np.arange(24) % 3
-    rows = label_rows(model, x, y, ["a", "b", "c"]).to_pylist()
-    far = torch.cdist(model.features(x), model.layer.centres().detach())
-    for i, row in enumerate(rows):
-        near = sorted(far[i].tolist())
-        assert (row["image_id"], row["class"], row["cluster"]) == (i, "abc"[i % 3], int(far[i].argmin()))
-        assert np.isclose(row["distance"], near[0], atol=1e-4)
-        assert np.isclose(row["margin"], near[1] - near[0], atol=1e-3)
-    images = centre_rows(model, x, partial(as_images, shape=(1, 2, 3))).to_pylist()
-    assert [(r["kind"], r["cluster"]) for r in images] == [(k, c) for k in ("centre", "nearest") for c in range(3)]
-    nearest = x[int(far[:, 1].argmin())]
-    assert images[4]["pixels"] == (255 * nearest).round().int().tolist()
-    decoded = model.decoder(model.layer.centres())[2].detach()
-    assert images[2]["pixels"] == (255 * decoded).round().int().tolist()
-    assert (images[0]["height"], images[0]["width"], images[0]["channels"]) == (2, 3, 1)
-    columns = centre_rows(model, x, partial(as_columns, names="abcdef")).to_pylist()
-    mine = [r["value"] for r in columns if (r["kind"], r["cluster"]) == ("nearest", 1)]
-    assert mine == nearest.tolist() and [r["column"] for r in columns[:6]] == list("abcdef")

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import captum.attr
 import numpy as np
 import pytest
 import torch
@@ -10,7 +9,6 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from torch import nn
 
-from winnow.attribution.coalitions import shapley_kernel
 from winnow.attribution.perturbation import every_mask, from_numpy, kernel_shap
 from winnow.errors import InputError
 from winnow.evaluate import local_approximation
@@ -168,28 +166,6 @@ def test_kernel_shap_of_the_framework_is_the_regression_without_the_last_weight_
     assert found.weights[0].numpy() == pytest.approx(expected, abs=1e-9)
 
 
-def test_gradient_methods_equal_captum():
-    f, x = net(outputs=3), points(4)
-    target = torch.tensor([0, 2, 1, 1])
-    cases = {
-        "gradient": captum.attr.Saliency(f).attribute(x, target, abs=False),
-        "gradient_input": captum.attr.InputXGradient(f).attribute(x.clone(), target),
-        "integrated_gradients": captum.attr.IntegratedGradients(f).attribute(
-            x, target=target, n_steps=200, method="riemann_middle"
-        ),
-        "occlusion": captum.attr.Occlusion(f).attribute(x, (1,), target=target).double(),
-    }
-    for name, expected in cases.items():
-        tolerance = {"occlusion": 1e-6, "integrated_gradients": 1e-7}.get(name, 1e-12)  # captum keeps single precision
-        assert (NATIVE[name](f, x, target, 0, 0) - expected).abs().max() < tolerance, name
-
-
-def test_integrated_gradients_are_complete():
-    f, x = net(), points(20)
-    total = NATIVE["integrated_gradients"](f, x, None, 0, 0).sum(1)
-    assert torch.allclose(total, (f(x) - f(0 * x))[:, 0], rtol=1e-4, atol=1e-6)
-
-
 def test_smoothgrad_tends_to_the_gradient_and_integrated_gradients_to_gradient_x_input():
     f, x = net(), points()
     gradient = NATIVE["gradient"](f, x, None, 0, 0)
@@ -250,41 +226,6 @@ def test_permuted_features_permute_weights_and_a_constant_changes_the_bias_alone
 
 def every_draw(x):
     return every_mask(x.shape[1])[1:-1].repeat(len(x), 1, 1) * (1 + 0.01 * x[:, None].sin())
-
-
-def test_draws_are_what_their_names_say():
-    x, generator = points(200, 4), torch_generator(0)
-    share = masks(0.3).draw(x, 50, generator)
-    assert float(share.mean()) == pytest.approx(0.3, abs=0.01) and set(share.unique().tolist()) == {0.0, 1.0}
-    sized = sized_masks().draw(x, 50, generator)
-    sizes = sized.sum(-1).flatten()
-    assert set(sizes.tolist()) == {1.0, 2.0, 3.0} and float((sizes == 1).double().mean()) == pytest.approx(
-        1 / 3, abs=0.025
-    )
-    assert torch.allclose(sized.mean((0, 1)), torch.full((4,), 0.5).double(), atol=0.025)
-    assert torch.equal(one_at_a_time().draw(x, 7, generator)[5], torch.eye(4, dtype=torch.float64))
-    covariance = torch.tensor([[1.0, 0.8], [0.8, 2.0]], dtype=torch.float64)
-    noise = gaussian(0.5, covariance).draw(x[:, :2], 200, generator).reshape(-1, 2)
-    assert np.cov(noise.numpy().T) == pytest.approx(0.25 * covariance.numpy(), abs=0.02)
-    assert float(gaussian(0.2).draw(x, 100, generator).std()) == pytest.approx(0.2, abs=0.005)
-    a = shrinking(0.25, 0.75).draw(x, 100, generator)
-    assert (a == a[..., :1]).all() and float(a.min()) >= 0.25 and float(a.max()) <= 0.75
-    assert float(a.mean()) == pytest.approx(0.5, abs=0.01) and float(a.std()) == pytest.approx(0.5 / 12**0.5, abs=0.01)
-    rows = replacement(x).baseline(x, share, generator)
-    assert rows.shape == share.shape and {tuple(r) for r in rows[0].tolist()} <= {tuple(r) for r in x.tolist()}
-    assert torch.allclose(replacement(x).centre, x.mean(0))
-
-
-def test_kernels_are_the_formulas():
-    x = points(2, 3)
-    z = every_mask(3)[1:-1].repeat(2, 1, 1)
-    inputs = x[:, None] * z
-    expected = np.exp(-((x[:, None] - inputs) ** 2).sum(-1).numpy() / (0.75 * 3**0.5) ** 2)
-    assert near(x, z, inputs).numpy() == pytest.approx(expected)
-    # Shapley's kernel times the number of masks of each size and the number of sizes.
-    sizes = z.sum(-1)
-    drawn = 1 / ((3 - 1) * torch.tensor([1.0, 3, 3, 1], dtype=torch.float64)[sizes.long()])
-    assert torch.allclose(by_size(x, z, inputs), shapley_kernel(sizes, 3) / drawn)
 
 
 def test_designs_that_can_recover_a_function_are_made():

@@ -2,19 +2,16 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch.nn import functional as F
 
 from winnow.errors import InputError
 from winnow.randomness import torch_generator
 from winnow.train.component_reasoning import OriginalReasoning, Reasoning
-from winnow.train.glvq import Glvq, class_means, squared_distances, true_and_best_other
+from winnow.train.glvq import Glvq, class_means
 from winnow.train.rbf_components import CBC, _Rows, fit_components, margin_loss, worst_margins
 
 
@@ -102,11 +99,6 @@ def test_the_terms_of_an_explanation_sum_to_p_and_the_largest_comes_first(vector
             assert term["share"] == pytest.approx(term["weight"] * seen)
 
 
-def test_true_scores_and_the_best_of_the_others():
-    own, other = true_and_best_other(torch.tensor([[1.0, 3.0, 2.0], [5.0, 4.0, 0.0]]), torch.tensor([1, 2]))
-    assert own.tolist() == [3.0, 0.0] and other.tolist() == [2.0, 5.0]
-
-
 def test_the_margin_loss_counts_what_lacks_to_the_margin():
     p = torch.tensor([[0.5, 0.3], [0.2, 0.6]])
     assert float(margin_loss(p, torch.tensor([0, 0]), 0.3)) == pytest.approx((0.1 + 0.7) / 2)
@@ -181,51 +173,6 @@ def test_radii_may_differ_for_each_input_and_vector():
             assert float(both[i, c].detach()) == pytest.approx(float(one[0, c].detach()))
 
 
-def test_glvq_by_hand():
-    model = Glvq(4, 2, 1).double()
-    with torch.no_grad():
-        model.prototypes.copy_(torch.tensor([[0.0], [1.0], [4.0], [9.0]]))
-    x, y = torch.tensor([[0.9], [3.0]]).double(), torch.tensor([0, 0])
-    torch.testing.assert_close(model(x), -torch.tensor([[0.01, 9.61], [4.0, 1.0]]).double())
-    expected = ((0.01 - 9.61) / (0.01 + 9.61) + (4.0 - 1.0) / 5.0) / 2
-    assert float(model.loss(x, y).detach()) == pytest.approx(expected)
-
-
-def test_glvq_decides_as_the_nearest_prototype_of_scikit_learn():
-    x, y = blobs(90, d=4)
-    far = 3 * draws(200, 4, seed=9)
-    one = Glvq(3, 3, 4).double()
-    one.start(x, y, seed=0)
-    assert torch.equal(one(far).argmax(1), torch.from_numpy(NearestCentroid().fit(x.numpy(), y.numpy()).predict(far)))
-    many = Glvq(6, 3, 4).double()
-    many.start(x, y, seed=0)
-    fit_components(many, x, y, epochs=5, batch=30, learning_rate=0.02, seed=0)
-    nearest = KNeighborsClassifier(1).fit(many.prototypes.detach().numpy(), np.repeat(np.arange(3), 2))
-    assert torch.equal(many(far).argmax(1), torch.from_numpy(nearest.predict(far.numpy())))
-
-
-def test_glvq_trained_in_batches_reaches_the_cost_of_a_general_optimiser_and_its_decisions_to_a_hundredth():
-    x, y = blobs(150, d=4)
-    x = x + 1.5 * draws(*x.shape, seed=4)  # classes overlap
-    start = Glvq(6, 3, 4).double()
-    start.start(x, y, seed=0)
-
-    def cost(flat):
-        model = Glvq(6, 3, 4).double()
-        model.prototypes = torch.nn.Parameter(torch.from_numpy(flat).view(6, 4))
-        loss = model.loss(x, y)
-        loss.backward()
-        return float(loss.detach()), model.prototypes.grad.flatten().numpy()
-
-    best = minimize(cost, start.prototypes.detach().flatten().numpy(), jac=True, method="L-BFGS-B")
-    fit_components(start, x, y, epochs=150, batch=150, learning_rate=0.05, seed=0)
-    assert float(start.loss(x, y).detach()) <= best.fun + 0.01
-    other = Glvq(6, 3, 4).double()
-    other.prototypes = torch.nn.Parameter(torch.from_numpy(best.x).view(6, 4))
-    shares = [float((model(x).argmax(1) == y).double().mean()) for model in (start, other)]
-    assert abs(shares[0] - shares[1]) <= 0.01
-
-
 def test_starts_are_means_within_each_class():
     x, y = blobs(60)
     found = class_means(x, y, 1, seed=0)
@@ -242,12 +189,6 @@ def test_starts_are_means_within_each_class():
     other = Glvq(6, 3, 4).double()
     other.start(x, y, seed=0)
     torch.testing.assert_close(other.prototypes.detach(), model.components.detach())
-
-
-def test_squared_distances_are_those_of_pairs():
-    x, t = draws(5, 4), draws(3, 4, seed=1)
-    torch.testing.assert_close(squared_distances(x, t), torch.cdist(x, t).square())
-    assert (squared_distances(x, x).diagonal() >= 0).all()
 
 
 @pytest.mark.parametrize("kind", ["cbc", "rbf", "original", "glvq"])

@@ -8,12 +8,11 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from torch import nn
 from torch.nn import functional as F
 
-from tests.train.clouds import clouds, draws
+from tests.train.clouds import clouds
 from winnow.errors import InputError
 from winnow.models.autoencoder import conv_autoencoder, mlp_autoencoder
 from winnow.randomness import stream_seed, torch_generator
 from winnow.train.cluster_layer import ClusterLayer
-from winnow.train.idec import Idec, student_t, targets
 from winnow.train.tell import Tell
 
 
@@ -266,36 +265,6 @@ def test_the_convolutional_autoencoder_gives_back_the_shape_it_takes(channels, s
     assert encoder(x).shape == (2, 7)
     assert decoder(encoder(x)).shape == x.shape
     assert [m.out_channels for m in encoder if isinstance(m, nn.Conv2d)] == [16, 32, 32, 16]
-
-
-def test_soft_assignments_and_their_targets_are_those_of_dec_by_hand():
-    z, w = draws(6, 3), draws(2, 3, seed=1)
-    q, p = student_t(z, w), targets(student_t(z, w))
-    for i in range(6):
-        kernel = [1 / (1 + float(((z[i] - c) ** 2).sum())) for c in w]
-        assert q[i].tolist() == pytest.approx([v / sum(kernel) for v in kernel])
-        sharp = [float(q[i, j] ** 2 / q[:, j].sum()) for j in range(2)]
-        assert p[i].tolist() == pytest.approx([v / sum(sharp) for v in sharp])
-
-
-def test_idec_starts_at_k_means_and_lowers_its_loss():
-    from winnow.train.idec import _Targets
-
-    x = images()
-    made = Idec(*mlp_autoencoder(8, [16], 4, 0.0, seed=1), latent=4, clusters=3)
-    made.start(x, seed=0)
-    best = KMeans(3, n_init=10, random_state=0).fit(made.features(x).numpy())
-    objective = float(torch.cdist(made.features(x), made.centres).min(1).values.square().sum())
-    assert objective <= 1.02 * best.inertia_ + 1e-4
-    p = targets(student_t(made.features(x), made.centres)).detach()
-    z = made.features(x)
-    q = student_t(z, made.centres)
-    expected = F.mse_loss(made.decoder(z), x) + 0.1 * (p * (p / q).log()).sum(1).mean()
-    torch.testing.assert_close(_Targets(made, x).loss(made, (x, p)), expected)
-    history = made.fit(x, 15, 32, 0.01, seed=0)
-    losses = [value for metric, value, _ in history if metric == "loss"]
-    assert losses[-1] < losses[0]
-    assert made.predict(x).shape == (96,)
 
 
 def test_adams_first_step_moves_centres_by_its_rate_in_the_units_of_centres():
