@@ -176,7 +176,7 @@ def test_information_is_the_area_over_compressed_size_by_hand():
             best = max(best, min(max((p - p0) / (p1 - p0), 0), 1))
             curve.append((min(max((size - s0) / (s1 - s0), 0), 1), best))
         xs, ys = zip(*sorted(curve, key=lambda c: c[0]), strict=True)
-        assert float(scores[i]) == pytest.approx(np.trapezoid(ys, xs), abs=1e-5)  # probabilities are of single precision
+        assert float(scores[i]) == pytest.approx(np.trapezoid(ys, xs), abs=1e-5)  # of single precision
     assert scores.isnan().any() and not scores.isnan().all()
 
 

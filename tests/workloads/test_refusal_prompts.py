@@ -38,10 +38,8 @@ class Row:
 def numbered(count, package):
     """Functions whose documentation differs in its words."""
     letters = "abcdefghijklmnopqrstuvwxyz"
-    lines = [
-        f'def f{i}():\n    """common words stand here in all {letters[i % 26] * 3} {letters[i % 23] * 4} {letters[i // 26] * 2}"""'
-        for i in range(count)
-    ]
+    drawn = [f"{letters[i % 26] * 3} {letters[i % 23] * 4} {letters[i // 26] * 2}" for i in range(count)]
+    lines = [f'def f{i}():\n    """common words stand here in all {words}"""' for i, words in enumerate(drawn)]
     return {"package": package, "text": "\n".join(lines)}
 
 
