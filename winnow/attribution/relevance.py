@@ -116,7 +116,14 @@ class _Walk(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule, rule: Rule, epsilon: float, weights: bool) -> None:
         super().__init__(graph, garbage_collect_values=False)
-        self.rule, self.epsilon, self.operands = rule, epsilon, 2 if weights else 1
+        self.rule, self.epsilon, self.weights = rule, epsilon, weights
+        self.versions: dict[fx.Node, int] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        found = super().run_node(n)
+        if isinstance(found, Tensor):
+            self.versions[n] = found._version
+        return found
 
     def back(self, at_output: Tensor, bounds: tuple[Tensor, Tensor] | None) -> Relevance:
         nodes = list(self.graph.nodes)
@@ -172,34 +179,46 @@ class _Walk(fx.Interpreter):
             with torch.enable_grad():
                 return list(torch.autograd.grad(self._again(node, sources, leaves), leaves, arrived))
         if kind == "layer":
-            layer: Any = self.module.get_submodule(str(node.target))
-            bounds = limits.get(sources[0])
-            parts = _parts(values[0], layer.weight.detach(), self.rule, bounds)
-            counts = self.rule == "epsilon" and bounds is None and layer.bias is not None
-            bias = layer.bias.detach().view(-1, *[1] * (layer.weight.ndim - 2)) if counts else None
-            return self._share(lambda a, w: _linear_map(layer, a, w), parts, arrived, self.operands, bias)
+            return self._through_layer(node, values[0], arrived, limits.get(sources[0]))
         if self.rule == "zplus":
             values = [value.clamp(min=0) for value in values]
-        return self._share(lambda *leaves: self._again(node, sources, leaves), [tuple(values)], arrived, len(values))
+        return self._share(lambda *leaves: self._again(node, sources, leaves), values, arrived)
 
-    def _share(
-        self,
-        operation: Callable[..., Tensor],
-        parts: list[tuple[Tensor, ...]],
-        arrived: Tensor,
-        operands: int,
-        bias: Tensor | None = None,
+    def _through_layer(
+        self, node: fx.Node, value: Tensor, arrived: Tensor, bounds: tuple[Tensor, Tensor] | None
     ) -> list[Tensor]:
-        """Relevance of the first operands: the value times the gradient of sum(z * (R / z)), R / z held fixed."""
-        leaves = [tuple(v.detach().requires_grad_(i < operands) for i, v in enumerate(part)) for part in parts]
+        """Relevance of a layer's inputs, and of its weights where they are asked for."""
+        layer: Any = self.module.get_submodule(str(node.target))
+        parts = _parts(value, layer.weight.detach(), self.rule, bounds)
+        by_all = self.rule == "epsilon" and bounds is None
+        # Then the sum is what the layer has put out, unless an operation in place has changed that.
+        if by_all and self.env[node]._version == self.versions[node]:
+            whole = self.env[node]
+        else:
+            bias = layer.bias if by_all else None
+            with torch.no_grad():
+                first, *others = (_linear_map(layer, a, w, bias) for a, w in parts)
+                whole = sum(others, first)
+        ratio = self._ratio(arrived, whole)
+        gradients = [_linear_gradients(layer, a, w, ratio, self.weights) for a, w in parts]
+        messages = []
+        for i in range(2 if self.weights else 1):
+            first, *others = (part[i] * gradient[i] for part, gradient in zip(parts, gradients, strict=True))
+            messages.append(sum(others, first))
+        return messages
+
+    def _share(self, operation: Callable[..., Tensor], values: list[Tensor], arrived: Tensor) -> list[Tensor]:
+        """Relevance of values: each times its gradient of sum(z * (R / z)), R / z held fixed."""
+        leaves = [value.detach().requires_grad_() for value in values]
         with torch.enable_grad():
-            z = sum((operation(*part) for part in leaves), torch.zeros(()))
-        whole = z.detach() if bias is None else z.detach() + bias
-        ratio = arrived / (whole + self.epsilon * torch.where(whole >= 0, 1.0, -1.0))
-        flat = [operand for part in leaves for operand in part[:operands]]
-        gradients = torch.autograd.grad(z, flat, ratio)
-        products = [operand.detach() * gradient for operand, gradient in zip(flat, gradients, strict=True)]
-        return [torch.stack(products[i::operands]).sum(0) for i in range(operands)]
+            z = operation(*leaves)
+        gradients = torch.autograd.grad(z, leaves, self._ratio(arrived, z.detach()))
+        return [value * gradient for value, gradient in zip(values, gradients, strict=True)]
+
+    def _ratio(self, arrived: Tensor, whole: Tensor) -> Tensor:
+        # A sum of -0 has no contribution but 0, so the sign that it takes here changes nothing.
+        away = torch.copysign(torch.tensor(self.epsilon, dtype=whole.dtype), whole)
+        return arrived / away.add_(whole)
 
     def _again(self, node: fx.Node, sources: list[fx.Node], values: Sequence[Tensor]) -> Tensor:
         """The operation of a node on other values of its sources."""
@@ -235,8 +254,23 @@ def _parts(a: Tensor, w: Tensor, rule: Rule, limits: tuple[Tensor, Tensor] | Non
     return [(a.clamp(min=0), positive), (a.clamp(max=0), negative)]
 
 
-def _linear_map(layer: Any, a: Tensor, w: Tensor) -> Tensor:
+def _linear_map(layer: Any, a: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     if isinstance(layer, nn.Linear):
-        return functional.linear(a, w)
+        return functional.linear(a, w, bias)
     convolve = functional.conv1d if isinstance(layer, nn.Conv1d) else functional.conv2d
-    return convolve(a, w, None, layer.stride, layer.padding, layer.dilation, layer.groups)
+    return convolve(a, w, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def _linear_gradients(layer: Any, a: Tensor, w: Tensor, gradient: Tensor, weights: bool) -> list[Tensor]:
+    """Gradients of a layer's map without bias by its input and, if asked for, its weight."""
+    if isinstance(layer, nn.Linear):
+        return [gradient @ w, *([gradient.flatten(0, -2).mT @ a.flatten(0, -2)] if weights else [])]
+    if isinstance(layer.padding, str):
+        leaves = [a.detach().requires_grad_(), *([w.detach().requires_grad_()] if weights else [])]
+        with torch.enable_grad():
+            z = _linear_map(layer, leaves[0], leaves[1] if weights else w)
+        return list(torch.autograd.grad(z, leaves, gradient))
+    # As autograd does, but without the map itself, of which nothing is needed.
+    geometry = (layer.stride, layer.padding, layer.dilation, False, [0] * len(layer.stride), layer.groups)
+    found = torch.ops.aten.convolution_backward(gradient, a, w, None, *geometry, [True, weights, False])
+    return [found[0], *([found[1]] if weights else [])]
