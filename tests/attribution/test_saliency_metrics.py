@@ -213,6 +213,15 @@ def test_sizes_are_those_of_8_bit_pixels_with_channels_last():
     pixels = (images[1, 2] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
     assert sizes.shape == (2, 3) and sizes[1, 2] == len(zlib.compress(pixels.numpy().tobytes(), 9))
     assert float(sm.compressed_sizes(torch.zeros(1, 1, 30, 30))) < 30
+    ends = torch.tensor([0.0, 1.0, 0.0]).view(1, 1, 1, 3)
+    assert float(sm.compressed_sizes(ends)) == len(zlib.compress(bytes([0, 255, 0]), 9))
+    ends = torch.tensor([0.0, 1.0] * 2 + [0.0] * 60).view(1, 1, 8, 8)
+    assert float(sm.compressed_sizes(ends)) == len(zlib.compress(bytes([0, 255] * 2 + [0] * 60), 9))
+
+
+def test_information_is_read_at_the_authors_shares():
+    """Kapishnikov et al., "XRAI: Better Attributions Through Regions", ICCV 2019, as their package has them."""
+    assert sm.REVEALED == (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5, 0.75)
 
 
 def test_metrics_look_at_a_model_in_eval_mode_and_leave_its_mode():

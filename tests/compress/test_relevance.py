@@ -272,6 +272,28 @@ def test_finetuning_trains_what_is_left_alone(name, blobs):
     assert len(calls) == 2
 
 
+def test_models_are_judged_in_eval_mode_and_states_are_in_it(blobs):
+    x, y = blobs.splits["train"][0][:12], blobs.splits["train"][1][:12]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 9), nn.ReLU(), nn.Dropout(0.5), nn.Linear(9, 3))
+    for kind in ("taylor", "gradient"):
+        calm = criterion_scores(model.eval(), x, y, kind, "weight")
+        restless = criterion_scores(model.train(), x, y, kind, "weight")
+        assert all(torch.equal(calm[name], restless[name]) for name in calm) and model.training
+
+    states = prune_iteratively(model, x, y, "taylor", step=0.3, target=0.6, finetune=lambda work, masks: work.train())
+    assert [work.training for _, _, work in states] == [False] * 3
+
+
+def test_unless_told_noise_is_of_seed_0():
+    model, (x, y) = trained("mlp"), samples()
+
+    def removed(**more):
+        return [[m.tolist() for m in kept.values()] for _, kept, _ in prune_iteratively(model, x, y, "random", **more)]
+
+    assert removed() == removed(seed=0, step=0.05, target=0.8) != removed(seed=1)
+    assert removed() != removed(seed=-1)
+
+
 def first_state(model=None, kind="relevance", **more):
     return next(prune_iteratively(model or trained("mlp"), *samples(), kind, **more))
 

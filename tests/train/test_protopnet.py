@@ -49,11 +49,12 @@ def test_each_position_of_the_coarse_grid_takes_the_block_that_it_covers():
         for x in range(2):
             block = fine[0, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
             assert stacked[0, :, y, x].tolist() == block.flatten().tolist()
+    assert torch.equal(align_shallow(fine.float(), (6, 4)), fine)
 
 
 @pytest.mark.parametrize(("size", "grid"), [((6, 5), (3, 2)), ((6, 4), (4, 4)), ((2, 2), (4, 4)), ((6, 6), (3, 2))])
 def test_a_grid_that_does_not_divide_the_map_is_refused(size, grid):
-    with pytest.raises(ValueError, match="does not divide"):
+    with pytest.raises(InputError, match=rf"the grid of {grid[0]} x {grid[1]} does not divide it"):
         align_shallow(torch.zeros(1, 1, *size), grid)
 
 
