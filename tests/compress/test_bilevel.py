@@ -180,6 +180,26 @@ def test_steps_are_those_written_out_by_hand(keep, epochs, inv_gamma):
     assert (found.scores["weight"] - start).abs().max() > 0.01
 
 
+def test_unless_told_it_prunes_as_the_authors_do():
+    problem = Regression(3, rows=300)
+    usual = bip(problem.model(), problem, 0.5)
+    told = bip(
+        problem.model(),
+        problem,
+        0.5,
+        epochs=16,
+        lr=0.1,
+        mask_lr=0.1,
+        inv_gamma=1.0,
+        seed=0,
+        batch_size=128,
+        label_smoothing=0.0,
+    )
+    assert usual.history == told.history and torch.equal(usual.scores["weight"], told.scores["weight"])
+    for other in ({"epochs": 17}, {"lr": 0.05}, {"mask_lr": 0.2}, {"inv_gamma": 0.5}, {"seed": 1}, {"batch_size": 16}):
+        assert not torch.equal(bip(problem.model(), problem, 0.5, **other).scores["weight"], usual.scores["weight"])
+
+
 def test_without_the_implicit_part_the_gradient_is_the_straight_through_one():
     model = build("mlp", **IMAGE, hidden=[6, 5], seed=2).double()
     masked = MaskedModel(model, 0.3, "weight")

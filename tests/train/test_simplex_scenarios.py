@@ -48,8 +48,12 @@ def test_every_arm_has_its_models_and_each_knows_the_classes_of_its_tasks():
     x = data()[0][:2]
     assert found["plane/simplex_ce"].models[1](x)[0].shape == (2, 2)
     assert found["independent/er"].models[0](x)[0].shape == (2, 7)
-    steps = [step for metric, _, step in found["plane/er"].history if metric == "loss"]
-    assert steps == list(range(1, len(steps) + 1))
+    for pair in pairs:
+        steps = [step for metric, _, step in found[pair].history if metric == "loss"]
+        assert steps == list(range(1, len(steps) + 1))
+    # One epoch of each of the two models in batches of 16: of 4 and 5 classes of 8 rows, of 2 and 3.
+    losses = {pair: sum(metric == "loss" for metric, _, _ in found[pair].history) for pair in pairs}
+    assert losses == {pair: 2 + 3 if pair.startswith("independent") else 1 + 2 for pair in pairs}
 
 
 def test_independent_models_start_apart_and_replacements_change_what_follows():

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,14 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"it can be {', '.join(known)}"
 
 
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 def _fields(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
     """The settings that exist at a location inside a section."""
-    schema = model.model_json_schema()
+    schema = _schema(model)
     nodes = [schema]
     for part in location:
         options = _options(nodes, schema)
