@@ -295,7 +295,7 @@ def test_damaged_files_are_named_with_a_remedy(tmp_path, how, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"k": 20}, "k is 20; it must be at least 1 and below m = 20"),
+        ({"k": 21}, "k is 21; it must be at least 1 and at most m = 20"),
         ({"k": 0}, "k is 0"),
         ({"k": None}, "k is None"),
         ({"b_enc": torch.zeros(19)}, "b_enc has shape"),
@@ -326,6 +326,12 @@ def test_bad_activations_are_named(rows, message):
     for function in (make().encode, make().dense, make().reconstruct):
         with pytest.raises(InputError, match=message):
             function(rows)
+
+
+def test_all_latents_may_be_kept():
+    x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
+    found = make(k=20)
+    torch.testing.assert_close(found.dense(x), found.pre_activations(x).relu(), atol=1e-6, rtol=1e-6)
 
 
 def test_a_sparse_code_is_a_named_pair():

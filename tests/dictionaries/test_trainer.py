@@ -363,7 +363,7 @@ def test_resampling_happens_after_a_quarter_and_a_half_of_the_steps_where_it_is_
     for revive, expected in (("resample", [3, 6]), ("ghost", []), ("none", [])):
         trainer = Trainer(replace(SMALL, architecture="relu_l1", revive=revive, steps=13), 12, statistics(ROWS))
         calls = []
-        monkeypatch.setattr(trainer, "_resample", lambda rows, residual, t=trainer, c=calls: c.append((t.done, rows)))
+        monkeypatch.setattr(trainer, "_resample", lambda rows, *_, t=trainer, c=calls: c.append((t.done, rows)))
         for batch in ROWS[: 64 * 13].split(64):
             trainer.step(batch)
         assert [done for done, _ in calls] == expected

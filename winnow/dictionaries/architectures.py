@@ -4,6 +4,9 @@ x is a row scaled to E|x| = sqrt(d), f its code, e = x - b_dec - f W_dec the res
 always summed over d and averaged over the b rows of a batch. `encoder` is kept as float[m, d], the transpose
 of the papers' W_enc, so that both weights are read and written by latent.
 
+A transcoder (Dunefsky et al., 2024) has a target y in the place of the x that is reconstructed, of its own
+dimension, and a parameter `b_in` in the place of the b_dec that is taken from x: e = y - b_dec - f W_dec.
+
 relu_l1: Bricken et al., "Towards Monosemanticity", 2023; Jermyn and Templeton, "Ghost Grads", 2024.
 topk: Gao et al., "Scaling and evaluating sparse autoencoders", 2024.
 batchtopk: Bussmann et al., "BatchTopK Sparse Autoencoders", 2024.
@@ -56,25 +59,25 @@ class Step(NamedTuple):
     residual: Tensor
 
 
-def top_k(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+def top_k(parameters: Parameters, rows: Tensor, settings: Settings, target: Tensor | None = None) -> Step:
     """The k largest latents of each row, with AuxK for the dead."""
-    centred, pre = _encode(parameters, rows)
-    return _top_step(parameters, centred, pre, settings.backend.top_of_rows(pre, settings.k), settings)
+    centred, wanted, pre = _encode(parameters, rows, target)
+    return _top_step(parameters, centred, wanted, pre, settings.backend.top_of_rows(pre, settings.k), settings)
 
 
-def batch_top_k(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+def batch_top_k(parameters: Parameters, rows: Tensor, settings: Settings, target: Tensor | None = None) -> Step:
     """The k * b largest latents of the batch, with AuxK for the dead."""
-    centred, pre = _encode(parameters, rows)
+    centred, wanted, pre = _encode(parameters, rows, target)
     code = settings.backend.top_of_batch(pre, settings.k * len(rows))
-    return _top_step(parameters, centred, pre, code, settings)
+    return _top_step(parameters, centred, wanted, pre, code, settings)
 
 
-def relu_l1(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+def relu_l1(parameters: Parameters, rows: Tensor, settings: Settings, target: Tensor | None = None) -> Step:
     """relu with the penalty sparsity * sum_j f_j |W_dec,j|, with ghost gradients for the dead."""
-    centred, pre = _encode(parameters, rows)
+    centred, wanted, pre = _encode(parameters, rows, target)
     zero = torch.zeros_like(pre[0])
     code = settings.backend.between(pre, zero, zero + float("inf"))
-    residual = centred - code.decode(parameters["decoder"])
+    residual = wanted - code.decode(parameters["decoder"])
     norms = parameters["decoder"].norm(dim=1)
     grad = residual * (-2 / len(rows))
     gradients = _no_gradients(parameters, grad)
@@ -90,17 +93,17 @@ def relu_l1(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
     return Step(loss, error, gradients, code, residual)
 
 
-def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings, target: Tensor | None = None) -> Step:
     """f = pre where pre > theta = exp(log_threshold); penalty on L0; straight-through gradients for theta.
 
     With H the step and K the rectangle of width epsilon, the pseudo-derivatives in theta are
     d f = -(theta / epsilon) K((pre - theta) / epsilon) and d H = -(1 / epsilon) K((pre - theta) / epsilon).
     Both look at pre on either side of theta: f is zero below it and would never lower a threshold again.
     """
-    centred, pre = _encode(parameters, rows)
+    centred, wanted, pre = _encode(parameters, rows, target)
     theta = parameters["log_threshold"].exp()
     code = settings.backend.between(pre, theta, theta + float("inf"))
-    residual = centred - code.decode(parameters["decoder"])
+    residual = wanted - code.decode(parameters["decoder"])
     grad = residual * (-2 / len(rows))
     gradients = _no_gradients(parameters, grad)
     _backward(gradients, parameters, centred, code, grad, code.dots(grad, parameters["decoder"]))
@@ -115,19 +118,19 @@ def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
     return Step(error + penalty, error, gradients, code, residual)
 
 
-def gated(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
+def gated(parameters: Parameters, rows: Tensor, settings: Settings, target: Tensor | None = None) -> Step:
     """A gate decides which latents are active, a second reading of the same weights how strongly.
 
     The gate learns from sparsity * sum_j relu(gate_j) |W_dec,j| and from reconstructing x by relu(gate) with
     a frozen decoder, because the step function passes no gradient on.
     """
     encoder, decoder = parameters["encoder"], parameters["decoder"]
-    b, centred = len(rows), rows - parameters["b_dec"]
+    b, (centred, wanted) = len(rows), _centred(parameters, rows, target)
     inner, scale = centred @ encoder.T, parameters["log_scale"].exp()
     gate, magnitude = inner + parameters["b_gate"], scale * inner + parameters["b_enc"]
     mask, open_gate = (gate > 0) & (magnitude > 0), gate.clamp(min=0)
     code = Dense(torch.where(mask, magnitude, 0), mask)
-    residual, aux_residual = centred - code.decode(decoder), centred - open_gate @ decoder
+    residual, aux_residual = wanted - code.decode(decoder), wanted - open_gate @ decoder
     grad, aux_grad = residual * (-2 / b), aux_residual * (-2 / b)
     norms, slope = decoder.norm(dim=1), settings.sparsity / b
     magnitude_grad = code.dots(grad, decoder)
@@ -140,14 +143,16 @@ def gated(parameters: Parameters, rows: Tensor, settings: Settings) -> Step:
         "b_gate": gate_grad.sum(0),
         "log_scale": (magnitude_grad * inner).sum(0) * scale,
         "decoder": code.outer(grad) + (slope * usage / norms)[:, None] * decoder,
-        "b_dec": grad.sum(0) - encoder.T @ inner_grad.sum(0),
+        "b_dec": grad.sum(0),
     }
+    taken = encoder.T @ inner_grad.sum(0)
+    gradients[_input_bias(parameters)] = gradients["b_dec"] - taken if target is None else -taken
     error = _squared_error(residual)
     loss = error + _squared_error(aux_residual) + slope * float(usage @ norms)
     return Step(loss, error, gradients, code, residual)
 
 
-ARCHITECTURES: dict[str, Callable[[Parameters, Tensor, Settings], Step]] = {
+ARCHITECTURES: dict[str, Callable[..., Step]] = {
     "topk": top_k,
     "batchtopk": batch_top_k,
     "relu_l1": relu_l1,
@@ -156,10 +161,21 @@ ARCHITECTURES: dict[str, Callable[[Parameters, Tensor, Settings], Step]] = {
 }
 
 
-def _encode(parameters: Parameters, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows without b_dec, and their pre-activations float[b, m]: the one dense product of a step."""
-    centred = rows - parameters["b_dec"]
-    return centred, torch.addmm(parameters["b_enc"], centred, parameters["encoder"].T)
+def _input_bias(parameters: Parameters) -> str:
+    """What is taken from the rows that are read: what is reconstructed has the other name where there are two."""
+    return "b_in" if "b_in" in parameters else "b_dec"
+
+
+def _centred(parameters: Parameters, rows: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What is read and what is to be decoded, each without its bias; the same tensor where they are the same."""
+    centred = rows - parameters[_input_bias(parameters)]
+    return centred, centred if target is None else target - parameters["b_dec"]
+
+
+def _encode(parameters: Parameters, rows: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The two, and pre-activations float[b, m]: the one dense product of a step."""
+    centred, wanted = _centred(parameters, rows, target)
+    return centred, wanted, torch.addmm(parameters["b_enc"], centred, parameters["encoder"].T)
 
 
 def _squared_error(residual: Tensor) -> float:
@@ -188,11 +204,13 @@ def _backward(
     gradients["decoder"][latents] += code.outer(grad)
     gradients["encoder"][latents] += pre_code.outer(centred)
     gradients["b_enc"][latents] += sums
-    gradients["b_dec"] -= parameters["encoder"][latents].T @ sums
+    gradients[_input_bias(parameters)] -= parameters["encoder"][latents].T @ sums
 
 
-def _top_step(parameters: Parameters, centred: Tensor, pre: Tensor, code: Code, settings: Settings) -> Step:
-    residual = centred - code.decode(parameters["decoder"])
+def _top_step(
+    parameters: Parameters, centred: Tensor, wanted: Tensor, pre: Tensor, code: Code, settings: Settings
+) -> Step:
+    residual = wanted - code.decode(parameters["decoder"])
     grad = residual * (-2 / len(centred))
     gradients = _no_gradients(parameters, grad)
     _backward(gradients, parameters, centred, code, grad, code.dots(grad, parameters["decoder"]))

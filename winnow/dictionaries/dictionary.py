@@ -44,8 +44,7 @@ class Dictionary:
     b_dec_out[d_out], threshold[m]. architecture: what it was trained as. activation: "topk" keeps the k
     largest positive pre-activations of a row, "jumprelu" those above the latent's threshold. info: what else
     the json file says (hook, rows, seed, metrics).
-    Raises InputError for shapes that disagree, values that are not finite, k >= m, a decoder row off unit
-    norm.
+    Raises InputError for shapes that disagree, values that are not finite, k > m, a decoder row off unit norm.
     """
 
     W_enc: Tensor
@@ -213,8 +212,8 @@ def _check(dictionary: Dictionary, name: str) -> None:
         raise InputError(f"{name}: a row of W_dec is {worst:.2g} off unit norm; fold norms into W_enc before saving")
     if dictionary.activation not in ("topk", "jumprelu"):
         raise InputError(f"{name}: activation {dictionary.activation!r} is unknown; it is topk or jumprelu")
-    if dictionary.activation == "topk" and not (isinstance(dictionary.k, int) and 0 < dictionary.k < m):
-        raise InputError(f"{name}: k is {dictionary.k}; it must be at least 1 and below m = {m}")
+    if dictionary.activation == "topk" and not (isinstance(dictionary.k, int) and 0 < dictionary.k <= m):
+        raise InputError(f"{name}: k is {dictionary.k}; it must be at least 1 and at most m = {m}")
 
 
 def _check_rows(x: Tensor, d: int) -> None:

@@ -29,20 +29,30 @@ class Evaluation(NamedTuple):
     """Share of rows in which each latent is active."""
 
 
-def evaluate(dictionary: Dictionary, rows: Tensor | Iterable[Tensor]) -> Evaluation:
+def evaluate(
+    dictionary: Dictionary, rows: Tensor | Iterable[Tensor], targets: Tensor | Iterable[Tensor] | None = None
+) -> Evaluation:
     """Metrics of a dictionary on held-out raw rows float[n, d], or on an iterable of such pieces.
 
-    A latent counts as dead if it is silent in all rows given: below 100,000 rows that overstates death.
+    targets: what a transcoder is to decode of each row, in pieces of the same rows. A latent counts as dead if it is
+    silent in all rows given: below 100,000 rows that overstates death.
     Raises InputError for no rows, and those of Dictionary.encode.
     """
     fired = torch.zeros(dictionary.m, dtype=torch.int64)
     count, missed = 0, 0.0
     first: Tensor | None = None
     total, square = torch.zeros(()), 0.0
-    for piece in rows.split(PIECE) if isinstance(rows, Tensor) else rows:
+
+    def pieces(of: Tensor | Iterable[Tensor]) -> Iterable[Tensor]:
+        return of.split(PIECE) if isinstance(of, Tensor) else of
+
+    pairs = zip(pieces(rows), pieces(targets), strict=True) if targets is not None else ((x, x) for x in pieces(rows))
+    for read, piece in pairs:
+        if len(read) != len(piece):
+            raise InputError(f"targets: {len(piece)} rows in a piece of {len(read)}; cut both alike")
         if not len(piece):
             continue
-        code = dictionary.encode(piece)
+        code = dictionary.encode(read)
         fired += torch.bincount(code.indices[code.values > 0], minlength=dictionary.m)
         missed += float((piece - dictionary.decode(code)).double().square().sum())
         # Sums about the first row: about zero they would cancel for rows far from the origin.

@@ -52,18 +52,30 @@ def sequences_of(store: ActivationStore) -> Tensor:
 
 
 class HeldOut:
-    """Sequences on which dictionaries of one hook point of a model are judged; runs without them are made once."""
+    """Sequences on which dictionaries of one hook point of a model are judged; runs without them are made once.
 
-    def __init__(self, model: nn.Module, corpus: Corpus, hook: str) -> None:
-        self.model, self.corpus, self.hook = model.eval(), corpus, hook
+    source: the hook point before it that transcoders read, whose rows a model with the hook point edited does not
+    change; None is the hook point itself.
+    """
+
+    def __init__(self, model: nn.Module, corpus: Corpus, hook: str, source: str | None = None) -> None:
+        self.model, self.corpus, self.hook, self.source = model.eval(), corpus, hook, source or hook
         if not corpus.kept.any():
             raise InputError("corpus: has no rows to judge by; give longer sequences")
 
     @cached_property
     def rows(self) -> Tensor:
         """float32[n, d]: what the hook point shows at the kept positions, sequence by sequence."""
+        return self._shown(self.hook)
+
+    @cached_property
+    def read(self) -> Tensor:
+        """float32[n, d_in]: what the source shows there, which dictionaries take."""
+        return self.rows if self.source == self.hook else self._shown(self.source)
+
+    def _shown(self, hook: str) -> Tensor:
         parts = zip(self.corpus.tokens.split(BATCH), self.corpus.kept.split(BATCH), strict=True)
-        return torch.cat([read_hooks(self.model, x, [self.hook])[0][kept] for x, kept in parts])
+        return torch.cat([read_hooks(self.model, x, [hook])[0][kept] for x, kept in parts])
 
     @property
     def tokens(self) -> Tensor:
@@ -73,7 +85,7 @@ class HeldOut:
     def loss(self, edit: Edit) -> float:
         """Mean cross-entropy (nats) of the tokens after kept positions, with the rows of these replaced by edit(rows).
 
-        edit: float[n, d] to the same shape.
+        edit: rows of the source float[n, d_in] to what the hook point is to show, float[n, d].
         """
         with torch.no_grad():
             total = sum(float(self.summed_loss(i, edit).double()) for i in range(0, len(self.corpus.tokens), BATCH))
@@ -85,9 +97,10 @@ class HeldOut:
             part[first : first + BATCH] for part in (self.corpus.tokens, self.corpus.next_tokens, self.corpus.kept)
         )
         flat = kept.flatten()
+        read = None if self.source == self.hook else read_hooks(self.model, x, [self.source])[0][kept]
 
         def within(rows: Tensor) -> Tensor:
-            return rows.clone().index_put((flat,), edit(rows[flat]))
+            return rows.clone().index_put((flat,), edit(rows[flat] if read is None else read))
 
         logits = run_with(self.model, x, self.hook, within)
         return nn.functional.cross_entropy(logits[kept], y[kept], reduction="sum")
@@ -96,15 +109,16 @@ class HeldOut:
     def ablated(self) -> dict[str, float]:
         """clean, zero and mean: losses with the rows left alone, set to zero, and set to their mean."""
         mean = self.rows.mean(0)
+        alone = HeldOut(self.model, self.corpus, self.hook)
         edits: dict[str, Edit] = {"clean": lambda x: x, "zero": torch.zeros_like, "mean": lambda x: mean.expand_as(x)}
-        return {name: self.loss(edit) for name, edit in edits.items()}
+        return {name: alone.loss(edit) for name, edit in edits.items()}
 
     def judge(self, dictionary: Dictionary) -> dict[str, float | None]:
         """The metrics of `metrics.evaluate`, and the share of the loss that reconstructions recover."""
         reconstructed = self.loss(dictionary.reconstruct)
         recovered = ce_recovered(sae=reconstructed, **self.ablated)
         losses = {"ce_clean": self.ablated["clean"], "ce_reconstructed": reconstructed}
-        return {**evaluate(dictionary, self.rows).metrics, **losses, **recovered}
+        return {**evaluate(dictionary, self.read, self.rows).metrics, **losses, **recovered}
 
 
 def feature_table(dictionary: Dictionary, store: ActivationStore) -> pa.Table:

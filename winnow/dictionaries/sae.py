@@ -34,6 +34,7 @@ def fit(
     store: Store,
     config: SaeConfig,
     *,
+    inputs: int | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 100,
     progress: Progress | None = None,
@@ -41,7 +42,8 @@ def fit(
     """Fit one dictionary to rows of activations.
 
     store: float[n, d] as torch tensor or numpy array (read in an order shuffled by seed), or an iterable of
-    such pieces (read in its own order). Returns the dictionary, which takes raw rows, and (metric, value,
+    such pieces (read in its own order). inputs: the first so many dimensions are read and the others decoded;
+    None reads and decodes all of them. Returns the dictionary, which takes raw rows, and (metric, value,
     step) for loss, fvu and l0 of each batch and dead_fraction (silent for the dead window). checkpoint: file
     written every `checkpoint_every` steps and at the end; if it exists, training goes on from there and ends
     with the same bits as a run without a break. progress is called with (steps done, steps).
@@ -53,7 +55,7 @@ def fit(
         reading = batches(store, config.batch, config.seed, trainer.done)
     else:
         head, reading = _opened(store, config, config.steps)
-        trainer = _started(config, head)
+        trainer = _started(config, head, inputs)
 
     def after_step(step: int) -> None:
         if checkpoint is not None and (step % checkpoint_every == 0 or step == config.steps):
@@ -67,7 +69,7 @@ def fit(
 
 
 def fit_many(
-    store: Store, configs: Sequence[SaeConfig], *, progress: Progress | None = None
+    store: Store, configs: Sequence[SaeConfig], *, inputs: int | None = None, progress: Progress | None = None
 ) -> list[tuple[Dictionary, History]]:
     """Fit several dictionaries while reading the store once; each equals that of its own `fit`.
 
@@ -83,7 +85,7 @@ def fit_many(
         key = (config.batch, config.seed if in_memory(store) else 0)
         opened[key] = opened.get(key) or _opened(store, config, total)
     shared = [opened[config.batch, config.seed if in_memory(store) else 0] for config in configs]
-    trainers = [_started(config, head) for config, (head, _) in zip(configs, shared, strict=True)]
+    trainers = [_started(config, head, inputs) for config, (head, _) in zip(configs, shared, strict=True)]
     with _threads(max(config.threads for config in configs)):
         _train(trainers, [reading for _, reading in shared], lambda step: progress and progress(step, total))
     return [(trainer.dictionary(), trainer.history) for trainer in trainers]
@@ -96,10 +98,14 @@ def _opened(store: Store, config: SaeConfig, steps: int) -> tuple[list[Tensor], 
     return head, chain(head, reading)
 
 
-def _started(config: SaeConfig, head: list[Tensor]) -> Trainer:
+def _started(config: SaeConfig, head: list[Tensor], inputs: int | None) -> Trainer:
     rows = torch.cat(head[: config.steps])[:STATISTICS_ROWS]
     with _threads(config.threads):
-        return Trainer(config, rows.shape[1], statistics(rows))
+        if inputs is None:
+            return Trainer(config, rows.shape[1], statistics(rows))
+        if not 0 < inputs < rows.shape[1]:
+            raise InputError(f"inputs: {inputs} of {rows.shape[1]} dimensions; leave some to be decoded")
+        return Trainer(config, inputs, statistics(rows[:, :inputs]), statistics(rows[:, inputs:]))
 
 
 def _train(

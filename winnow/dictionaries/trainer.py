@@ -35,12 +35,18 @@ History = list[tuple[str, float, int]]
 
 
 class Trainer:
-    """Parameters, moments and counters of one dictionary in training; `step` takes one batch."""
+    """Parameters, moments and counters of one dictionary in training; `step` takes one batch.
 
-    def __init__(self, config: SaeConfig, d: int, found: Statistics) -> None:
-        self.config, self.scale, self.variance = config, found.scale, found.variance
+    found: of the rows of d dimensions that are read. target: of what is decoded, where that is something else; rows
+    then have both side by side.
+    """
+
+    def __init__(self, config: SaeConfig, d: int, found: Statistics, target: Statistics | None = None) -> None:
+        self.config, self.d, self.scale = config, d, found.scale
+        decoded = target or found
+        self.scale_out, self.variance = decoded.scale, decoded.variance
         self.backend = make_backend(config.backend, config.threads)
-        self.parameters = _initial(config, d, found.centre)
+        self.parameters = _initial(config, decoded.centre, None if target is None else found.centre)
         self.adam = Adam(self.parameters)
         self.done = 0
         self.silent = torch.zeros(config.m, dtype=torch.int64)
@@ -48,17 +54,23 @@ class Trainer:
         self.history: History = []
 
     @property
+    def transcodes(self) -> bool:
+        """Whether it decodes something else than it reads."""
+        return "b_in" in self.parameters
+
+    @property
     def dead(self) -> Tensor:
         """bool[m]: latents silent for the dead window."""
         return self.silent >= self.config.dead_after * self.config.steps * self.config.batch
 
     def step(self, rows: Tensor) -> None:
-        """One step on raw rows float32[batch, d]."""
-        if rows.shape[1] != len(self.parameters["b_dec"]):
-            d = len(self.parameters["b_dec"])
-            raise InputError(f"store: rows have {rows.shape[1]} dimensions, the dictionary {d}; use one hook point")
-        rows = rows * self.scale
-        result = ARCHITECTURES[self.config.architecture](self.parameters, rows, self._settings())
+        """One step on raw rows float32[batch, d], of a transcoder [batch, d_in + d_out]."""
+        width = self.d + (len(self.parameters["b_dec"]) if self.transcodes else 0)
+        if rows.shape[1] != width:
+            raise InputError(f"store: rows have {rows.shape[1]} dimensions, the dictionary {width}; use one hook point")
+        target = rows[:, self.d :] * self.scale_out if self.transcodes else None
+        rows = rows[:, : self.d] * self.scale
+        result = ARCHITECTURES[self.config.architecture](self.parameters, rows, self._settings(), target)
         if not math.isfinite(result.loss):
             raise InputError(f"lr: {self.config.peak_lr:g} diverges at step {self.done}; lower it")
         self._update(result)
@@ -69,7 +81,7 @@ class Trainer:
             self.config.steps // 4,
             self.config.steps // 2,
         ):
-            self._resample(rows, result.residual)
+            self._resample(rows, result.residual, target)
         self._record(result, len(rows))
         self.done += 1
 
@@ -116,21 +128,25 @@ class Trainer:
         old = smallest if math.isnan(self.threshold) else self.threshold
         self.threshold = decay * old + (1 - decay) * smallest
 
-    def _resample(self, rows: Tensor, residual: Tensor) -> None:
-        """Dead latents restart at rows drawn by squared loss (Bricken et al., "neuron resampling")."""
+    def _resample(self, rows: Tensor, residual: Tensor, target: Tensor | None = None) -> None:
+        """Dead latents restart at rows drawn by squared loss (Bricken et al., "neuron resampling").
+
+        They read the row's direction and write that of its target.
+        """
         dead = self.dead.nonzero().flatten()
         loss = residual.square().sum(1)
         if not len(dead) or float(loss.sum()) == 0:
             return
         generator = torch_generator(self.config.seed, "sae", "resample", str(self.done))
-        weight = loss.double().square()
+        weight, unit = loss.double().square(), torch.nn.functional.normalize
         enough = int((weight > 0).sum()) >= len(dead)
         drawn = torch.multinomial(weight, len(dead), replacement=not enough, generator=generator)
-        unit = torch.nn.functional.normalize(rows[drawn] - self.parameters["b_dec"], dim=1)
+        read = rows[drawn] - self.parameters["b_in" if self.transcodes else "b_dec"]
         alive = self.parameters["encoder"][~self.dead]
         size = 0.2 * float(alive.norm(dim=1).mean()) if len(alive) else 0.2
-        self.parameters["decoder"][dead] = unit
-        self.parameters["encoder"][dead] = size * unit
+        written = (rows if target is None else target)[drawn] - self.parameters["b_dec"]
+        self.parameters["decoder"][dead] = unit(written, dim=1)
+        self.parameters["encoder"][dead] = size * unit(read, dim=1)
         self.parameters["b_enc"][dead] = 0.0
         self.adam.forget(dead, ("decoder", "encoder", "b_enc"))
         self.silent[dead] = 0
@@ -143,7 +159,10 @@ class Trainer:
         self.history += [(name, value, self.done) for name, value in values.items()]
 
     def dictionary(self) -> Dictionary:
-        """The dictionary so far, for raw rows: with x' = scale * x, f' = scale * f for unit decoder rows."""
+        """The dictionary so far, for raw rows: with y' = scale_out * y, f' = scale_out * f for unit decoder rows.
+
+        The encoder reads x' = scale * x, so that W_enc is to be multiplied by scale / scale_out.
+        """
         found, architecture = self.parameters, self.config.architecture
         encoder, bias = found["encoder"], found["b_enc"]
         threshold = torch.zeros_like(bias)
@@ -157,15 +176,17 @@ class Trainer:
             scale = found["log_scale"].exp()
             encoder = encoder * scale[:, None]
             threshold = (bias - scale * found["b_gate"]).clamp(min=0)
-        b_dec = found["b_dec"] / self.scale
+        b_dec = found["b_dec"] / self.scale_out
+        if self.transcodes:
+            encoder = encoder * (self.scale / self.scale_out)
         info = {"rows": self.done * self.config.batch, "seed": self.config.seed}
         return Dictionary(
             W_enc=encoder.T.contiguous(),
-            b_enc=bias / self.scale,
+            b_enc=bias / self.scale_out,
             W_dec=found["decoder"].clone(),
-            b_dec_in=b_dec,
+            b_dec_in=found["b_in"] / self.scale if self.transcodes else b_dec,
             b_dec_out=b_dec.clone(),
-            threshold=threshold / self.scale,
+            threshold=threshold / self.scale_out,
             architecture=architecture,
             activation="topk" if architecture == "topk" else "jumprelu",
             k=self.config.k if architecture in ("topk", "batchtopk") else None,
@@ -182,6 +203,7 @@ class Trainer:
             "config": asdict(self.config),
             "done": self.done,
             "scale": self.scale,
+            "scale_out": self.scale_out,
             "variance": self.variance,
             "threshold": self.threshold,
             "metrics": [name for name, _, _ in self.history],
@@ -202,8 +224,11 @@ class Trainer:
             if described["config"].get(key) != value:
                 old = described["config"].get(key)
                 raise InputError(f"{path}: was made with {key} {old}, not {value}; delete it to start again")
-        centre = tensors["parameter.b_dec"]
-        trainer = cls(config, len(centre), Statistics(described["scale"], centre, described["variance"]))
+        decoded = Statistics(described["scale_out"], tensors["parameter.b_dec"], described["variance"])
+        found = decoded._replace(scale=described["scale"])
+        if "parameter.b_in" in tensors:
+            found = found._replace(centre=tensors["parameter.b_in"])
+        trainer = cls(config, len(found.centre), found, decoded if "parameter.b_in" in tensors else None)
         trainer._restore(described, tensors)
         return trainer
 
@@ -220,11 +245,18 @@ class Trainer:
         return {"parameter": self.parameters, "first": self.adam.first, "second": self.adam.second}
 
 
-def _initial(config: SaeConfig, d: int, centre: Tensor) -> Parameters:
-    directions = torch.randn(config.m, d, generator=torch_generator(config.seed, "sae", "decoder"))
-    decoder = torch.nn.functional.normalize(directions, dim=1)
-    zeros = torch.zeros(config.m)
-    parameters = {"encoder": ENCODER_SCALE * decoder, "b_enc": zeros, "decoder": decoder, "b_dec": centre.clone()}
+def _initial(config: SaeConfig, centre: Tensor, centre_in: Tensor | None) -> Parameters:
+    """Encoder rows along decoder rows; where these are of another space (centre_in is given), drawn like them."""
+
+    def directions(name: str, d: int) -> Tensor:
+        drawn = torch.randn(config.m, d, generator=torch_generator(config.seed, "sae", name))
+        return torch.nn.functional.normalize(drawn, dim=1)
+
+    decoder, zeros = directions("decoder", len(centre)), torch.zeros(config.m)
+    encoder = decoder if centre_in is None else directions("encoder", len(centre_in))
+    parameters = {"encoder": ENCODER_SCALE * encoder, "b_enc": zeros, "decoder": decoder, "b_dec": centre.clone()}
+    if centre_in is not None:
+        parameters["b_in"] = centre_in.clone()
     if config.architecture == "jumprelu":
         parameters["log_threshold"] = torch.full((config.m,), math.log(config.threshold))
     if config.architecture == "gated":
