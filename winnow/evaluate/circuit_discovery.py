@@ -55,11 +55,17 @@ def names_task(model: HookedTransformer, split: str, count: int, references: int
 
 def years_task(model: HookedTransformer, split: str, count: int, references: int, seed: int) -> Task:
     """Mean logit of later years above that of the others; means over sentences that begin with the first year."""
-    prompts, years = year_spans(split, count, seed), torch.from_numpy(tokens_of(YEARS))
-    later = torch.arange(len(YEARS)) > prompts.start[:, None]
-    weights = torch.zeros(count, len(vocabulary()))
+    prompts, reference = year_spans(split, count, seed), year_spans("train", references, seed).reference
+    return Task(prompts.tokens, later_weights(prompts.start), reference_means(model, reference))
+
+
+def later_weights(start: Tensor) -> Tensor:
+    """float[n, vocabulary] by which logits sum to the mean of years after start int64[n] above that of the others."""
+    later = torch.arange(len(YEARS)) > start[:, None]
+    weights = torch.zeros(len(start), len(vocabulary()))
+    years = torch.from_numpy(tokens_of(YEARS))
     weights[:, years] = later / later.sum(1, keepdim=True) - ~later / (~later).sum(1, keepdim=True)
-    return Task(prompts.tokens, weights, reference_means(model, year_spans("train", references, seed).reference))
+    return weights
 
 
 def _run(

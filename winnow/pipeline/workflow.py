@@ -227,6 +227,27 @@ class Workflow:
 
         return of
 
+    def activations_of_layer(self, variant: str, split: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the same of what goes into and out of the job's feed-forward layer."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            settings = self._settings_of(wildcards.workload, "evaluate", variant)
+            hook = "-to-".join(f"blocks.{wildcards.layer}.{point}" for point in ("ln2.hook_normalized", "hook_mlp_out"))
+            folder = f"results/{wildcards.workload}/dictionaries/activations/{settings['model']}/seed{wildcards.seed}"
+            return [f"{folder}/{hook}/{split}/{name}" for name in STORE_FILES]
+
+        return of
+
+    def of_layers(self, variant: str, name: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the file `name` of the dictionary of each layer that an evaluation's settings name."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            layers = self._settings_of(wildcards.workload, "evaluate", variant)["layers"]
+            folder = f"results/{wildcards.workload}/dictionaries/{variant}"
+            return [f"{folder}/layer{layer}/seed{wildcards.seed}/{name}" for layer in layers]
+
+        return of
+
     def activations_of_models(self, variant: str, split: str) -> Callable[[Wildcards], list[str]]:
         """For a rule's `input:`: the same of each model that the `models` of an evaluation name, in their order."""
 

@@ -42,6 +42,7 @@ from winnow.pipeline.settings.simplex import Compatibility
 from winnow.pipeline.settings.subspace_rerouting import SubspaceRerouting
 from winnow.pipeline.settings.subword import Subword
 from winnow.pipeline.settings.supervised_dictionaries import SupervisedDictionaries
+from winnow.pipeline.settings.transcoder import Transcoder, TranscoderCircuits
 from winnow.pipeline.settings.word2vec_ceo import Word2VecCeo
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -264,6 +265,8 @@ class EvaluateText(EvaluateModels):
     """Comparison of dictionary architectures."""
     dictionary_effects: DictionaryEffects | None = None
     """Dictionaries of the dense model and of compressed ones."""
+    transcoder: Transcoder | None = None
+    """Feed-forward layers imitated by sparse dictionaries."""
     language_models: LanguageModels | None = LanguageModels()
     """Bits per byte beside n-gram models."""
     paging: Paging | None = None
@@ -309,6 +312,10 @@ class EvaluateSequences(EvaluateModels):
     """Dictionaries judged on a task whose attributes are known."""
     dictionary_effects: DictionaryEffects | None = None
     """Dictionaries of the dense model and of compressed ones."""
+    transcoder: Transcoder | None = None
+    """Feed-forward layers imitated by sparse dictionaries."""
+    transcoder_circuits: TranscoderCircuits | None = None
+    """Circuits by weights of transcoders."""
     contextual_decomposition: ContextualDecomposition | None = None
     """Circuits by contextual decomposition and by patching."""
     find_benchmark: FindBenchmark | None = None
