@@ -1,7 +1,10 @@
 """Any text comes back from its tokens; merges are those of the textbook; equal texts give equal tokenizers."""
 
+import os
+import re
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,7 +49,12 @@ def test_equal_texts_give_equal_tokenizers(tmp_path):
 
 @pytest.mark.parametrize(
     ("texts", "vocabulary", "words"),
-    [(TEXTS, 256, "give 257 to 65536"), (TEXTS, 70_000, "give 257 to 65536"), (["ab"], 400, "no more than 258 tokens")],
+    [
+        (TEXTS, 256, "give 257 to 65536"),
+        (TEXTS, 70_000, "give 257 to 65536"),
+        (["ab"], 400, "no more than 258 tokens"),
+        (["ab"], 65_536, "no more than 258 tokens"),
+    ],
 )
 def test_impossible_vocabularies_are_refused(texts, vocabulary, words):
     with pytest.raises(InputError, match=words):
@@ -60,3 +68,22 @@ def test_a_damaged_tokenizer_is_named(tmp_path):
             path.write_text(content)
         with pytest.raises(InputError, match=r"tokenizer\.json: is no tokenizer .*; run the curate stage again"):
             load_tokenizer(path)
+
+
+def test_the_least_vocabulary_is_the_bytes_and_the_end_and_runs_on_one_core(monkeypatch):
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    least = train_byte_pairs(TEXTS, 257)
+    assert least.get_vocab_size() == 257 and least.token_to_id(END) == 0
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
+    assert encode(least, ["aé"]).to_pylist()[0][-1] == 0 and len(encode(least, ["aé"])[0]) == 4
+    none = encode(least, [])
+    assert none.type == pa.large_list(pa.uint16()) and len(none) == len(none.values) == 0
+
+
+def test_of_a_long_reason_the_first_120_characters_are_told(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"version": "' + "x" * 300 + '"}')
+    with pytest.raises(InputError) as told:
+        load_tokenizer(path)
+    (reason,) = re.findall(r"no tokenizer \((.*)\); run", str(told.value))
+    assert len(reason) == 120 and reason.endswith("xxx")

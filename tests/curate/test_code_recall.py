@@ -80,6 +80,25 @@ def test_unless_told_there_are_three_rounds_and_a_tenth_of_a_domain_is_enough():
         assert np.array_equal(one.pop("recalled"), other.pop("recalled")) and one == other
 
 
+def test_the_classifier_is_the_plain_balanced_regression():
+    found = RecallClassifier().fit(PAGES[:40], np.arange(40) < 30).model.get_params()
+    told = {"C": 1.0, "class_weight": "balanced", "solver": "liblinear", "random_state": 0}
+    assert {name: found[name] for name in told} == told
+
+
+def test_a_pair_is_told_from_the_token_it_ends_with_and_from_its_neighbours():
+    # Also where its first token is number 0, of which a product would say nothing.
+    bags = [set(RecallClassifier()._bags([np.array(pair)]).indices) for pair in ([0, 7], [7, 0], [1, 7], [0, 8])]
+    for bag, pair in zip(bags, ([0, 7], [7, 0], [1, 7], [0, 8]), strict=True):
+        assert len(bag) == 3 and set(pair) < bag
+    assert len(set.union(*bags) - {0, 1, 7, 8}) == 4
+
+
+def test_any_recalled_page_is_enough_where_the_share_is_nothing():
+    found = recall_rounds(PAGES, DOMAINS, PREFIXES, range(6), lambda _: False, rounds=1, domain_share=0.0)
+    assert found[0]["domains"] == [name for name in "abc" if found[0]["recalled"][np.array(DOMAINS) == name].any()]
+
+
 def test_a_page_is_the_set_of_its_tokens_and_neighbours():
     bags = RecallClassifier()._bags([np.array([5, 7, 5, 7, 7]), np.array([], np.int64), np.array([9])])
     assert bags.shape == (3, 65_536) and set(bags.data) == {1.0}
@@ -93,6 +112,7 @@ def test_a_page_is_the_set_of_its_tokens_and_neighbours():
         ([], 0.1, "seed: has 0 of 360 pages"),
         (range(360), 0.1, "seed: has 360 of 360"),
         ([0], 1.0, "domain_share: is 1"),
+        ([0], -0.01, "domain_share: is -0.01; give at least 0 and less than 1"),
     ],
 )
 def test_impossible_requests_are_refused(seed_pages, share, words):

@@ -135,10 +135,24 @@ def test_whole_limits_are_the_published_ones():
         ("# note\nx = 1\ny = x + 1\n", "lines_without_logic", 1 / 2),
         ('"""a\nb + c\nd\n"""\nif x:\n    y\n', "lines_without_logic", 2 / 3),
         ("def (", "unparsed", 1),
+        ("def (", "one_line_functions", 0),
+        ("def (", "without_variable", 0),
+        ("1", "digits", 1),
+        (" ", "white_space", 1),
+        ("\ufffd", "replacement_characters", 1),
+        ("#", "comments", 1),
+        # Of a string of many lines the first is code, the others are none.
+        ('x = """a\nb\n"""\ny = 1 + z\n', "lines_without_logic", 1 / 2),
+        ('x = """a\nb\n"""\ny\n\nif x:\n    """c\nd"""\n', "lines_without_logic", 3 / 4),
     ],
 )
 def test_each_signal_is_what_one_counts_by_hand(text, name, value):
     assert signals(text)[name] == pytest.approx(value)
+
+
+def test_other_signals_drop_whatever_the_content():
+    found = [decide({"words": 1.0}, {"words": (30, None)}, b"%d" % i) for i in range(200)]
+    assert set(found) == {(False, ("words",))}
 
 
 def test_a_signal_that_drops_by_chance_does_so_by_content():

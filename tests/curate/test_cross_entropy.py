@@ -195,3 +195,16 @@ def test_the_mode_and_the_best_are_the_first_of_equals():
 def test_impossible_requests_are_refused(call, told):
     with pytest.raises(InputError, match=told):
         call()
+
+
+def test_scores_are_refused_before_any_point_was_asked_for():
+    with pytest.raises(InputError, match="scores: are 0 for 0 points that were asked for"):
+        CrossEntropy([LINE], n=20).tell([])
+
+
+def test_scores_of_one_round_are_told_once():
+    optimizer = CrossEntropy([LINE], n=20)
+    scores = [point["x"] for point in optimizer.ask()]
+    optimizer.tell(scores)
+    with pytest.raises(InputError, match="scores: are 20 for 0 points"):
+        optimizer.tell(scores)

@@ -6,13 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.curate.identifiers import identifiers, small_words
+from winnow.curate import subword
 from winnow.curate.subword import Subwords, load_subwords, refit, train_pairs, train_swe, train_unigram
 from winnow.curate.subword_exact import exact_swe
-from winnow.curate.subword_lattice import (
-    BYTES,
-    pack,
-)
-from winnow.curate.subword_search import SINGLES, likelihood
+from winnow.curate.subword_lattice import BYTES, pack
+from winnow.curate.subword_search import SINGLES, Exchange, likelihood
 from winnow.errors import InputError
 
 COUNTS = identifiers(0)
@@ -92,6 +90,61 @@ def test_a_vocabulary_is_the_same_after_it_was_written(tmp_path):
         assert again.encode(b"read_file\x00\xff").tolist() == subwords.encode(b"read_file\x00\xff").tolist()
 
 
+@pytest.mark.parametrize(
+    ("more", "counts"),
+    [([b"ab"], 256), ([b"ab"], 258), ([b"ab", b"ab"], 258), ([b"a"], 257)],
+    ids=["a count too few", "one too many", "a piece twice", "a byte twice"],
+)
+def test_pieces_must_differ_and_each_have_a_count(tmp_path, more, counts):
+    path = tmp_path / "tokenizer.json"
+    Subwords((*SINGLES, *more), np.ones(counts)).save(path)
+    with pytest.raises(InputError, match="its pieces are not whole"):
+        load_subwords(path)
+    Subwords((*SINGLES, b"ab"), np.ones(257)).save(path)
+    assert load_subwords(path).pieces[-1] == b"ab"
+
+
+def test_bytes_alone_are_the_least_vocabulary():
+    for found in (train_swe(pack({b"abab": 2}), 256), train_unigram(pack({b"abab": 2}), 256)):
+        assert found.pieces == SINGLES and found.counts[list(b"ab")].tolist() == [4, 4] == [found.counts.sum() / 2] * 2
+
+
+def test_steps_are_given_what_is_said_of_them(monkeypatch):
+    given = {}
+
+    def noting(name, positions):
+        real = getattr(subword, name)
+
+        def spy(*arguments, **options):
+            given[name] = (*(arguments[i] for i in positions), *options.values())
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(subword, name, spy)
+
+    noting("candidates", (1, 2))
+    noting("prune", (3, 4, 5))
+    noting("hard_em", (2,))
+    run = Exchange.run
+    monkeypatch.setattr(Exchange, "run", lambda search, tries: given.update(tries=tries) or run(search, 10))
+    words = pack(small_words(0))
+    train_swe(words, 258)
+    # As Kudo (2018) prunes: a fifth a turn, two rounds of counting before each.
+    assert given == {"candidates": (16, 30_000), "prune": (258, 0.2, 2), "tries": 4000}
+    train_swe(words, 257, longest=3, share=0.5, rounds=1, tries=7, limit=20)
+    assert given == {"candidates": (3, 20), "prune": (257, 0.5, 1), "tries": 7}
+    train_unigram(words, 258)
+    assert given == {"candidates": (16, 30_000), "prune": (258, 0.2, 2, True), "tries": 7, "hard_em": (100,)}
+    train_unigram(words, 257, longest=3, share=0.5, rounds=1, limit=20)
+    assert given["candidates"] == (3, 20) and given["prune"] == (257, 0.5, 1, True)
+
+
+def test_a_tenth_is_added_to_each_count_unless_told():
+    counts = np.zeros(256)
+    counts[97] = 4
+    assert Subwords(SINGLES, counts).log_probabilities[[97, 98]] == pytest.approx(np.log([4.1 / 29.6, 0.1 / 29.6]))
+    assert Subwords(SINGLES, counts, alpha=1.0).log_probabilities[98] == pytest.approx(np.log(1 / 260))
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"pieces": ["a"], "counts": [1], "rules": null, "alpha": 0.1}'])
 def test_a_damaged_vocabulary_is_named(tmp_path, content):
     path = tmp_path / "tokenizer.json"
@@ -107,6 +160,8 @@ def test_a_damaged_vocabulary_is_named(tmp_path, content):
         (lambda: train_swe(WORDS, 255), "size: is 255; give 256 to 65536"),
         (lambda: train_swe(WORDS, 65_537), "size: is 65537; give 256 to 65536"),
         (lambda: train_swe(pack({b"ab": 2}), 300), "no more than 257 pieces"),
+        (lambda: train_swe(pack({b"ab": 2}), 65_536), "size: is 65536, and the words have no more than 257 pieces"),
+        (lambda: train_unigram(pack({b"ab": 2}), 255), "size: is 255; give 256 to 65536"),
         (lambda: train_swe(pack({}), 300), "words: there are none"),
     ],
 )

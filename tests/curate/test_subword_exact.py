@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.curate.identifiers import small_words
-from winnow.curate.subword_exact import all_cuts, exact_swe
+from winnow.curate.subword_exact import _Search, all_cuts, exact_swe
 from winnow.curate.subword_search import likelihood
 from winnow.errors import InputError
 
@@ -53,6 +53,28 @@ def test_the_exact_solver_finds_what_no_choice_of_cuts_exceeds():
         assert found.proved and found.value == pytest.approx(best, abs=1e-9)
         assert set(map(b"".join, found.cuts.values())) == set(counts)
     assert exact_swe(small_words(3), 259).proved and not exact_swe(small_words(3), 259, limit=8).proved
+
+
+def test_of_equally_likely_choices_the_first_that_was_found_stays():
+    # Either word may be whole; the heavier goes first, of equals the first in order of bytes.
+    assert exact_swe({b"cba": 2, b"abc": 2}, 257).cuts == {b"abc": (b"abc",), b"cba": (b"c", b"b", b"a")}
+
+
+def test_no_more_cuts_are_tried_than_the_limit(monkeypatch):
+    tried, go = [], _Search.go
+
+    def counted(search, depth, *state):
+        tried.append(depth)
+        go(search, depth, *state)
+
+    monkeypatch.setattr(_Search, "go", counted)
+    counts = small_words(3)
+    best = exact_swe(counts, 259).value
+    for limit in (len(counts) + 1, 50, 100):
+        tried.clear()
+        found = exact_swe(counts, 259, limit=limit)
+        assert len(tried) == limit + 1 and not found.proved  # the search itself, then each cut
+        assert found.value <= best and len(found.cuts) == len(counts)
 
 
 @pytest.mark.parametrize(

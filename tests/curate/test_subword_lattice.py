@@ -68,6 +68,18 @@ def test_cuts_are_the_best_of_all_and_of_equals_the_shortest_with_the_longest_fi
         assert best_cuts(arcs, values, np.array([w]), proper=True)[0] == max(proper, default=-np.inf)
 
 
+def test_a_piece_is_held_by_the_words_it_stands_in():
+    words = [b"ab", b"ba", b"abab", b"c"]
+    pieces = [b"a", b"b", b"ab", b"c", b"xy", b"abab"]
+    arcs = lattice(pack(words), pieces)
+    for number, piece in enumerate(pieces):
+        assert arcs.held_by(number).tolist() == [w for w, word in enumerate(words) if piece in word]
+
+
+def test_the_size_of_a_corpus_is_in_bytes_of_all_its_words():
+    assert pack({b"abc": 4, b"d": 2}).size == 14
+
+
 def test_expected_counts_are_those_of_all_cuts_weighed_by_their_probability():
     words, pieces = {b"abab": 3, b"ba": 2}, [b"a", b"b", b"ab", b"aba", b"ba"]
     log_p = np.log([0.3, 0.2, 0.25, 0.05, 0.2])

@@ -1,5 +1,7 @@
 """Counts add up, near copies stay together or go, held-out packages stay apart, and order does not matter."""
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -179,3 +181,42 @@ UNUSABLE = {"a/0.py": b"def f(:\n", "a/1.py": b"\xff\xfe\x00", "a/2.py": b"", "a
 def test_impossible_input_is_one_clear_line(table, changes, words):
     with pytest.raises(InputError, match=words):
         curate_texts(table(), workload="w", **changes)
+
+
+def test_a_file_is_numbered_by_the_first_63_bits_of_its_digest_and_a_cluster_by_its_least(curated):
+    number = {
+        path: int(hashlib.sha256(content).hexdigest(), 16) >> 193
+        for files in CORPUS.values()
+        for path, content in files.items()
+    }
+    for table in curated.tables.values():
+        ids = table["file_id"].to_pylist()
+        assert ids == sorted(ids) == [number[path] for path in table["path"].to_pylist()]
+    clusters = {
+        path: cluster
+        for table in curated.tables.values()
+        for path, cluster in zip(table["path"].to_pylist(), table["cluster"].to_pylist(), strict=True)
+    }
+    assert clusters["one/5.py"] == min(number["one/5.py"], number["one/kin.py"])
+
+
+def test_each_split_that_stays_empty_is_named():
+    for fractions, split in (((0.5, 0.5, 1e-9), "test"), ((0.5, 1e-9, 0.5), "valid"), ((1e-9, 0.5, 0.5), "train")):
+        with pytest.raises(InputError, match=f"no file falls to {split}, of 2 that are kept; give more files"):
+            curate_texts(raw({"a": many("a", 0, 2)}), workload="w", fractions=fractions)
+
+
+def test_near_and_related_may_be_one_similarity_and_it_may_be_that_of_copies():
+    found = curate_texts(raw(CORPUS), workload="w", near_duplicate_similarity=1.0, related_similarity=1.0)
+    assert found.report["dropped"]["near_duplicate"] == 0
+    everything = {path for table in found.tables.values() for path in paths(table)}
+    assert {"one/4.py", "one/near.py", "two/of_apart.py"} < everything
+
+
+def test_the_file_in_the_first_row_may_be_what_stays():
+    table = raw({"p": {"a.py": program(0), "b.py": program(0)} | many("p", 10, 6)})
+    found = curate_texts(table, workload="w")
+    digest = hashlib.sha256(program(0)).hexdigest()
+    assert found.dropped.to_pylist() == [
+        {"row": 1, "source": "p", "path": "b.py", "reason": "exact_duplicate", "kept": int(digest, 16) >> 193}
+    ]

@@ -67,12 +67,12 @@ def test_scores_far_out_have_finite_losses():
 
 
 def test_negatives_are_drawn_by_powers_of_counts():
-    sentences = [np.repeat(np.arange(6), [50, 30, 10, 5, 3, 2])]
+    sentences = [np.repeat(np.arange(6), [50, 30, 10, 5, 3, 1])]
     for power in (0.75, 0.0, -0.5):
         model = Word2Vec(dim=2, epochs=1, negatives=20, power=power).fit(sentences, 7)
         rows = model.targets(np.full(1500, 6), np.random.default_rng(1)).rows[:, 1:].flatten()
         counts = np.bincount(rows, minlength=7)
-        expected = np.array([50, 30, 10, 5, 3, 2], float) ** power
+        expected = np.array([50, 30, 10, 5, 3, 1], float) ** power
         assert counts[6] == 0  # a word that does not occur
         assert chisquare(counts[:6], expected / expected.sum() * counts.sum()).pvalue > 1e-3
 
@@ -114,8 +114,9 @@ def test_batches_hold_every_pair_or_every_bag_once():
     assert bags == Counter((int(words[p]), tuple(sorted(words[context[centre == p]].tolist()))) for p in places)
 
 
-def test_the_tree_is_huffmans():
-    counts = np.array([40, 3, 1, 7, 20, 20, 0])
+@pytest.mark.parametrize("counts", [[40, 3, 1, 7, 20, 20, 0], [5, 5, 5, 6, 6, 7, 8], [1, 1, 2, 3, 5, 8, 13]])
+def test_the_tree_is_huffmans(counts):
+    counts = np.array(counts)
     tree = huffman(counts)
     lengths = tree.counts.sum(1)
     heap = list(counts)
@@ -207,6 +208,12 @@ def test_settings_are_mikolovs_unless_told():
     ("call", "told"),
     [
         (lambda: Word2Vec(dim=0), "dim is 0"),
+        (lambda: Word2Vec(dim=0, window=0), "dim is 0; give at least 1"),
+        (lambda: Word2Vec(window=0, lr=0.0), "window is 0; give at least 1"),
+        (lambda: Word2Vec(negatives=0), "negatives is 0"),
+        (lambda: Word2Vec(epochs=0), "epochs is 0"),
+        (lambda: Word2Vec(softmax="plain"), "by 'plain': use skipgram or cbow, negative or hierarchical"),
+        (lambda: Word2Vec().fit([np.array([0, -1])], 5), "hold the word -1 of a vocabulary of 5"),
         (lambda: Word2Vec(lr=0.0), "lr is 0.0"),
         (lambda: Word2Vec(subsample=-1.0), "subsample -1.0"),
         (lambda: Word2Vec(architecture="glove"), "architecture 'glove'"),
@@ -226,3 +233,21 @@ def test_targets_of_the_tree_are_its_ways():
     assert all(np.array_equal(a, b[[4, 0]]) for a, b in zip(found, model.tree, strict=True)) and isinstance(
         found, Targets
     )
+
+
+@pytest.mark.parametrize("softmax", ["negative", "hierarchical"])
+def test_the_loss_is_the_mean_over_the_targets_and_none_where_no_pair_is_left(softmax):
+    sentences = [np.array([0, 1, 2, 3, 0, 1])] * 3
+    still = Word2Vec(dim=2, lr=1e-12, epochs=2, subsample=0, softmax=softmax).fit(sentences, 4)
+    assert still.loss_curve == pytest.approx([np.log(2)] * 2, abs=1e-6)  # outputs start as zeros
+    bare = Word2Vec(dim=2, epochs=2, subsample=1e-30, softmax=softmax).fit(sentences, 4)
+    assert np.isnan(bare.loss_curve).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("window", [1, 3, 4, 9])
+def test_a_window_wider_than_the_sentence_holds_all_of_it(window):
+    centre, context = pairs(np.zeros(4, int), window, np.random.default_rng(0))
+    reach = np.random.default_rng(0).integers(1, window + 1, 4)
+    expected = {(i, j) for i in range(4) for j in range(4) if 0 < abs(i - j) <= reach[i]}
+    assert set(zip(centre.tolist(), context.tolist(), strict=True)) == expected
+    assert [len(part) for part in pairs(np.zeros(0, int), window, np.random.default_rng(0))] == [0, 0]

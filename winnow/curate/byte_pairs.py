@@ -59,9 +59,7 @@ def encode(tokenizer: Tokenizer, texts: list[str]) -> pa.LargeListArray:
     """
     tokenizer.encode_special_tokens = True
     parts = [np.array([*found.ids, 0], np.uint16) for found in tokenizer.encode_batch(texts)]
-    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-    values = np.concatenate(parts) if parts else np.empty(0, np.uint16)
-    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+    return pa.array(parts, pa.large_list(pa.uint16()))
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:

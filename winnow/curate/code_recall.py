@@ -17,7 +17,6 @@ from winnow.errors import InputError
 from winnow.randomness import numpy_generator
 
 BUCKETS = 1 << 16
-PENALTY = 1.0
 
 
 class RecallClassifier:
@@ -32,7 +31,7 @@ class RecallClassifier:
 
         if np.all(labels == labels[0]):
             raise InputError(f"labels: all {len(labels)} are {bool(labels[0])}; give pages of both kinds")
-        self.model = LogisticRegression(C=1 / PENALTY, class_weight="balanced", solver="liblinear", random_state=0)
+        self.model = LogisticRegression(class_weight="balanced", solver="liblinear", random_state=0)
         self.model.fit(self._bags(pages), labels)
         return self
 

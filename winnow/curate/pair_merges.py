@@ -100,7 +100,7 @@ def _merge(symbols: np.ndarray, weights: np.ndarray, a: int, b: int, merged: int
     while at < len(symbols):
         symbol = symbols[at]
         weight = weights[at]
-        if symbol == a and at + 1 < len(symbols) and symbols[at + 1] == b:
+        if symbol == a and symbols[at + 1] == b:  # -1 stands behind the last
             symbol = merged
             at += 1
         symbols[to], weights[to] = symbol, weight

@@ -62,9 +62,8 @@ class _Search:
     def go(self, depth: int, used: dict[bytes, int], tokens: int, inner: float) -> None:
         """used: piece -> count; inner: the sum of n log n over them."""
         if depth == len(self.cuts):
-            value = inner - (tokens * log(tokens) if tokens else 0.0)
-            if value > self.value + SLACK:
-                self.value, self.best = value, list(self.path)
+            # It is better than the best so far, or it would not have been tried.
+            self.value, self.best = inner - (tokens * log(tokens) if tokens else 0.0), list(self.path)
             return
         for value, cut, after, total, within in self._options(depth, used, tokens, inner):
             if value <= self.value + SLACK or self.left <= 0:

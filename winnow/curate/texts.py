@@ -152,7 +152,7 @@ def _drop_near_copies(files: _Files, texts: list[str | None], near: float, relat
     files.keep_one(rows, components(len(rows), pairs[similarity >= near]), "near_duplicate")
     group = np.full(len(texts), -1, np.int64)
     group[rows] = components(len(rows), pairs[similarity >= related])
-    of_held_out = np.isin(group, group[rows[files.held_out[rows]]]) & (group >= 0)
+    of_held_out = np.isin(group, group[rows[files.held_out[rows]]])
     files.drop(of_held_out & ~files.held_out, "related_to_held_out")
     return group
 

@@ -79,9 +79,10 @@ class Word2Vec:
         of the tree. Raises InputError for sentences without a pair, or numbers outside the vocabulary.
         """
         words = np.concatenate([*sentences, np.zeros(0, np.int64)]).astype(np.int64)
-        if len(words) and (words.min() < 0 or words.max() >= vocabulary):
+        outside = words[(words < 0) | (words >= vocabulary)]
+        if len(outside):
             raise InputError(
-                f"sentences: hold the word {words.max()} of a vocabulary of {vocabulary}; number words from 0"
+                f"sentences: hold the word {outside[0]} of a vocabulary of {vocabulary}; number words from 0"
             )
         sentence = np.repeat(np.arange(len(sentences)), [len(each) for each in sentences])
         if not (sentence[1:] == sentence[:-1]).any():
@@ -106,7 +107,7 @@ class Word2Vec:
         centre, context = pairs(sentence, self.window, generator)
         bags = _bags if self.architecture == "cbow" else _pairs
         inputs, starts, predicted = bags(words, centre, context, generator)
-        share = (epoch + np.arange(len(predicted)) / max(1, len(predicted))) / self.epochs
+        share = (epoch + np.arange(len(predicted)) / len(predicted)) / self.epochs
         rates = (self.lr * np.maximum(LEAST_RATE, 1 - share)).astype(np.float32)
         targets = self.targets(predicted, generator)
         loss = descend(self.vectors, self.context, inputs, starts, *targets, rates)
@@ -128,7 +129,7 @@ def pairs(sentence: np.ndarray, window: int, generator: np.random.Generator) -> 
     """Places (centre, context), int64[n] each, of one sentence, at most as far apart as the centre draws."""
     reach = generator.integers(1, window + 1, len(sentence))
     centres, contexts = [], []
-    for distance in range(1, min(window, max(len(sentence) - 1, 0)) + 1):
+    for distance in range(1, min(window, len(sentence)) + 1):
         left = np.flatnonzero(sentence[distance:] == sentence[:-distance])
         right = left + distance
         centres += [left[reach[left] >= distance], right[reach[right] >= distance]]
