@@ -10,12 +10,13 @@ from winnow.errors import InputError
 
 if TYPE_CHECKING:
     from winnow.workloads.images import Images
+    from winnow.workloads.interactions import Interactions
     from winnow.workloads.sequences import Sequences
     from winnow.workloads.tables import Tables
     from winnow.workloads.texts import Texts
 
     Labelled = Images | Tables
-    Workload = Labelled | Texts | Sequences
+    Workload = Labelled | Texts | Sequences | Interactions
 
 
 def load_workload(folder: Path | str) -> Workload:
@@ -41,6 +42,10 @@ def load_workload(folder: Path | str) -> Workload:
         from winnow.workloads.sequences import Sequences
 
         return Sequences(folder)
+    if kind == "interactions":
+        from winnow.workloads.interactions import Interactions
+
+        return Interactions(folder)
     from winnow.workloads.images import Images
 
     return Images(folder)
