@@ -25,4 +25,5 @@ OF_TEXT = {
     "routed_transformer": "winnow.models.routed_transformer.RoutedTransformer",
     "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",
 }
-ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT
+OF_INTERACTIONS = {"sasrec": "winnow.models.sasrec.SASRec", "gru4rec": "winnow.models.gru4rec.GRU4Rec"}
+ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT | OF_INTERACTIONS
