@@ -1,0 +1,175 @@
+"""Latents of a recommender's states on new users: who they answer to, and what taking them out does to ten offers.
+
+Wang, Zhang, Ma and Zhang, "Interpret the Internal States of Recommendation Model with Sparse Autoencoder", 2024
+(RecSAE). What the paper lacks stands beside each figure: neurons and random directions that are active as often, and
+edits of equal size in a random direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from winnow.dictionaries.dictionary import Dictionary
+from winnow.dictionaries.harvest import read_hooks
+from winnow.dictionaries.rec_sae import group_corpus
+from winnow.errors import InputError
+from winnow.evaluate.item_concepts import Attributes, sparse_acts, thresholded
+from winnow.randomness import numpy_generator, torch_generator
+from winnow.workloads.interactions import Interactions
+from winnow.workloads.ranking import top_items
+
+HOOK = "user_state"
+TOP = 10
+BATCH = 256
+ALIKE = 20
+"""Items that count as having the concept of one item: those most alike."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places in the windows of some users, each a sequence that ends there."""
+
+    states: Tensor
+    """float32[n, d]"""
+    seen: Tensor
+    """int64[n, window]: the items up to the place, padded with 0."""
+    recent: np.ndarray
+    """int64[n, 5]: the last five of them, padded with 0 in front."""
+
+
+@torch.no_grad()
+def places_of(workload: Interactions, model: Any, users: Collection[int], most: int, seed: int) -> Places:
+    """The places of the training events of some users, in windows drawn until `most` places would be exceeded.
+
+    Raises InputError for users without events and for fewer places than a window has.
+    """
+    corpus = group_corpus(workload, users)
+    order = numpy_generator(seed, "places").permutation(len(corpus.tokens))
+    sizes = np.cumsum(corpus.kept.sum(1).numpy()[order])
+    chosen = torch.from_numpy(np.sort(order[: np.searchsorted(sizes, most, side="right")]))
+    if not len(chosen):
+        raise InputError(f"places: {most} is less than one window has; raise it")
+    x, kept = corpus.tokens[chosen], corpus.kept[chosen]
+    states = torch.cat([read_hooks(model, part, [HOOK])[0] for part in x.split(BATCH)])[kept]
+    owner, place = kept.nonzero(as_tuple=True)
+    seen = x[owner] * (torch.arange(x.shape[1]) <= place[:, None])
+    before = torch.nn.functional.pad(x, (4, 0))
+    recent = torch.stack([before[owner, place + back] for back in range(5)], 1)
+    return Places(states, seen, recent.numpy())
+
+
+@dataclass(frozen=True)
+class Units:
+    """What may answer to concepts: latents, neurons or random directions, each active on as many rows."""
+
+    dictionary: Dictionary | None
+    directions: Tensor
+    """float32[d, units]"""
+    cuts: np.ndarray
+    """float[units]: projections above are active."""
+
+    def acts(self, states: Tensor) -> sp.csr_array:
+        """csr[n, units], above 0 where a unit is active on states float32[n, d]."""
+        if self.dictionary is not None:
+            code = self.dictionary.encode(states)
+            return sparse_acts(code.values, code.indices, self.dictionary.m)
+        return thresholded((states @ self.directions).numpy(), self.cuts)
+
+
+def units(dictionary: Dictionary, states: Tensor, seed: int) -> dict[str, Units]:
+    """rec_sae, neurons and random_directions; of the last two a unit is active on the share of rows of a latent.
+
+    states: float32[n, d] of the rows that concepts are read from. There are as many random directions as latents.
+    """
+    d = states.shape[1]
+    share = int((dictionary.encode(states).values > 0).sum()) / (len(states) * dictionary.m)
+    drawn = torch.randn(d, dictionary.m, generator=torch_generator(seed, "random directions"))
+    found = {"rec_sae": Units(dictionary, dictionary.W_enc, np.zeros(dictionary.m))}
+    for name, directions in (("neurons", torch.eye(d)), ("random_directions", drawn / drawn.norm(dim=0))):
+        cuts = np.quantile((states @ directions).numpy(), 1 - share, axis=0)
+        found[name] = Units(None, directions, cuts)
+    return found
+
+
+def has_concept(kind: str, about: int, known: Attributes, like: Tensor) -> np.ndarray:
+    """bool[items + 1]: the items that have an attribute, or, of kind item, the ones most like the item.
+
+    like: float[items + 1, items + 1]; items of likeness 0 are not like it.
+    """
+    if kind != "item":
+        return known.table[:, [about]].toarray().ravel() > 0
+    found = np.zeros(len(like), bool)
+    near = like[about].clone()
+    near[[0, about]] = 0
+    order = torch.sort(near, descending=True, stable=True)
+    found[order.indices[:ALIKE][order.values[:ALIKE] > 0].numpy()] = True
+    return found
+
+
+@torch.no_grad()
+def edited(model: Any, states: Tensor, seen: Tensor, change: Tensor, having: np.ndarray) -> dict[str, np.ndarray]:
+    """What adding a change float32[n, d] to states does to each row's ten offers.
+
+    share_before, share_after: of the offers that have a concept, bool[items + 1]; overlap: share of the offers that
+    stay; collateral: rank correlation of the scores of the items without the concept, 0 for fewer than two. float64[n]
+    each.
+    """
+    before, after = model.scores(states), model.scores(states + change)
+    offers = [top_items(scores, seen, TOP).numpy() for scores in (before, after)]
+    stay = (offers[0][:, :, None] == offers[1][:, None, :]).any(2).mean(1)
+    rest = np.flatnonzero(~having[1:]) + 1
+    ranked = [rankdata(scores[:, rest].numpy(), axis=1) for scores in (before, after)]
+    # Ranks of n items are (n + 1) / 2 on average, with ties or without.
+    centred = [values - (len(rest) + 1) / 2 for values in ranked]
+    scale = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
+    return {
+        "share_before": having[offers[0]].mean(1),
+        "share_after": having[offers[1]].mean(1),
+        "overlap": stay,
+        "collateral": (centred[0] * centred[1]).sum(1) / np.where(scale > 0, scale, 1),
+    }
+
+
+def ablate(
+    model: Any,
+    dictionary: Dictionary,
+    latent: int,
+    places: Places,
+    having: np.ndarray,
+    *,
+    factor: float = 0.0,
+    rows: int = 50,
+    seed: int = 0,
+) -> pa.Table:
+    """The edit of a latent to `factor` times its activation on the rows where it is strongest, at most so many.
+
+    h' = h + (factor - 1) z_j W_dec,j, so that 0 takes the latent out and 1 changes nothing. Columns row, activation,
+    those of `edited`, and random_after: the share after an edit of equal length in a random direction. No rows where
+    the latent is silent.
+    """
+    code = dictionary.encode(places.states)
+    z = (code.values * (code.indices == latent)).sum(1)
+    chosen = torch.sort(z, descending=True, stable=True).indices[: min(rows, int((z > 0).sum()))]
+    states, seen, size = places.states[chosen], places.seen[chosen], (factor - 1) * z[chosen, None]
+    told = edited(model, states, seen, size * dictionary.W_dec[latent], having)
+    generator = torch_generator(seed, "random edit", str(latent))
+    random = torch.randn(states.shape, generator=generator)
+    random = size * random / random.norm(dim=1, keepdim=True)
+    other = edited(model, states, seen, random, having)
+    return pa.table(
+        {
+            "row": chosen.numpy(),
+            "activation": z[chosen].double().numpy(),
+            **told,
+            "random_after": other["share_after"],
+        }
+    )

@@ -1,0 +1,126 @@
+"""Charts of latents of a recommender's states: how reliable their concepts are, cards of some, and edits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+
+from winnow.evaluate.chart_parts import BLACK, BLUE, GREY, HEIGHT, VERMILION, WIDE, Rows, data, key_of, some, styled
+
+NAMES = {"rec_sae": "latents", "neurons": "neurons", "random_directions": "random directions"}
+BINS = 10
+DRAWN = 34
+"""Letters of a text that are drawn."""
+SHOWN = 40
+"""Latents whose edits are drawn."""
+
+
+def confidence(tables: list[pa.Table]) -> alt.LayerChart:
+    """Shares of latents, neurons and random directions by their F1 on test users; of all seeds together.
+
+    tables: `system, split, f1`, one for each seed. Shares, because there are fewer neurons than latents.
+    """
+    found = [row for table in tables for row in table.to_pylist() if row["split"] == "test"]
+    rows = []
+    for system, title in NAMES.items():
+        f1 = np.array([row["f1"] for row in found if row["system"] == system])
+        counts = np.histogram(f1, BINS, (0.0, 1.0))[0]
+        for place, count in enumerate(counts if len(f1) else []):
+            rows.append({"of": title, "f1": (place + 0.5) / BINS, "share": count / len(f1)})
+    key = key_of("of", "of", some(rows, "judged concepts"))
+    x = alt.X("f1:Q", title="F1 of the concept on test users", scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("share:Q", title="share of the units judged", axis=alt.Axis(format="%"))
+    base = alt.Chart(data(rows)).encode(x=x, y=y, color=key.colour())
+    layers = [
+        base.mark_line(strokeWidth=2.5),
+        base.mark_point(filled=True, size=80, opacity=1).encode(shape=key.shape()),
+    ]
+    return styled(alt.LayerChart(layer=layers).properties(width=WIDE - 120, height=HEIGHT), "bottom")
+
+
+def cards(table: pa.Table) -> alt.HConcatChart:
+    """A row for each latent: its rule, F1, effect of taking it out, and titles where it is strongest.
+
+    table: what `winnow.evaluate.rec_sae_study.cards` tells.
+    """
+    rows = [_card(place, row) for place, row in enumerate(some(table.to_pylist(), "latents with a concept"))]
+    columns = [
+        _words(rows, "rule", "rule", 330),
+        _words(rows, "f1", "F1", 60),
+        _words(rows, "effect", "share, taken out", 160),
+        *(_words(rows, f"title {i}", "strongest after" if i == 0 else "", 215) for i in range(3)),
+    ]
+    return styled(alt.hconcat(*columns, spacing=4))
+
+
+def _card(place: int, row: dict[str, Any]) -> dict[str, Any]:
+    before, after = row["share_before"], row["share_after"]
+    titles = [_short(title, 24) for title in row["titles"]]
+    return {
+        "place": place,
+        "rule": _short(row["text"].split("; ")[0], 42),
+        "f1": f"{row['f1']:.2f}",
+        "effect": "not edited" if before is None else f"{before:.2f} → {after:.2f}",
+        **{f"title {i}": titles[i] if i < len(titles) else "" for i in range(3)},
+    }
+
+
+def _words(rows: Rows, field: str, title: str, width: int) -> alt.Chart:
+    y = alt.Y("place:O", axis=None)
+    base = alt.Chart(data(rows), title=title).encode(y=y, x=alt.value(0), text=f"{field}:N")
+    return base.mark_text(align="left", fontSize=13, color=BLACK).properties(width=width, height=24 * len(rows))
+
+
+def edits(concepts: pa.Table, edited: pa.Table) -> alt.LayerChart:
+    """Share of the ten offers that have a latent's concept: before and after it is taken out, a row for each latent.
+
+    A tick is the share after an edit of equal length in a random direction. concepts: `system, latent, text`; edited:
+    what `winnow.evaluate.rec_sae_study.edits` tells.
+    """
+    texts = {row["latent"]: row["text"] for row in concepts.to_pylist() if row["system"] == "rec_sae"}
+    out = [row for row in edited.to_pylist() if row["factor"] == 0]
+    if not out:
+        return _nothing("no latent was reliable enough to be edited")
+    rows = []
+    for row in sorted(out, key=lambda row: row["share_after"] - row["share_before"])[:SHOWN]:
+        name = f"{_short(texts[row['latent']].split('; ')[0], DRAWN)} ({row['latent']})"
+        rows.append({"latent": name, **{k: row[k] for k in ("share_before", "share_after", "random_after")}})
+    order = [row["latent"] for row in rows]
+    y = alt.Y("latent:N", title=None, sort=order, axis=alt.Axis(labelLimit=320, labelFontSize=12))
+    title = "share of the ten offers that have the concept"
+    base = alt.Chart(data(rows)).encode(y=y)
+    marks = [
+        {"latent": row["latent"], "share": row[f"{when}"], "when": label}
+        for row in rows
+        for when, label in (
+            ("share_before", "before"),
+            ("share_after", "latent taken out"),
+            ("random_after", "random direction"),
+        )
+    ]
+    scale = alt.Scale(domain=["before", "latent taken out", "random direction"], range=[BLUE, VERMILION, GREY])
+    shapes = alt.Scale(domain=scale.domain, range=["circle", "triangle-left", "stroke"])
+    points = alt.Chart(data(marks)).mark_point(filled=True, size=90, opacity=0.9, strokeWidth=2)
+    layers = [
+        base.mark_rule(strokeWidth=1.5, color=GREY).encode(x=alt.X("share_before:Q", title=title), x2="share_after:Q"),
+        points.encode(
+            y=y,
+            x=alt.X("share:Q", title=title),
+            color=alt.Color("when:N", title=None, scale=scale),
+            shape=alt.Shape("when:N", title=None, scale=shapes),
+        ),
+    ]
+    chart = alt.LayerChart(layer=layers).properties(width=WIDE - 200, height=20 * len(order) + 40)
+    return styled(chart, "bottom")
+
+
+def _nothing(words: str) -> alt.LayerChart:
+    text = alt.Chart(data([{"text": words}])).mark_text(fontSize=16).encode(text="text:N")
+    return styled(alt.LayerChart(layer=[text]).properties(width=WIDE / 2, height=80))
+
+
+def _short(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"

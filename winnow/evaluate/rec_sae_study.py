@@ -1,0 +1,215 @@
+"""RecSAE judged: ranking by reconstructions, concepts of latents beside neurons and random directions, and edits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from winnow.dictionaries.dictionary import Dictionary
+from winnow.dictionaries.rec_sae import members, ranking_with
+from winnow.errors import InputError
+from winnow.evaluate import item_concepts
+from winnow.evaluate.item_concepts import Attributes, Features
+from winnow.evaluate.rec_sae import Places, Units, ablate, has_concept, places_of, units
+from winnow.randomness import numpy_generator
+from winnow.train.plain_recommenders import likeness
+from winnow.workloads.image_tables import SPLITS
+from winnow.workloads.interactions import Interactions
+from winnow.workloads.ranking import gains, ranking_metrics
+
+CONFIDENT = 0.8
+RESAMPLES = 10_000
+FACTORS = (0.0, 2.0, 4.0)
+PER_CARD = 5
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What concepts are read from and judged on: places of three groups of users and their features."""
+
+    workload: Interactions
+    model: Any
+    dictionary: Dictionary
+    known: Attributes
+    places: dict[str, Places]
+    features: dict[str, Features]
+
+
+def scene_of(
+    workload: Interactions,
+    model: Any,
+    dictionary: Dictionary,
+    items: pa.Table,
+    users: pa.Table,
+    settings: Any,
+    seed: int,
+) -> Scene:
+    """Places and features of the three groups that `users` names; the frequent items are those taken most in training.
+
+    settings: kinds, frequent_items, least_items, rows and held_out_rows. Raises InputError for a dictionary of another
+    width of states and for k >= width (when it is loaded).
+    """
+    if dictionary.W_enc.shape[0] != model.embedding.embedding_dim:
+        raise InputError(
+            f"dictionary: reads {dictionary.W_enc.shape[0]} dimensions and the states have "
+            f"{model.embedding.embedding_dim}; fit it on this model"
+        )
+    known = item_concepts.attributes(items, settings.kinds, settings.least_items)
+    counts = items["events"].to_numpy()
+    frequent = [int(i) + 1 for i in np.argsort(-counts, kind="stable")[: settings.frequent_items]]
+    frequent = sorted(frequent) if "item" in settings.kinds else []
+    places, features = {}, {}
+    for group in SPLITS:
+        most = settings.rows if group == "train" else settings.held_out_rows
+        places[group] = places_of(workload, model, members(users, group), most, seed)
+        recent = places[group].recent
+        features[group] = item_concepts.concept_features(recent, known, frequent, workload.meta.vocabulary)
+    return Scene(workload, model, dictionary, known, places, features)
+
+
+def rankings(scene: Scene) -> dict[str, dict[str, Any]]:
+    """states and reconstructions -> metrics on test of all users, ranked by either, and the gain of each user."""
+    asked = scene.workload.asked("test")
+    found = {}
+    for name, edit in (("states", lambda h: h), ("reconstructions", scene.dictionary.reconstruct)):
+        placed = ranking_with(scene.workload, scene.model, "test", edit)
+        by_user = list(zip(gains(placed).tolist(), asked.users.tolist(), strict=True))
+        found[name] = {"metrics": ranking_metrics(placed), "users": [("user_ndcg10", g, u) for g, u in by_user]}
+    return found
+
+
+def concepts_of(scene: Scene, seed: int) -> dict[str, tuple[pa.Table, dict[str, pa.Table]]]:
+    """rec_sae, neurons, random_directions -> rules read from train users; split -> confidence on its users."""
+    found = {}
+    for name, unit in units(scene.dictionary, scene.places["train"].states, seed).items():
+        rules = item_concepts.interpret(unit.acts(scene.places["train"].states), scene.features["train"])
+        judged = {split: _confidence(rules, unit, scene, split, seed) for split in ("valid", "test")}
+        found[name] = (rules, judged)
+    return found
+
+
+def _confidence(rules: pa.Table, unit: Units, scene: Scene, split: str, seed: int) -> pa.Table:
+    return item_concepts.confidence(rules, unit.acts(scene.places[split].states), scene.features[split], seed)
+
+
+def summary(rules: pa.Table, judged: pa.Table) -> dict[str, float]:
+    """Means over judged units, how many and which share are confident (F1 of .8), and how many of each kind."""
+    count = judged.num_rows
+    f1 = np.array(judged["f1"].to_pylist())
+    kinds = dict(zip(rules["latent"].to_pylist(), rules["kind"].to_pylist(), strict=True))
+    sure = [kinds[latent] for latent, value in zip(judged["latent"].to_pylist(), f1, strict=True) if value >= CONFIDENT]
+    names = ("f1", "precision", "recall", "average_precision")
+    means = {f"mean_{name}": float(np.mean(judged[name].to_pylist())) if count else 0.0 for name in names}
+    kind_counts = {
+        f"confident_{kind}": float(sure.count(kind)) for kind in ("genre", "era", "popularity", "property", "item")
+    }
+    return means | kind_counts | {"judged": count, "confident": len(sure), "confident_share": len(sure) / max(count, 1)}
+
+
+def labelled(table: pa.Table, **labels: str) -> pa.Table:
+    """A table with columns before its own that say the same in every row."""
+    for name, value in reversed(labels.items()):
+        table = table.add_column(0, name, pa.array([value] * table.num_rows, pa.string()))
+    return table
+
+
+def gain(left: np.ndarray, right: np.ndarray, seed: int) -> dict[str, float]:
+    """f1_gain: difference of two means over units; f1_gain_low, f1_gain_high: its 95 % bootstrap interval."""
+    generator = numpy_generator(seed, "bootstrap of units")
+
+    def means(values: np.ndarray) -> np.ndarray:
+        return np.array([values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)])
+
+    low, high = np.quantile(means(left) - means(right), [0.025, 0.975])
+    return {"f1_gain": float(left.mean() - right.mean()), "f1_gain_low": float(low), "f1_gain_high": float(high)}
+
+
+def edits(scene: Scene, rules: pa.Table, judged: pa.Table, seed: int, progress: Progress | None = None) -> pa.Table:
+    """Every edit of a confident latent on the test users' places where it is strongest, a mean over them.
+
+    Latents are chosen by their confidence on valid users. Columns latent, factor, rows, means of what `ablate` tells.
+    """
+    sure = [row["latent"] for row in judged.to_pylist() if row["f1"] >= CONFIDENT]
+    by_latent = {row["latent"]: row for row in rules.to_pylist()}
+    like = likeness(scene.workload.sequences("train"), scene.workload.items, scene.workload.items)
+    rows = []
+    for done, latent in enumerate(sure):
+        rule = by_latent[latent]
+        having = has_concept(rule["kind"], scene.features["train"].about[rule["feature"]], scene.known, like)
+        for factor in FACTORS:
+            told = ablate(scene.model, scene.dictionary, latent, scene.places["test"], having, factor=factor, seed=seed)
+            if told.num_rows:
+                means = {name: float(np.mean(told[name].to_pylist())) for name in told.schema.names if name != "row"}
+                rows.append({"latent": latent, "factor": factor, "rows": told.num_rows, **means})
+        if progress:
+            progress(done + 1, len(sure))
+    if not rows:
+        return pa.table({name: pa.array([], pa.float64()) for name in EDIT_COLUMNS})
+    return pa.Table.from_pylist(rows).select(EDIT_COLUMNS)
+
+
+EDIT_COLUMNS = (
+    "latent", "factor", "rows", "activation", "share_before", "share_after", "random_after", "overlap", "collateral",
+)  # fmt: skip
+
+
+def edit_summary(table: pa.Table, factor: float, seed: int) -> dict[str, float]:
+    """share_change and random_change, means over latents; right_sign: share of the latents whose concept falls (rises,
+    for a factor above 1); beyond_random and its lower bound: how much further than in a random direction; overlap,
+    collateral. Empty where no latent was edited."""
+    rows = [row for row in table.to_pylist() if row["factor"] == factor]
+    if not rows:
+        return {}
+    before, after, random = (np.array([r[n] for r in rows]) for n in ("share_before", "share_after", "random_after"))
+    wanted = 1.0 if factor > 1 else -1.0
+    beyond = wanted * (after - random)
+    generator = numpy_generator(seed, "bootstrap of edits")
+    drawn = [beyond[generator.integers(0, len(beyond), len(beyond))].mean() for _ in range(RESAMPLES)]
+    return {
+        "share_change": float((after - before).mean()),
+        "random_change": float((random - before).mean()),
+        "right_sign": float((wanted * (after - before) > 0).mean()),
+        "beyond_random": float(beyond.mean()),
+        "beyond_random_low": float(np.quantile(drawn, 0.025)),
+        "overlap": float(np.mean([row["overlap"] for row in rows])),
+        "collateral": float(np.mean([row["collateral"] for row in rows])),
+        "latents": float(len(rows)),
+    }
+
+
+def cards(scene: Scene, rules: pa.Table, judged: pa.Table, edited: pa.Table, most: int = 12) -> pa.Table:
+    """The most reliable latents of each kind in turn: rule, F1 on test, titles where it is strongest, effect."""
+    f1 = dict(zip(judged["latent"].to_pylist(), judged["f1"].to_pylist(), strict=True))
+    out = {row["latent"]: row for row in edited.to_pylist() if row["factor"] == 0.0}
+    known = [row for row in rules.to_pylist() if row["latent"] in f1]
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(known, key=lambda row: (-f1[row["latent"]], row["latent"])):
+        by_kind.setdefault(row["kind"], []).append(row)
+    turns = [row for place in range(most) for kind in sorted(by_kind) for row in by_kind[kind][place : place + 1]]
+    code = scene.dictionary.encode(scene.places["test"].states)
+    titles, recent = scene.workload.meta.vocabulary, scene.places["test"].recent
+    rows = []
+    for row in turns[:most]:
+        z = (code.values * (code.indices == row["latent"])).sum(1)
+        strongest = torch.sort(z, descending=True, stable=True).indices.tolist()
+        last = list(dict.fromkeys(titles[recent[i, -1]] for i in strongest if z[i] > 0))[:PER_CARD]
+        effect = out.get(row["latent"])
+        rows.append(
+            {
+                "latent": row["latent"],
+                "kind": row["kind"],
+                "text": row["text"],
+                "f1": f1[row["latent"]],
+                "lift": row["lift"],
+                "titles": last,
+                "share_before": effect and effect["share_before"],
+                "share_after": effect and effect["share_after"],
+            }
+        )
+    return pa.Table.from_pylist(rows)
