@@ -90,6 +90,15 @@ def test_the_shipped_scales_are_valid(scale):
         ({"digits": {"seeds": [-1]}}, "digits.seeds.0: is -1"),
         ({"digits": {"seeds": 3}}, "digits.seeds: is 3"),
         ({"digits": {"kind": "movies"}}, 'digits.kind: is "movies"; a workload is of kind'),
+        ({"movies": {"items": "a.csv"}}, "movies: items belongs to a file of one's own (path); a source has its own"),
+        ({"movies": {"columns": {"user": "u"}}}, "columns belongs to a file of one's own"),
+        ({"movies": {"columns": {"usr": "u"}}}, "movies.columns"),
+        ({"movies": {"path": "a.csv"}}, "movies: name one of source, path"),
+        ({"movies": {"curate": {"core": 0}}}, "movies.curate.core: is 0"),
+        ({"movies": {"curate": {"split": "random"}}}, 'movies.curate.split: is "random"'),
+        ({"movies": {"train": {"sasrec": {"loss": "mse"}}}}, 'movies.train.sasrec.loss: is "mse"'),
+        ({"movies": {"train": {"sasrec": {"arguments": {"head": 2}}}}}, "unknown setting; did you mean heads?"),
+        ({"movies": {"train": {"gru4rec": {"arguments": {"head": 2}}}}}, "unknown setting; gru4rec takes d, hidden"),
         ({"digits": {"path": "x"}}, "name one of source, path, render"),
         ({"digits": {"render": {"scene": "parts"}}}, "name one of source, path, render"),
         ({"parts": {"render": {"side": 8}}}, "parts.render.side: is 8; input should be greater than or equal to 16"),
@@ -207,15 +216,16 @@ def test_the_schema_for_editors_is_the_one_shipped_and_accepts_the_shipped_file(
 def test_the_arguments_of_models_are_those_of_the_registry():
     import inspect
 
-    from winnow.architectures import ARCHITECTURES, OF_TEXT
+    from winnow.architectures import ARCHITECTURES, OF_INTERACTIONS, OF_TEXT
     from winnow.models import architecture
     from winnow.pipeline.settings.train import ARGUMENTS
 
     of_data = {"in_channels", "height", "width", "classes", "levels", "outputs", "regression"}
-    of_text = {"vocabulary"}
+    of_text, of_interactions = {"vocabulary"}, {"items", "window"}
     # made by a method that has settings of its own, or read alone
     own_method = {"duo_transformer", "llama", "protopnet", "routed_transformer", "thin_transformer", "transfer_net"}
     trained = {name: architecture(name) for name in ARCHITECTURES if name not in own_method}
     given = {name: of_text if name in OF_TEXT else of_data for name in trained}
+    given |= dict.fromkeys(OF_INTERACTIONS, of_interactions)
     signatures = {name: set(inspect.signature(model).parameters) - given[name] for name, model in trained.items()}
     assert signatures == {name: set(arguments) for name, arguments in ARGUMENTS.items()}

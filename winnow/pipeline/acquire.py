@@ -28,6 +28,18 @@ from winnow.errors import InputError
 
 log = logging.getLogger(__name__)
 BUILD_PIN = r"^[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.]* --hash=sha256:[0-9a-f]{64}$"
+HOLDS = {
+    "mnist_csv": "images",
+    "idx": "images",
+    "side_scan": "images",
+    "sonar_scenes": "images",
+    "table": "table",
+    "source_files": "text",
+    "recbole": "interactions",
+    "torch_state": "weights",
+    "gguf": "weights",
+}
+"""Reader -> the kind of workload that it makes, or weights."""
 TIMEOUT = 1800
 """Seconds that one download may take."""
 
@@ -71,7 +83,9 @@ class Source(BaseModel):
     version: str = Field(pattern=r"^[A-Za-z0-9]\S*$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     member: str = Field(min_length=1)
-    reader: Literal["mnist_csv", "idx", "table", "torch_state", "gguf", "side_scan", "sonar_scenes", "source_files"]
+    reader: Literal[
+        "mnist_csv", "idx", "table", "torch_state", "gguf", "side_scan", "sonar_scenes", "source_files", "recbole"
+    ]
     build: tuple[Annotated[str, Field(pattern=BUILD_PIN)], ...] = ()
     largest: int = Field(255, ge=1, le=255)
     classes: tuple[str, ...] = ()

@@ -208,6 +208,16 @@ def read_source(source_id: str, sources_path: Path | str, cache_dir: Path | str 
     return read_archive(archive, source_id, find_source(source_id, sources_path))
 
 
+def read_interactions(
+    source_id: str, sources_path: Path | str, cache_dir: Path | str | None = None
+) -> tuple[pa.Table, pa.Table]:
+    """Raw tables of the events of a pinned source and of its items; errors are those of `acquire` and of the reader."""
+    from winnow.workloads.recbole_files import atomic_files
+
+    archive, source = acquire(source_id, sources_path, cache_dir), find_source(source_id, sources_path)
+    return atomic_files(read_members(archive, source.member), source_id)
+
+
 def read_text_sources(
     source_ids: list[str], sources_path: Path | str, progress: Callable[[int, int], None] | None = None
 ) -> pa.Table:

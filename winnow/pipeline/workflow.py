@@ -10,12 +10,13 @@ from typing import Any
 
 from winnow.architectures import ARCHITECTURES
 from winnow.errors import InputError
-from winnow.pipeline.acquire import Source, find_source, load_sources
+from winnow.pipeline.acquire import HOLDS, Source, find_source, load_sources
 from winnow.pipeline.closure import architecture_digest, architectures_of, code_digest, reads_models
 from winnow.pipeline.hashing import file_sha256
 from winnow.pipeline.params import load_params
 from winnow.pipeline.settings import (
     Images,
+    Interactions,
     Learnable,
     Sequences,
     System,
@@ -337,7 +338,8 @@ class Workflow:
         if isinstance(entry, Images) and entry.render is not None:
             return {"render": entry.render.model_dump()}
         if isinstance(entry, Text) and entry.sources is not None:
-            pins = [self._pin(name).model_dump(mode="json", exclude_none=True) for name in entry.sources]
+            told = [self._holding(name, wildcards.workload, "text") for name in entry.sources]
+            pins = [pin.model_dump(mode="json", exclude_none=True) for pin in told]
             return {"sources": entry.sources, "pins": pins}
         if isinstance(entry, Text):
             from winnow.workloads.text_tables import text_folder_digest
@@ -345,12 +347,15 @@ class Workflow:
             return {"kind": "text", "path": entry.path, "digest": text_folder_digest(entry.path or "")}
         if entry.path is not None and isinstance(entry, Table):
             return {"kind": "table", "path": entry.path, "table": _read_as(entry), "digest": _digest(entry.path)}
+        if entry.path is not None and isinstance(entry, Interactions):
+            files = {name: path for name, path in (("path", entry.path), ("items", entry.items)) if path}
+            return {**files, "columns": entry.columns, "digests": {name: _digest(p) for name, p in files.items()}}
         if entry.path is not None:
             from winnow.workloads.folders import folder_digest
 
             size = getattr(entry, "size", None)
             return {"kind": "images", "path": entry.path, "size": size, "digest": folder_digest(entry.path)}
-        pin = self._pin(entry.source or "")
+        pin = self._holding(entry.source or "", wildcards.workload, entry.kind)  # type: ignore[attr-defined]
         return {"source": entry.source, "pin": pin.model_dump(mode="json", exclude_none=True)}
 
     def published_weights(self, wildcards: Wildcards) -> list[str]:
@@ -373,6 +378,15 @@ class Workflow:
     def _pin(self, source: str) -> Source:
         """A pin, from the file as it was when it was first read."""
         return self._pins[source] if source in self._pins else find_source(source, self.root / "data/sources.yaml")
+
+    def _holding(self, source: str, workload: str, kind: str) -> Source:
+        """The pin of a source that must hold what a kind of workload is made of."""
+        pin = self._pin(source)
+        if (holds := HOLDS[pin.reader]) != kind:
+            fitting = ", ".join(sorted(name for name, other in self._pins.items() if HOLDS[other.reader] == kind))
+            told = f"{source!r} holds {holds} and is read as {kind}"
+            raise InputError(f"params.yaml: {workload}: source {told}; name one of {fitting}")
+        return pin
 
     def weights(self, wildcards: Wildcards) -> dict[str, Any]:
         """For a rule's `params:`: the pin of published weights."""
@@ -474,6 +488,8 @@ class Workflow:
             return ["bits_per_byte", "accuracy"]
         if isinstance(self.workloads[workload], Sequences):
             return ["cross_entropy", "accuracy"]
+        if isinstance(self.workloads[workload], Interactions):
+            return ["ndcg10", "hr10"]
         return ["r2"] if self._regression(workload) else ["accuracy", "expected_calibration_error"]
 
     def _regression(self, workload: str) -> bool:

@@ -15,12 +15,15 @@ from winnow.pipeline.settings.curate import CurateImages, CurateTable, CurateTex
 from winnow.pipeline.settings.dictionaries import Activations, SparseAutoencoder
 from winnow.pipeline.settings.evaluate import (
     EvaluateImages,
+    EvaluateInteractions,
     EvaluateModels,
     EvaluatePlanted,
     EvaluateSequences,
     EvaluateTable,
     EvaluateText,
 )
+from winnow.pipeline.settings.interactions import CurateInteractions, SequentialRecommender
+from winnow.pipeline.settings.rec_sae import RecSaeDictionary
 from winnow.pipeline.settings.render import RenderParts
 from winnow.pipeline.settings.sequences import CurateSequences, NamesLanguage
 from winnow.pipeline.settings.train import Train, Trained, TrainedTable, TrainTable, TrainText
@@ -28,6 +31,7 @@ from winnow.pipeline.settings.train import Train, Trained, TrainedTable, TrainTa
 __all__ = [
     "KINDS",
     "Images",
+    "Interactions",
     "Learnable",
     "Planted",
     "Sequences",
@@ -41,7 +45,7 @@ __all__ = [
 ]
 
 
-PRUNABLE = ("adamw", "protopnet", "names_language")
+PRUNABLE = ("adamw", "protopnet", "names_language", "sequential_recommender")
 """Methods of training whose models are networks like any other when they are pruned."""
 
 
@@ -102,12 +106,12 @@ class Learnable(Section):
             fitted = self.dictionaries[chosen].models if chosen in self.dictionaries else []
             on = dict.fromkeys(matching(fitted, models))
             found.append(("evaluate.survival.dense", [evaluate.survival.dense], on))
-        if evaluate.feature_browser:
-            chosen = evaluate.feature_browser.dictionary
-            found.append(("evaluate.feature_browser.dictionary", [chosen], self.dictionaries))
-            fitted = self.dictionaries[chosen].models if chosen in self.dictionaries else []
-            on = dict.fromkeys(matching(fitted, models))
-            found.append(("evaluate.feature_browser.model", [evaluate.feature_browser.model], on))
+        for place in ("feature_browser", "rec_sae"):
+            if (reader := getattr(evaluate, place, None)) is not None:
+                found.append((f"evaluate.{place}.dictionary", [reader.dictionary], self.dictionaries))
+                read = self.dictionaries.get(reader.dictionary)
+                on = dict.fromkeys(matching(read.models if read else [], models))
+                found.append((f"evaluate.{place}.model", [reader.model], on))
         for name, system in systems_of(evaluate).items():
             explained = [getattr(system, key, None) for key in ("model", "dense")] + getattr(system, "models", [])
             known = {**dict.fromkeys(self.train), **models}
@@ -236,6 +240,38 @@ class Sequences(Learnable):
     """Evaluations."""
 
 
+class Interactions(Learnable):
+    """A workload of events of users and items, on which recommenders are trained."""
+
+    kind: Literal["interactions"]
+    """Kind of workload."""
+    path: str | None = None
+    """Or a CSV or parquet file of one's own, one row an event: user, item, time and perhaps rating."""
+    items: str | None = None
+    """What is known of the items of a file of one's own: item, title, year, genres; other columns are properties."""
+    columns: dict[Literal["user", "item", "time", "rating", "title", "year", "genres"], str] = {}
+    """What a file of one's own calls its columns, where it is not as here."""
+    curate: CurateInteractions = CurateInteractions()
+    """Curation and split."""
+    train: dict[str, SequentialRecommender] = {"sasrec": SequentialRecommender()}
+    """Trained models, by name."""
+    compress: dict[str, Prune] = {}
+    """Pruned models, by name."""
+    activations: Activations = Activations()
+    """Harvested activations."""
+    dictionaries: dict[str, RecSaeDictionary] = {}  # type: ignore[assignment]
+    """Dictionaries, by name."""
+    evaluate: EvaluateInteractions = EvaluateInteractions()
+    """Evaluations."""
+
+    @model_validator(mode="after")
+    def _describes_a_file(self) -> Interactions:
+        for name in ("items", "columns"):
+            if self.source is not None and getattr(self, name):
+                raise ValueError(f"{name} belongs to a file of one's own (path); a source has its own")
+        return self
+
+
 class Planted(Section):
     """Data made of known features, on which dictionaries are scored against the truth."""
 
@@ -250,6 +286,7 @@ KINDS: dict[str, type[Section]] = {
     "table": Table,
     "text": Text,
     "sequences": Sequences,
+    "interactions": Interactions,
     "planted": Planted,
 }
 """Kind of workload -> the section that describes it."""

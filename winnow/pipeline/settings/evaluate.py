@@ -36,6 +36,8 @@ from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
 from winnow.pipeline.settings.pruning import BilevelPruning, RelevancePruning, RelevanceToy
 from winnow.pipeline.settings.rbf_components import CertifiedRadius
+from winnow.pipeline.settings.rec_sae import RecSae
+from winnow.pipeline.settings.recommenders import Recommenders
 from winnow.pipeline.settings.robust_recourse import RobustRecourse
 from winnow.pipeline.settings.rope_alibi import RopeAlibi
 from winnow.pipeline.settings.simplex import Compatibility
@@ -297,6 +299,21 @@ class EvaluateText(EvaluateModels):
     """Gradients of adapters in nearly linear time."""
     subspace_rerouting: SubspaceRerouting | None = None
     """Suffixes that reroute a model which declines, and defences."""
+
+
+class EvaluateInteractions(EvaluateModels):
+    """Evaluations of recommenders; null leaves one out."""
+
+    criteria: dict[str, PruningCriteria] = {}
+    """Comparisons of pruning criteria, by name."""
+    survival: FeatureSurvival | None = None
+    """Survival of features under compression."""
+    pareto: None = Field(None, exclude=True)
+    """Not for recommenders."""
+    recommenders: Recommenders | None = Recommenders()
+    """Plain and trained recommenders side by side."""
+    rec_sae: RecSae | None = None
+    """Concepts of a recommender's states."""
 
 
 class EvaluateSequences(EvaluateModels):

@@ -29,8 +29,20 @@ ARGUMENTS = {
     "table_linear": (),
     "transformer": ("width", "layers", "heads", "hidden"),
     "multi_query_transformer": ("width", "layers", "heads", "hidden"),
+    "sasrec": ("d", "blocks", "heads", "dropout"),
+    "gru4rec": ("d", "hidden", "dropout"),
     "hooked_transformer": ("context", "width", "layers", "heads", "hidden", "activation", "normalization", "tied"),
 }
+
+
+def check_arguments(model: str, arguments: dict[str, Any]) -> None:
+    """Raise ValueError for an argument that the constructor of a model does not have."""
+    known = ARGUMENTS[model]
+    for name in arguments:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.5)
+            remedy = f"did you mean {near[0]}?" if near else f"{model} takes {', '.join(known) or 'none'}"
+            raise ValueError(f"arguments.{name}: unknown setting; {remedy}")
 
 
 class Train(Section):
@@ -61,12 +73,7 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _arguments_exist(self) -> Train:
-        known = ARGUMENTS[self.model]
-        for name in self.arguments:
-            if name not in known:
-                near = get_close_matches(name, known, n=1, cutoff=0.5)
-                remedy = f"did you mean {near[0]}?" if near else f"{self.model} takes {', '.join(known) or 'none'}"
-                raise ValueError(f"arguments.{name}: unknown setting; {remedy}")
+        check_arguments(self.model, self.arguments)
         return self
 
 

@@ -1,0 +1,39 @@
+"""Rank all items for each user by plain recommenders and by trained ones."""
+
+from winnow.pipeline import stage
+
+
+@stage(torch=True)
+def recommenders(inputs, outputs, params, log):
+    """Write metrics of every recommender, the gain and ranks of every user, and items that lie near each other."""
+    import numpy as np
+    import pyarrow as pa
+
+    from winnow.evaluate import recommender_study as study
+    from winnow.models import load_model
+    from winnow.pipeline.progress import Progress
+    from winnow.pipeline.tables import metric_rows, write_parquet
+    from winnow.workloads import load_workload
+
+    workload, seed = load_workload(inputs.train.parent), params.seed
+    arms = list(study.plain_arms(workload, params.factor_epochs, seed))
+    models = {path.parent.parent.name: load_model(path) for path in inputs.models}
+    arms += [study.trained_arm(workload, name, model) for name, model in models.items()]
+    progress = Progress(log, "recommenders")
+    tables, ranks = [], {}
+    for done, arm in enumerate(arms):
+        labels = {"system": arm.name, "workload": params.workload, "seed": seed}
+        for split, variants in study.told_of(arm, workload, seed).items():
+            for variant, values in variants.items():
+                tables.append(metric_rows(values, variant=variant, split=split, **labels))
+        for variant, values in study.by_user(arm, workload, seed).items():
+            tables.append(metric_rows(values, variant=variant, split="test", **labels))
+        ranks[arm.name] = tuple(study.rank_all(arm, workload.asked(split)) for split in ("valid", "test"))
+        log.info("%s %s", arm.name, arm.setting)
+        progress(done + 1, len(arms))
+    counts = np.bincount(workload.events("train")["item"], minlength=workload.items + 1)
+    embedding = next(iter(models.values())).embedding.weight
+    near = study.nearest(embedding, counts, workload.meta.vocabulary)
+    write_parquet(pa.concat_tables(tables), outputs.metrics)
+    write_parquet(pa.table(study.rank_rows(ranks, workload)), outputs.ranks)
+    write_parquet(pa.Table.from_pylist(near), outputs.nearest)
