@@ -1,50 +1,63 @@
-"""Time and memory of filters and of the near-duplicate join on disk, as a corpus grows.
+"""Time and memory of the curation of source files, as a corpus grows: the workflow's own stages, one after another.
 
     python benchmarks/curation_scale.py
 
-The corpus is files of Python's own library, once, twice, four and eight times, each time with other edits. Shards of 60
-files are read, filtered and hashed one after another, then joined; each size in a process of its own, whose peak of
-resident memory and CPU seconds count.
+The corpus is files of Python's own library, once, twice, four and eight times. Each time every file gets another new
+line, and every other file other names, so that it is no copy. Each size is curated in a process of its own, whose peak
+of resident memory and CPU seconds count.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import keyword
+import logging
+import re
 import resource
 import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
-from winnow.curate.code_signals import THRESHOLDS, decide, signals
-from winnow.pipeline.benchmarks import machine
-from winnow.workloads.shard_join import join_shards, write_shard
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from stages.curate.text_fates import curate_text_fates  # noqa: E402  needs the path
+from stages.curate.text_shards import curate_text_shard  # noqa: E402
+from stages.curate.texts import curate_text  # noqa: E402
+from winnow.pipeline.benchmarks import machine  # noqa: E402
+from winnow.pipeline.settings.curate import CurateText  # noqa: E402
+from winnow.pipeline.tables import read_parquet, write_parquet  # noqa: E402
+from winnow.workloads.text_tables import raw_text_table  # noqa: E402
+
 FACTORS = (1, 2, 4, 8)
-SHARD, NEAR, SMALLEST, LARGEST = 60, 0.8, 2_000, 60_000
+SHARD, SMALLEST, LARGEST = 60, 2_000, 60_000
+SETTINGS = CurateText(signals=True, near_duplicate_similarity=0.8)
+HASHED = ("bands", "owners", "shingles", "ends")
+KEYWORDS = {*keyword.kwlist, *keyword.softkwlist}
 MEASURED = """\
-Files of Python's own library, once, twice, four and eight times, each time with other edits (a new line in every
-file), in shards of 60 files: signals and thresholds of each file, shingles and MinHash of those that stay, and the
-join of all shards on disk at a Jaccard similarity of 0.8. Every size has a process of its own. Seconds are of the
-CPU, one thread; memory is the peak of resident memory, interpreter and libraries included, and that before the
-first shard beside it."""
+Files of Python's own library, once, twice, four and eight times, through the stages of the workflow: each file judged
+(syntax, signals and their thresholds) and hashed, in shards of 60 files; the join of all shards on disk at Jaccard
+similarities of 0.8 and 0.5, and the fate of each file; the documents that stay gathered, sorted and tokenised. Each
+time every file gets another new line, and every other file other names, so that it is no copy. Every size has a process
+of its own. Seconds are of the CPU, one thread; memory is the peak of resident memory, interpreter and libraries
+included, and that before the first shard beside it."""
 COLUMNS = [
     ("factor", "times"),
     ("documents", "documents"),
     ("megabytes", "MB of text"),
     ("kept", "kept"),
-    ("groups", "groups"),
-    ("filter_seconds", "filter s"),
-    ("hash_seconds", "hash s"),
+    ("kept_megabytes", "MB kept"),
+    ("judge_seconds", "judge and hash s"),
     ("join_seconds", "join s"),
+    ("gather_seconds", "gather s"),
     ("milliseconds", "ms a document"),
     ("memory", "peak MB"),
     ("memory_before", "MB before"),
@@ -59,64 +72,89 @@ def library(count: int) -> list[Path]:
     return sorted(sized, key=lambda path: sha256(str(path.relative_to(root)).encode()).digest())[:count]
 
 
-def edited(path: Path, number: int) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+def edited(text: str, number: int, renamed: bool) -> bytes:
+    if renamed and number:
+        text = re.sub(r"\b[a-z_]{4,}\b", lambda m: m[0] if m[0] in KEYWORDS else f"{m[0]}{number}", text)
+    lines = text.splitlines(keepends=True)
     lines.insert(number % (len(lines) + 1), f"# edit {number}\n")
-    return "".join(lines)
+    return "".join(lines).encode()
+
+
+def write_corpus(files: int, factor: int, path: Path) -> None:
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in library(files)]
+    found = {f"{n}/{i}.py": edited(text, n, i % 2 > 0) for n in range(factor) for i, text in enumerate(texts)}
+    write_parquet(raw_text_table(found, "library", "library", "PSF-2.0"), path)
 
 
 def megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run(files: int, factor: int) -> dict[str, Any]:
-    paths = library(files)
-    signals("x = 1\n")
-    with TemporaryDirectory() as folder:  # compiles what is compiled
-        write_shard(["a b c d e f"], Path(folder, "first"))
-        join_shards([Path(folder, "first")], NEAR)
-    row = {
-        "factor": factor,
-        "documents": len(paths) * factor,
-        "kept": 0,
-        "megabytes": 0.0,
-        "memory_before": megabytes(),
-    }
-    row |= {"filter_seconds": 0.0, "hash_seconds": 0.0}
-    with TemporaryDirectory() as folder:
-        shards = []
-        for number in range(factor):
-            for first in range(0, len(paths), SHARD):
-                texts = [edited(path, number) for path in paths[first : first + SHARD]]
-                row["megabytes"] += sum(map(len, texts)) / 1e6
-                start = time.process_time()
-                texts = [text for text in texts if decide(signals(text), THRESHOLDS, text[:SMALLEST].encode()).keep]
-                row["filter_seconds"] += time.process_time() - start
-                start = time.process_time()
-                shards.append(Path(folder, f"shard{len(shards)}"))
-                write_shard(texts, shards[-1])
-                row["hash_seconds"] += time.process_time() - start
-                row["kept"] += len(texts)
+def curate(raw: Path, folder: Path, log: logging.Logger) -> dict[str, float]:
+    """CPU seconds of judging and hashing, of the join, and of gathering; results lie in the folder."""
+    rows = read_parquet(raw, ["row"]).num_rows
+    told = {**SETTINGS.model_dump(), "shards": -(-rows // SHARD), "workload": "library", "sources": None, "seed": 0}
+    params = SimpleNamespace(**{**told, "thresholds": SimpleNamespace(**SETTINGS.thresholds)})
+    shards = [folder / str(number) for number in range(params.shards)]
+    seconds = {}
+
+    def timed(name: str, stage: Callable[..., None], inputs: Any, outputs: Any, **more: Any) -> None:
         start = time.process_time()
-        groups = len(np.unique(join_shards(shards, NEAR)))
-        row["join_seconds"] = time.process_time() - start
-    total = row["filter_seconds"] + row["hash_seconds"] + row["join_seconds"]
-    return row | {"groups": groups, "milliseconds": 1000 * total / row["documents"], "memory": megabytes()}
+        stage(inputs, outputs, SimpleNamespace(**vars(params), **more), log)
+        seconds[name] = seconds.get(name, 0.0) + time.process_time() - start
+
+    for number, shard in enumerate(shards):
+        shard.mkdir()
+        hashed = {name: shard / f"hashed.{name}" for name in HASHED} | {"index": shard / "hashed.json"}
+        made = SimpleNamespace(files=shard / "files.parquet", **hashed)
+        timed("judge_seconds", curate_text_shard, SimpleNamespace(raw=raw), made, shard=str(number))
+    given = {"files": [s / "files.parquet" for s in shards], "index": [s / "hashed.json" for s in shards]}
+    fates = folder / "fates.parquet"
+    timed("join_seconds", curate_text_fates, SimpleNamespace(**given), SimpleNamespace(fates=fates))
+    names = ("train", "valid", "test", "held_out", "dropped", "sources", "metrics")
+    made = {name: folder / f"{name}.parquet" for name in names}
+    made |= {"tokenizer": folder / "tokenizer.json", "report": folder / "report.json"}
+    timed("gather_seconds", curate_text, SimpleNamespace(raw=raw, fates=fates), SimpleNamespace(**made))
+    return seconds
+
+
+def run(factor: int, raw: Path) -> dict[str, Any]:
+    log = logging.getLogger("curation")
+    with TemporaryDirectory() as folder:  # compiles and imports what is needed
+        small = Path(folder, "raw.parquet")
+        write_corpus(20, 1, small)
+        curate(small, Path(folder), log)
+    row: dict[str, Any] = {"factor": factor, "memory_before": megabytes()}
+    with TemporaryDirectory() as folder:
+        row |= curate(raw, Path(folder), log)
+        report = json.loads(Path(folder, "report.json").read_text())
+    sizes = read_parquet(raw, ["bytes"])["bytes"].to_numpy()
+    kept = sum(split["bytes"] for split in report["splits"].values())
+    row |= {"documents": len(sizes), "megabytes": sizes.sum() / 1e6}
+    row |= {"kept": report["kept"], "kept_megabytes": kept / 1e6, "memory": megabytes()}
+    total = row["judge_seconds"] + row["join_seconds"] + row["gather_seconds"]
+    return row | {"milliseconds": 1000 * total / len(sizes)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/curation_scale.json")
     parser.add_argument("--files", type=int, default=240)
-    parser.add_argument("--factor", type=int, help="only measure this one, and print its row")
+    parser.add_argument(
+        "--raw", type=Path, help="only measure this table, of files `--factor` times, and print its row"
+    )
+    parser.add_argument("--factor", type=int)
     arguments = parser.parse_args()
-    if arguments.factor:
-        print(json.dumps(run(arguments.files, arguments.factor)))
+    if arguments.raw:
+        print(json.dumps(run(arguments.factor, arguments.raw)))
         return
     table = []
     for factor in FACTORS:
-        command = [sys.executable, __file__, "--files", str(arguments.files), "--factor", str(factor)]
-        found = subprocess.run(command, capture_output=True, text=True)
+        with TemporaryDirectory() as folder:
+            raw = Path(folder, "raw.parquet")
+            write_corpus(arguments.files, factor, raw)
+            command = [sys.executable, __file__, "--raw", str(raw), "--factor", str(factor)]
+            found = subprocess.run(command, capture_output=True, text=True)
         if found.returncode:
             raise SystemExit(f"the measurement failed:\n{found.stderr[-3000:]}")
         table.append(json.loads(found.stdout))

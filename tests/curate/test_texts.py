@@ -1,4 +1,9 @@
-"""Counts add up, near copies stay together or go, held-out packages stay apart, and order does not matter."""
+"""Counts add up, near copies stay together or go, held-out packages stay apart, and order does not matter.
+
+Components come from the join in memory here; that of shards on disk is held against it in its own test.
+"""
+
+from types import SimpleNamespace
 
 import hashlib
 
@@ -8,8 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.curate.texts import REASONS, SPLITS, curate_texts, parses
+from winnow.curate.code_signals import THRESHOLDS, signals
+from winnow.curate.texts import (
+    JUDGED,
+    REASONS,
+    SPLITS,
+    decide_fates,
+    documents_of,
+    dropped_of,
+    judge_files,
+    parses,
+    report_of,
+)
 from winnow.errors import InputError
+from winnow.workloads.minhash import near_duplicates, shingles, words
 from winnow.workloads.text_tables import concat_text_tables, raw_text_table
 
 
@@ -49,6 +66,30 @@ CORPUS = {
     | {"two/of_apart.py": program(201, change=12), "two/near_apart.py": program(202, change=1)},
     "apart": many("apart", 200, 5),
 }
+
+
+def in_memory(texts):
+    """The join of the files that are looked at, the others alone."""
+
+    def join(thresholds, among):
+        chosen = np.flatnonzero(among)
+        found = shingles([words(texts[i]) for i in chosen])
+        groups = np.tile(np.arange(len(texts)), (len(thresholds), 1))
+        for group, threshold in zip(groups, thresholds, strict=True):
+            group[chosen] = chosen[near_duplicates(found, threshold)]
+        return groups
+
+    return join
+
+
+def curate_texts(raw, licences=None, measured=False, **settings):
+    judged = judge_files(raw, licences=licences, measured=measured)
+    fates = decide_fates(judged, in_memory(raw["text"].to_pylist()), **settings)
+    texts = raw["text"].combine_chunks()
+    tables = {split: documents_of(fates, split) for split in SPLITS}
+    tables = {split: table.append_column("text", texts.take(table["at"])) for split, table in tables.items()}
+    tables = {split: table.drop_columns(["at"]) for split, table in tables.items()}
+    return SimpleNamespace(tables=tables, dropped=dropped_of(fates), report=report_of(fates), fates=fates)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +205,7 @@ UNUSABLE = {"a/0.py": b"def f(:\n", "a/1.py": b"\xff\xfe\x00", "a/2.py": b"", "a
 @pytest.mark.parametrize(
     ("table", "changes", "words"),
     [
-        (lambda: raw(CORPUS).drop_columns(["sha256"]), {}, "w: raw table: has columns"),
+        (lambda: raw(CORPUS).drop_columns(["sha256"]), {}, "raw table: has columns"),
         (lambda: raw(CORPUS).slice(0, 0), {}, "no rows"),
         (lambda: raw(CORPUS), {"held_out": ["apat"]}, "held_out names 'apat', which is none of apart, one, two"),
         (lambda: raw(CORPUS), {"related_similarity": 0.9}, "give 0 < related <= near <= 1"),
@@ -220,3 +261,63 @@ def test_the_file_in_the_first_row_may_be_what_stays():
     assert found.dropped.to_pylist() == [
         {"row": 1, "source": "p", "path": "b.py", "reason": "exact_duplicate", "kept": int(digest, 16) >> 193}
     ]
+
+
+def test_every_file_has_one_fate(curated):
+    table = raw(CORPUS)
+    fates = curated.fates
+    assert fates["row"].equals(table["row"]) and fates["path"].equals(table["path"])
+    for row in fates.to_pylist():
+        assert (row["reason"] is None) == (row["split"] is not None)
+        assert (row["file_id"] is None) == (row["cluster"] is None) == (row["split"] is None)
+        assert row["kept"] is None or row["reason"] in ("exact_duplicate", "near_duplicate")
+
+
+def test_files_are_judged_alike_alone_and_together():
+    table = raw(CORPUS)
+    judged = judge_files(table)
+    assert judged.schema == JUDGED
+    parts = [judge_files(table.slice(i, 7)) for i in range(0, table.num_rows, 7)]
+    assert pa.concat_tables(parts).equals(judged)
+
+
+def test_signals_are_measured_where_a_file_can_be_used():
+    table = raw(CORPUS)
+    judged = judge_files(table, measured=True)
+    assert judged.schema.names == [*JUDGED.names, *(f"signal_{name}" for name in THRESHOLDS)]
+    for row, text in zip(judged.to_pylist(), table["text"].to_pylist(), strict=True):
+        found = {name: row[f"signal_{name}"] for name in THRESHOLDS}
+        assert found == (dict.fromkeys(THRESHOLDS) if row["reason"] else signals(text))
+
+
+def test_files_outside_the_limits_of_signals_go_first_and_are_counted():
+    lines = {f"p/{i}.py": program(i, lines=5 + i) for i in range(40)} | {"p/copy.py": program(39, lines=44)}
+    limits = {"characters": (200, None), "lines": (10, 40)}
+    found = curate_texts(raw({"p": lines}), measured=True, workload="w", thresholds=limits)
+    reasons = {row["path"]: row["reason"] for row in found.dropped.to_pylist()}
+    short = {f"p/{i}.py" for i in range(40) if len(program(i, lines=5 + i)) < 200}
+    few = {f"p/{i}.py" for i in range(5)} - short
+    assert short and {p for p, why in reasons.items() if why == "characters"} == short
+    assert {p for p, why in reasons.items() if why == "lines"} == few | {f"p/{i}.py" for i in range(36, 40)} | {
+        "p/copy.py"
+    }
+    dropped = found.report["dropped"]
+    assert dropped["characters"] == len(short) and dropped["lines"] == len(few) + 5
+    assert found.report["rows_in"] == 41 == found.report["kept"] + sum(dropped.values())
+    assert set(dropped) == {*REASONS, "characters", "lines"}
+
+
+def test_a_join_is_asked_for_both_similarities_and_only_what_is_left():
+    table, asked = raw(CORPUS), []
+    join = in_memory(table["text"].to_pylist())
+
+    def noted(thresholds, among):
+        asked.append((thresholds, among))
+        return join(thresholds, among)
+
+    settings = {"near_duplicate_similarity": 0.9, "related_similarity": 0.6}
+    decide_fates(judge_files(table), noted, workload="w", **settings)
+    ((thresholds, among),) = asked
+    assert thresholds == (0.9, 0.6)
+    away = {p for p, kept in zip(table["path"].to_pylist(), among, strict=True) if not kept}
+    assert away == {"one/blank.py", "one/broken.py", "one/latin.py", "one/copy.py"}

@@ -1,55 +1,89 @@
 """Curation of source files: what cannot be used or is there twice goes, with its reason; the rest is split.
 
 Near copies are found by MinHash and exact Jaccard similarity of token runs, file by file, which is what OpenCoder
-(Huang et al., "OpenCoder: The Open Cookbook for Top-Tier Code Large Language Models", 2024) found best.
+(Huang et al., "OpenCoder: The Open Cookbook for Top-Tier Code Large Language Models", 2024) found best. Files are
+judged alone, shard by shard and without their neighbours; the fates of all are decided on what is then known of each,
+without the texts.
 """
 
 from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from winnow.curate.code_signals import THRESHOLDS, Limits, decide, signals
 from winnow.errors import InputError
-from winnow.workloads.minhash import candidate_pairs, components, jaccard, minhash, shingles, words
 from winnow.workloads.splits import hash_split
 from winnow.workloads.text_tables import RAW
 
 SPLITS = ("train", "valid", "test", "held_out")
 """held_out: whole packages of which nothing is in another split."""
 REASONS = ("licence", "encoding", "empty", "syntax", "exact_duplicate", "near_duplicate", "related_to_held_out")
-"""Why a file is dropped; the first that applies counts."""
-BANDS, ROWS = 32, 4
+"""Why a file is dropped, besides the signals of a filter; the first that applies counts."""
+JUDGED = pa.schema([*(field for field in RAW if field.name != "text"), ("reason", pa.string())])
+"""What is known of a file by itself: the columns of a raw table but its text, and why it cannot be used."""
+
+Join = Callable[[Sequence[float], np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class CuratedTexts:
-    """What curation made of a raw table."""
+def parses(text: str) -> bool:
+    """Whether a text is Python that this interpreter can parse."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes in strings, mostly
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
-    tables: dict[str, pa.Table]
-    """Split -> `file_id, source, package, path, licence, text, bytes, cluster`, sorted by file_id."""
-    dropped: pa.Table
-    """`row, source, path, reason, kept` of each file dropped; kept: the file_id of the one that stayed in its place."""
-    report: dict[str, Any]
-    """Counts in, kept and dropped by reason; over all, by package, by split."""
+
+def judge_files(raw: pa.Table, *, licences: Collection[str] | None = None, measured: bool = False) -> pa.Table:
+    """What is known of each file by itself: the columns JUDGED, `reason` null where it can be used.
+
+    raw: as `raw_text_table` makes it, or some rows of such a table. licences: those that are taken; None takes all.
+    measured: columns float64 `signal_<name>` follow, of `winnow.curate.code_signals`, null for unusable files.
+    Raises InputError for a table of other columns.
+    """
+    if raw.schema.remove_metadata() != RAW:
+        raise InputError(f"raw table: has columns {', '.join(raw.schema.names)}; it must have {', '.join(RAW.names)}")
+    texts = raw["text"].to_pylist()
+    reasons = [
+        "licence" if licences is not None and licence not in licences else _unusable(text)
+        for text, licence in zip(texts, raw["licence"].to_pylist(), strict=True)
+    ]
+    judged = raw.drop_columns(["text"]).append_column("reason", pa.array(reasons, pa.string()))
+    if measured:
+        found = [{} if reason else signals(text) for text, reason in zip(texts, reasons, strict=True)]
+        for name in THRESHOLDS:
+            values = pa.array([of.get(name) for of in found], pa.float64())
+            judged = judged.append_column(f"signal_{name}", values)
+    return judged.replace_schema_metadata(None)
+
+
+def _unusable(text: str | None) -> str | None:
+    if text is None:
+        return "encoding"
+    if not text.strip():
+        return "empty"
+    return None if parses(text) else "syntax"
 
 
 class _Files:
-    """The rows of a raw table, with the reason of each dropped one."""
+    """The rows of a table of judged files, with the reason of each dropped one."""
 
-    def __init__(self, raw: pa.Table, held_out: Sequence[str]) -> None:
-        self.package = np.array(raw["package"].to_pylist(), object)
+    def __init__(self, judged: pa.Table, held_out: Sequence[str]) -> None:
+        self.package = np.array(judged["package"].to_pylist(), object)
         self.held_out = np.isin(self.package.astype(str), list(held_out))
-        self.sha256 = np.array(raw["sha256"].to_pylist(), str)
-        self.reason = np.full(raw.num_rows, None, object)
-        self.instead = np.full(raw.num_rows, -1, np.int64)
+        self.sha256 = np.array(judged["sha256"].to_pylist(), str)
+        self.reason = np.array(judged["reason"].to_pylist(), object)
+        self.instead = np.full(judged.num_rows, -1, np.int64)
         # Of copies one in a held-out package stays, then the first: nothing near to it may be trained on.
-        self.precedence = np.lexsort((raw["row"].to_numpy(), ~self.held_out)).argsort()
+        self.precedence = np.lexsort((judged["row"].to_numpy(), ~self.held_out)).argsort()
 
     @property
     def kept(self) -> np.ndarray:
@@ -67,73 +101,70 @@ class _Files:
         self.reason[rows[order][away]] = reason
         self.instead[rows[order][away]] = stays[away]
 
-
-def parses(text: str) -> bool:
-    """Whether a text is Python that this interpreter can parse."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes in strings, mostly
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    def hold_against(self, judged: pa.Table, thresholds: Mapping[str, Limits]) -> None:
+        """Drop files whose signals lie outside the limits; the reason is the first such signal."""
+        columns = judged.select([f"signal_{name}" for name in thresholds]).rename_columns(list(thresholds))
+        for i, found in zip(self.kept, columns.take(self.kept).to_pylist(), strict=True):
+            decision = decide(found, thresholds, str(self.sha256[i]).encode())
+            if not decision.keep:
+                self.reason[i] = decision.failed[0]
 
 
-def curate_texts(
-    raw: pa.Table,
+def decide_fates(
+    judged: pa.Table,
+    join: Join,
     *,
     workload: str,
     split_salt: str = "winnow",
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     held_out: Sequence[str] = (),
-    licences: Sequence[str] | None = None,
     near_duplicate_similarity: float = 0.85,
     related_similarity: float = 0.5,
-) -> CuratedTexts:
-    """Drop files that cannot be used, copies and near copies; split what stays.
+    thresholds: Mapping[str, Limits] | None = None,
+) -> pa.Table:
+    """What becomes of each file: `row, source, package, path, licence, bytes, reason, kept, split, file_id, cluster`.
 
-    raw: as `raw_text_table` makes it. licences: those that are taken; None takes all. Of files of a Jaccard
-    similarity (of runs of five tokens) at or above near_duplicate_similarity, directly or through others, one stays.
-    Files at or above related_similarity stay in one split, and are dropped where one of them is held out. The key of a
-    split is such a group of files, its stratum the package, its weight the bytes. held_out: packages that are a
-    split of their own. All results are independent of the order of files but for which of several copies stays.
-    Raises InputError for a table of other columns, an unknown package, and where nothing stays to train on.
+    judged: of all files, as `judge_files` makes it. join: thresholds and bool[files], of which files to look at -> the
+    component int64[thresholds, files] of files of a Jaccard similarity (of runs of five tokens) at or above each, as
+    `winnow.workloads.shard_join.join_shards` finds it. Of files at or above near_duplicate_similarity, directly or
+    through others, one stays, whose file_id is the others' `kept`. Files at or above related_similarity stay in one
+    split, and are dropped where one of them is held out. The key of a split is such a group of files, its stratum the
+    package, its weight the bytes. held_out: packages that are a split of their own. thresholds: limits of signals,
+    outside of which a file is dropped first; None drops none. A dropped file has a `reason`, others `split`, `file_id`
+    and `cluster`. All is independent of the order of files but for which of several copies stays.
+    Raises InputError for an unknown package, similarities outside 0 < related <= near <= 1, and where nothing stays to
+    train on, or nothing falls to a split.
     """
     name = f"{workload}: raw table"
-    _check(raw, held_out, near_duplicate_similarity, related_similarity, name)
-    files = _Files(raw, held_out)
-    texts = raw["text"].to_pylist()
-    if licences is not None:
-        files.drop(~np.isin(np.array(raw["licence"].to_pylist(), str), list(licences)), "licence")
-    files.drop(raw["text"].is_null().to_numpy(), "encoding")
-    files.drop(np.array([text is not None and not text.strip() for text in texts]), "empty")
-    usable = np.ones(len(texts), bool)
-    usable[files.kept] = [parses(texts[i]) for i in files.kept]
-    files.drop(~usable, "syntax")
+    _check(judged, held_out, near_duplicate_similarity, related_similarity, name)
+    files = _Files(judged, held_out)
+    if thresholds is not None:
+        files.hold_against(judged, thresholds)
     files.keep_one(files.kept, files.sha256[files.kept], "exact_duplicate")
-    related = _drop_near_copies(files, texts, near_duplicate_similarity, related_similarity)
+    rows = files.kept
+    alike = join((near_duplicate_similarity, related_similarity), np.isin(np.arange(len(files.reason)), rows))
+    files.keep_one(rows, alike[0, rows], "near_duplicate")
+    files.drop(np.isin(alike[1], alike[1, rows[files.held_out[rows]]]) & ~files.held_out, "related_to_held_out")
     kept = files.kept
     if not (~files.held_out[kept]).any():
         raise InputError(f"{name}: no file is left to train on; dropped are {_counts(files.reason)['dropped']}")
-    splits = np.full(len(texts), "held_out", object)
-    free = kept[~files.held_out[kept]]
-    cluster = _named_by_content(files.sha256[free], related[free])
-    shares = dict(zip(SPLITS[:3], fractions, strict=True))
-    weights = raw["bytes"].to_numpy()[free]
-    splits[free] = hash_split(cluster, files.package[free].astype(str), split_salt, shares, weights)
-    for split in SPLITS[:3]:
-        if not (splits == split).any():
-            raise InputError(f"{name}: no file falls to {split}, of {len(free)} that are kept; give more files")
-    tables = {split: _documents(raw, files, related, kept[splits[kept] == split]) for split in SPLITS}
-    return CuratedTexts(tables, _dropped(raw, files), _report(files, tables))
+    cluster = _named_by_content(files.sha256[kept], alike[1, kept])
+    split = np.full(judged.num_rows, None, object)
+    split[kept] = "held_out"
+    free = ~files.held_out[kept]
+    shares, weights = dict(zip(SPLITS[:3], fractions, strict=True)), judged["bytes"].to_numpy()[kept[free]]
+    strata = files.package[kept[free]].astype(str)
+    split[kept[free]] = hash_split(cluster[free], strata, split_salt, shares, weights)
+    for wanted in SPLITS[:3]:
+        if not (split == wanted).any():
+            raise InputError(f"{name}: no file falls to {wanted}, of {free.sum()} that are kept; give more files")
+    return _fates(judged, files, split, cluster)
 
 
-def _check(raw: pa.Table, held_out: Sequence[str], near: float, related: float, name: str) -> None:
-    if raw.schema.remove_metadata() != RAW:
-        raise InputError(f"{name}: has columns {', '.join(raw.schema.names)}; it must have {', '.join(RAW.names)}")
-    if not raw.num_rows:
+def _check(judged: pa.Table, held_out: Sequence[str], near: float, related: float, name: str) -> None:
+    if not judged.num_rows:
         raise InputError(f"{name}: no rows; there is nothing to curate")
-    packages = sorted(set(raw["package"].to_pylist()))
+    packages = sorted(set(judged["package"].to_pylist()))
     for package in held_out:
         if package not in packages:
             raise InputError(f"{name}: held_out names {package!r}, which is none of {', '.join(packages)}")
@@ -141,20 +172,6 @@ def _check(raw: pa.Table, held_out: Sequence[str], near: float, related: float, 
         raise InputError(
             f"related_similarity is {related} and near_duplicate_similarity {near}; give 0 < related <= near <= 1"
         )
-
-
-def _drop_near_copies(files: _Files, texts: list[str | None], near: float, related: float) -> np.ndarray:
-    """Drop all but one of near copies, and what is related to held-out files; the group of related files of each."""
-    rows = files.kept
-    found = shingles([words(texts[i] or "") for i in rows])
-    pairs = candidate_pairs(minhash(found, BANDS * ROWS), BANDS, ROWS)
-    similarity = jaccard(found, pairs)
-    files.keep_one(rows, components(len(rows), pairs[similarity >= near]), "near_duplicate")
-    group = np.full(len(texts), -1, np.int64)
-    group[rows] = components(len(rows), pairs[similarity >= related])
-    of_held_out = np.isin(group, group[rows[files.held_out[rows]]])
-    files.drop(of_held_out & ~files.held_out, "related_to_held_out")
-    return group
 
 
 def _named_by_content(sha256: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -171,36 +188,44 @@ def _file_ids(sha256: np.ndarray) -> np.ndarray:
     return np.array([int(digest[:16], 16) >> 1 for digest in sha256], np.int64)
 
 
-def _documents(raw: pa.Table, files: _Files, related: np.ndarray, rows: np.ndarray) -> pa.Table:
-    ids = _file_ids(files.sha256[rows])
-    order = np.argsort(ids, kind="stable")
-    chosen = raw.take(pa.array(rows[order])).replace_schema_metadata(None)
-    columns = {"file_id": pa.array(ids[order], pa.int64())}
-    columns |= {name: chosen[name] for name in ("source", "package", "path", "licence", "text", "bytes")}
-    clusters = _file_ids(_named_by_content(files.sha256[rows], related[rows])[order])
-    return pa.table(columns | {"cluster": pa.array(clusters, pa.int64())})
+def _fates(judged: pa.Table, files: _Files, split: np.ndarray, cluster: np.ndarray) -> pa.Table:
+    count, kept = judged.num_rows, files.kept
+    ids = {name: np.full(count, -1, np.int64) for name in ("kept", "file_id", "cluster")}
+    copies = np.flatnonzero(files.instead >= 0)
+    ids["kept"][copies] = _file_ids(files.sha256[files.instead[copies]])
+    ids["file_id"][kept], ids["cluster"][kept] = _file_ids(files.sha256[kept]), _file_ids(cluster)
+    table = judged.select(["row", "source", "package", "path", "licence", "bytes"])
+    table = table.append_column("reason", pa.array(files.reason, pa.string()))
+    table = table.append_column("split", pa.array(split, pa.string()))
+    for name, values in ids.items():
+        table = table.append_column(name, pa.array(values, pa.int64(), mask=values < 0))
+    return table
 
 
-def _dropped(raw: pa.Table, files: _Files) -> pa.Table:
-    away = np.flatnonzero(files.reason != None)  # noqa: E711  elementwise
-    chosen = raw.select(["row", "source", "path"]).take(pa.array(away)).replace_schema_metadata(None)
-    instead = files.instead[away]
-    kept = pa.array(_file_ids(files.sha256[instead]), pa.int64(), mask=instead < 0)
-    table = chosen.append_column("reason", pa.array(files.reason[away], pa.string())).append_column("kept", kept)
-    return table.sort_by("row")
+def documents_of(fates: pa.Table, split: str) -> pa.Table:
+    """A split's files in the order of file_id: `at` (their row in the fates), then the columns of a curated table."""
+    at = np.flatnonzero(np.array(fates["split"].to_pylist(), object) == split)
+    at = at[np.argsort(fates["file_id"].take(at).to_numpy(), kind="stable")]
+    chosen = fates.select(["file_id", "source", "package", "path", "licence", "bytes", "cluster"]).take(at)
+    return chosen.add_column(0, "at", pa.array(at, pa.int64())).combine_chunks()
+
+
+def dropped_of(fates: pa.Table) -> pa.Table:
+    """`row, source, path, reason, kept` of each file dropped; kept: the file_id of the one that stayed instead."""
+    gone = fates.filter(fates["reason"].is_valid())
+    return gone.select(["row", "source", "path", "reason", "kept"]).sort_by("row")
+
+
+def report_of(fates: pa.Table) -> dict[str, Any]:
+    """Counts in, kept and dropped by reason; over all, by package, by split with bytes."""
+    reason, package = (np.array(fates[name].to_pylist(), object) for name in ("reason", "package"))
+    packages = {str(name): _counts(reason[package == name]) for name in np.unique(package.astype(str))}
+    splits = {split: documents_of(fates, split)["bytes"].to_numpy() for split in SPLITS}
+    told = {split: {"kept": len(sizes), "bytes": int(sizes.sum())} for split, sizes in splits.items()}
+    return _counts(reason) | {"packages": packages, "splits": told}
 
 
 def _counts(reason: np.ndarray) -> dict[str, Any]:
     dropped = {name: int((reason == name).sum()) for name in REASONS}
+    dropped |= {name: n for name in THRESHOLDS if (n := int((reason == name).sum()))}
     return {"rows_in": len(reason), "kept": len(reason) - sum(dropped.values()), "dropped": dropped}
-
-
-def _report(files: _Files, tables: dict[str, pa.Table]) -> dict[str, Any]:
-    packages = {
-        str(name): _counts(files.reason[files.package == name]) for name in np.unique(files.package.astype(str))
-    }
-    splits = {
-        split: {"kept": table.num_rows, "bytes": int(sum(table["bytes"].to_pylist()))}
-        for split, table in tables.items()
-    }
-    return _counts(files.reason) | {"packages": packages, "splits": splits}

@@ -113,6 +113,26 @@ class Workflow:
 
         return of
 
+    def curation(self, *names: str) -> Callable[[Wildcards], dict[str, Any]]:
+        """For a rule's `params:`: some settings of curation alone, so that the others rerun nothing of it."""
+        everything = self.settings("curate", "all")
+
+        def of(wildcards: Wildcards) -> dict[str, Any]:
+            found = everything(wildcards)
+            return {name: found[name] for name in (*names, "torch_threads")}
+
+        return of
+
+    def shards(self, name: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the file `name` of each shard in which a set of source files is curated."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            count = self._settings_of(wildcards.workload, "curate", "all")["shards"]
+            folder = f"results/{wildcards.workload}/curate/all/seed{wildcards.seed}/shards"
+            return [f"{folder}/{shard}/{name}" for shard in range(count)]
+
+        return of
+
     def rule_files(self) -> list[str]:
         """The files of rules, relative to the Snakefile."""
         return sorted(str(path.relative_to(self.root)) for path in self.root.glob("stages/*/*.smk"))

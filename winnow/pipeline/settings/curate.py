@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import Names, Section
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Limits = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+
+
+def _known_signals(told: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
+    from winnow.curate.code_signals import THRESHOLDS
+
+    for name, (low, high) in told.items():
+        if name not in THRESHOLDS:
+            raise ValueError(f"{name} is no signal; it can be {', '.join(THRESHOLDS)}")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"{name} has the limits {low:g} and {high:g}; the first must not be above the second")
+    return told
+
+
+Thresholds = Annotated[dict[str, Limits], AfterValidator(_known_signals)]
 
 
 class Split(Section):
@@ -67,6 +82,12 @@ class CurateText(Split):
     """Jaccard similarity of runs of five tokens from which on two files count as the same."""
     related_similarity: float = Field(0.5, gt=0, le=1)
     """Similarity from which on files stay in one split."""
+    shards: int = Field(4, ge=1, le=10_000)
+    """Parts of the files that are judged and hashed by a job each; the results do not depend on it."""
+    signals: bool = False
+    """Measure the signals of OpenCoder's filter, and drop files for which one lies outside its limits."""
+    thresholds: Thresholds = {}
+    """Signal -> lowest and highest value, null for none, over the filter's own."""
     vocabulary: int = Field(1024, ge=257, le=65536)
     """Tokens of the byte-pair encoding."""
     context: int = Field(256, ge=8, le=8192)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from winnow.pipeline.settings.base import Seeds, System
-
-Limits = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+from winnow.pipeline.settings.curate import Thresholds
 
 
 class Opencoder(System):
@@ -21,7 +18,7 @@ class Opencoder(System):
     """Share of them that are not edited; the others have a header and one more line."""
     similarity: float = Field(0.9786, gt=0, le=1)
     """Jaccard similarity from which on files, or repositories, are near copies."""
-    thresholds: dict[str, Limits] = {}
+    thresholds: Thresholds = {}
     """Signal -> lowest and highest value, null for none, over the recipe's own."""
     share: float = Field(0.2, ge=0, le=1)
     """Of files of tests and data that stay."""
@@ -31,15 +28,3 @@ class Opencoder(System):
     """Longest runs of tokens that the n-gram model counts."""
     seeds: Seeds | None = [0, 1, 2, 3, 4]
     """Forks, and orders of the files."""
-
-    @field_validator("thresholds")
-    @classmethod
-    def _known_signals(cls, told: dict[str, Limits]) -> dict[str, Limits]:
-        from winnow.curate.code_signals import THRESHOLDS
-
-        for name, (low, high) in told.items():
-            if name not in THRESHOLDS:
-                raise ValueError(f"{name} is no signal; it can be {', '.join(THRESHOLDS)}")
-            if low is not None and high is not None and low > high:
-                raise ValueError(f"{name} has the limits {low:g} and {high:g}; the first must not be above the second")
-        return told
