@@ -3,9 +3,8 @@
 Components come from the join in memory here; that of shards on disk is held against it in its own test.
 """
 
-from types import SimpleNamespace
-
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa

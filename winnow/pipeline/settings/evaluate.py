@@ -30,6 +30,7 @@ from winnow.pipeline.settings.language import LanguageModels
 from winnow.pipeline.settings.lora_limits import LoraLimits
 from winnow.pipeline.settings.moe_x import MoeX
 from winnow.pipeline.settings.opencoder import Opencoder
+from winnow.pipeline.settings.opencoder_training import OpencoderTraining
 from winnow.pipeline.settings.paging import Paging
 from winnow.pipeline.settings.planted_reasons import PlantedReasons
 from winnow.pipeline.settings.protopnet import PrototypeScores
@@ -277,6 +278,8 @@ class EvaluateText(EvaluateModels):
     """Pages about a subject recalled from a pool."""
     opencoder: Opencoder | None = None
     """A recipe for code, step by step."""
+    opencoder_training: OpencoderTraining | None = None
+    """What that recipe anneals on and is tuned on, part by part."""
     subword: Subword | None = None
     """Sub-word vocabularies side by side."""
     evopress: EvoPress | None = None
