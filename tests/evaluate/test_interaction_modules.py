@@ -12,6 +12,7 @@ from winnow.dictionaries.interaction_basis import Basis
 from winnow.errors import InputError
 from winnow.evaluate.interaction_modules import (
     edge_strengths,
+    functional_strengths,
     integration,
     layered_graph,
     louvain,
@@ -117,10 +118,34 @@ def test_integrated_edges_of_a_sum_of_squares_by_hand():
     torch.testing.assert_close(alone[:, 0], 4 * values.pow(4).mean(0))
 
 
+def test_functional_shares_of_a_target_add_up_to_its_mean_squared_difference():
+    part, values = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(), normal(5, 30, 2, 3)
+    mean = values.mean((0, 1))
+    found = functional_strengths(part, values, plain(3, mean), plain(2), points=12)
+    difference = (part(values) - part(mean.expand(30, 2, 3))).square().sum(1).mean(0)
+    torch.testing.assert_close(found.sum(0), difference, rtol=1e-8, atol=1e-10)
+    coarse = functional_strengths(part, values, plain(3, mean), plain(2), "trapezoid", 200)
+    torch.testing.assert_close(coarse, found, rtol=1e-2, atol=1e-4)
+
+
+def test_functional_shares_in_a_linear_part_by_hand():
+    part, values = nn.Linear(3, 2, bias=False).double(), normal(6, 30, 3)
+    found = functional_strengths(part, values, plain(3), plain(2))
+    weight = part.weight.detach()
+    expected = torch.einsum("ni,ij,nj->ij", values, weight.T, values @ weight.T) / 30
+    torch.testing.assert_close(found, expected)
+
+
 def test_shares_of_positions_are_summed_before_the_square_and_those_of_outputs_after():
     values = normal(2, 30, 3, 2)
     found = edge_strengths(lambda x: x.sum(1, keepdim=True).expand(-1, 2, -1), values, plain(2), plain(2))
     torch.testing.assert_close(found, (2 * values.sum(1).square().mean(0)).diag())
+
+
+def test_a_part_may_read_all_positions_and_make_one():
+    values, weight = normal(8, 30, 3, 2), normal(9, 2, 2)
+    found = edge_strengths(lambda x: x[:, 1:].sum(1) @ weight, values, plain(2), plain(2))
+    torch.testing.assert_close(found, values[:, 1:].sum(1).square().mean(0)[:, None] * weight.square())
 
 
 def test_random_signs_estimate_edges_without_bias():

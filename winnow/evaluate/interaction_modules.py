@@ -73,8 +73,30 @@ def edge_strengths(
                 for start, output, weight in zip(starts, outputs, weights, strict=True):
                     told = (output[..., column] * signs).sum()
                     shares += float(weight) * torch.autograd.grad(told, start, retain_graph=True)[0]
-                shares = (shares * coordinates).flatten(1, -2).sum(1) if shape else shares * coordinates
+                shares = (shares * coordinates).unflatten(0, (len(values), -1)).flatten(1, -2).sum(1)
                 strengths[:, column] += shares.square().mean(0) / (sources or 1)
+    return strengths
+
+
+def functional_strengths(
+    part: Part, values: Tensor, source: Basis, target: Basis, rule: Rule = "gauss", points: int = 8
+) -> Tensor:
+    """float64[rank of source, rank of target]: shares in what each target direction differs by from that at the mean.
+
+    Minus the integral, along the way from the mean to the data, of the derivative of (target there - target at the
+    data) squared with respect to source, times source; over rows, summed over positions of both. Shares of a target add
+    up to its mean squared difference, and can be below 0.
+    """
+    coordinates = source.coordinates(values.detach())
+    strengths = torch.zeros(len(source.eigenvalues), len(target.eigenvalues), dtype=torch.float64)
+    with torch.enable_grad():
+        made = target.coordinates(part(source.values(coordinates))).detach()
+        for place, weight in zip(*integration(rule, points), strict=True):
+            start = (float(place) * coordinates).requires_grad_()
+            missed = (made - target.coordinates(part(source.values(start)))).square().flatten(0, -2).sum(0)
+            for column, told in enumerate(missed):
+                gradient = torch.autograd.grad(told, start, retain_graph=True)[0]
+                strengths[:, column] -= float(weight) * (gradient * coordinates).flatten(0, -2).sum(0) / len(values)
     return strengths
 
 

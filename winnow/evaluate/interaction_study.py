@@ -151,19 +151,21 @@ def invariance(parts: Sequence[Part], disguise: Sequence[Part], x: Tensor, outpu
     }
 
 
-def edge_rows(kind: KindOfBasis, strengths: Sequence[Tensor]) -> Rows:
-    """A row an edge: basis, layer and node that it comes from, node of the next layer, strength."""
+def edge_rows(kind: KindOfBasis, strengths: Sequence[Tensor], first: int = 0) -> Rows:
+    """A row an edge: basis, layer (from `first` on) and node that it comes from, node of the next layer, strength."""
     return [
         {"basis": kind, "layer": layer, "from": source, "to": target, "strength": value}
-        for layer, strength in enumerate(strengths)
+        for layer, strength in enumerate(strengths, first)
         for source, row in enumerate(strength.tolist())
         for target, value in enumerate(row)
     ]
 
 
-def strengths_of(table: pa.Table, kind: KindOfBasis) -> list[Tensor]:
-    """The strengths that rows of `edge_rows` tell of one basis."""
+def strengths_of(table: pa.Table, kind: KindOfBasis, formula: str | None = None) -> list[Tensor]:
+    """The strengths that rows of `edge_rows` tell of one basis; by one formula where rows have several."""
     found = table.filter(pc.field("basis") == kind)
+    if formula is not None:
+        found = found.filter(pc.field("formula") == formula)
     layers = found["layer"].to_numpy()
     strengths = []
     for layer in np.unique(layers):

@@ -25,7 +25,7 @@ from winnow.pipeline.settings.evaluate import (
 from winnow.pipeline.settings.interactions import CurateInteractions, SequentialRecommender
 from winnow.pipeline.settings.rec_sae import RecSaeDictionary
 from winnow.pipeline.settings.render import RenderParts
-from winnow.pipeline.settings.sequences import CurateSequences, NamesLanguage
+from winnow.pipeline.settings.sequences import CurateSequences, NamesLanguage, TrainedSequences
 from winnow.pipeline.settings.train import Train, Trained, TrainedTable, TrainTable, TrainText
 
 __all__ = [
@@ -226,7 +226,7 @@ class Sequences(Learnable):
     """What is generated."""
     curate: CurateSequences = CurateSequences()  # type: ignore[assignment]
     """Documents."""
-    train: dict[str, NamesLanguage] = {"lm_names": NamesLanguage()}
+    train: dict[str, TrainedSequences] = {"lm_names": NamesLanguage()}
     """Trained models, by name."""
     compress: dict[str, Prune] = {
         "magnitude": Prune(models=["lm_names"], sparsities=[0.5], epochs=1, batch_size=128, learning_rate=0.3)

@@ -27,6 +27,7 @@ from winnow.pipeline.settings.interaction_basis import InteractionBasis
 from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
 from winnow.pipeline.settings.language import LanguageModels
+from winnow.pipeline.settings.local_interaction_basis import LocalInteractionBasis
 from winnow.pipeline.settings.lora_limits import LoraLimits
 from winnow.pipeline.settings.moe_x import MoeX
 from winnow.pipeline.settings.opencoder import Opencoder
@@ -198,6 +199,8 @@ class EvaluateImages(EvaluateModels):
     """Maps of all methods of attribution side by side."""
     interaction_basis: InteractionBasis | None = None
     """Networks of pairs of images in the Interaction Basis."""
+    local_interaction_basis: LocalInteractionBasis | None = None
+    """Directions and edges that a network needs."""
 
 
 class EvaluateTable(EvaluateModels):
@@ -302,6 +305,8 @@ class EvaluateText(EvaluateModels):
     """Gradients of adapters in nearly linear time."""
     subspace_rerouting: SubspaceRerouting | None = None
     """Suffixes that reroute a model which declines, and defences."""
+    local_interaction_basis: LocalInteractionBasis | None = None
+    """Directions and edges that a network needs."""
 
 
 class EvaluateInteractions(EvaluateModels):
@@ -340,3 +345,5 @@ class EvaluateSequences(EvaluateModels):
     """Circuits by contextual decomposition and by patching."""
     find_benchmark: FindBenchmark | None = None
     """Opaque functions and their interpreters."""
+    local_interaction_basis: LocalInteractionBasis | None = None
+    """Directions and edges that a network needs."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from winnow.pipeline.settings.base import Section, Seeds
+from winnow.pipeline.settings.local_interaction_basis import ModularSums
 
 
 class CurateSequences(Section):
@@ -39,3 +40,15 @@ class NamesLanguage(Section):
     """Left out of the default target and of what measures all models; made where another section names it."""
     seeds: Seeds | None = None
     """Seeds of this variant; null takes the workload's."""
+
+
+def method_of_sequences(section: Any) -> str:
+    """The method that a section of the train family names, names_language where it names none."""
+    return str(section.get("method", "names_language") if isinstance(section, dict) else section.method)
+
+
+TrainedSequences = Annotated[
+    Annotated[NamesLanguage, Tag("names_language")] | Annotated[ModularSums, Tag("modular_addition")],
+    Discriminator(method_of_sequences),
+]
+"""A section of the train family of generated sequences."""

@@ -1,0 +1,186 @@
+"""How many directions and edges networks need, in the Local Interaction Basis and in others.
+
+Bushnaq, Heimersheim, Goldowsky-Dill, Braun, Mendel, Hänni, Griffin, Stöhler, Wache, Hobbhahn, "The Local Interaction
+Basis: Identifying Computationally-Relevant and Sparsely Interacting Features in Neural Networks", 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from winnow.dictionaries.interaction_basis import Basis, layer_values
+from winnow.evaluate.basis_ablation import by_effect, counts_to, direction_losses, edge_losses, smallest
+from winnow.evaluate.fourier_labels import single_frequencies
+from winnow.evaluate.interaction_modules import edge_strengths, functional_strengths
+from winnow.evaluate.network_sections import Sections
+
+Rows = list[dict[str, Any]]
+STRONGEST = 100
+"""Edges between two layers that are kept for the picture."""
+LABELLED = 20
+"""Directions of a layer, the first in its order, that frequencies are told of."""
+
+
+def strengths_by(
+    formula: str, sections: Sections, bases: Sequence[Basis], sources: int = 0, seed: int = 0
+) -> dict[int, Tensor]:
+    """Layer -> strengths of its edges to the next, on what is judged; formula: gradient, integrated or functional."""
+    values, found = layer_values(sections.parts, sections.judged), {}
+    for i in range(sections.edges_from, len(sections.parts)):
+        of = sections.parts[i], values[i], bases[i], bases[i + 1]
+        if formula == "functional":
+            found[i] = functional_strengths(*of)
+        else:
+            rule = "gradient" if formula == "gradient" else "gauss"
+            found[i] = edge_strengths(*of, rule, sources=sources, seed=seed)  # type: ignore[arg-type]
+    return found
+
+
+def own_order(basis: Basis) -> Tensor:
+    """int64[rank]: directions by falling eigenvalue, which is the variance of their coordinates."""
+    return torch.sort(basis.eigenvalues, descending=True, stable=True).indices
+
+
+class Ablations:
+    """Counts and curves of one basis; progress is called after each layer and each pair of layers."""
+
+    def __init__(self, sections: Sections, bases: Sequence[Basis], drops: Sequence[float]) -> None:
+        self.sections, self.bases, self.drops = sections, bases, drops
+        self.values = layer_values(sections.parts, sections.judged)
+        self.full = sections.loss(self.values[-1])
+
+    def _told(self, what: str, at: Callable[[int], float], most: int) -> tuple[dict[str, float], list[tuple]]:
+        """<what>_<drop> -> smallest count, and the curve over counts."""
+        needed = {f"{what}_{drop:g}": float(smallest(at, most, self.full + drop)) for drop in self.drops}
+        return needed, [(what, count, at(count)) for count in counts_to(most)]
+
+    def directions(self, layer: int) -> tuple[dict[str, float], list[tuple]]:
+        """Directions that are needed, by falling eigenvalue and, as best_directions, by what is lost without each."""
+        rest, basis = self.sections.parts[layer:], self.bases[layer]
+        rank = len(basis.eigenvalues)
+        found, curves = {"rank": float(rank)}, list[tuple]()
+        orders = {
+            "directions": own_order(basis),
+            "best_directions": by_effect(rest, self.values[layer], basis, self.sections.loss),
+        }
+        for what, order in orders.items():
+            at = direction_losses(rest, self.values[layer], basis, self.sections.loss, order)
+            needed, curve = self._told(what, at, rank)
+            found, curves = found | needed, curves + curve
+        return found, curves
+
+    def edges(self, layer: int, strengths: Mapping[str, Tensor]) -> tuple[dict[str, float], list[tuple]]:
+        """Edges to the next layer that are needed, the strongest by each formula: <formula>_edges."""
+        rest = self.sections.parts[layer:]
+        found, curves = dict[str, float](), list[tuple]()
+        for formula, strength in strengths.items():
+            at = edge_losses(
+                rest, self.values[layer], self.bases[layer], self.bases[layer + 1], strength, self.sections.loss
+            )
+            needed, curve = self._told(f"{formula}_edges", at, strength.numel())
+            found, curves = found | needed | {"possible_edges": float(strength.numel())}, curves + curve
+        return found, curves
+
+
+def ablated(
+    kind: str,
+    sections: Sections,
+    bases: Sequence[Basis],
+    strengths: Mapping[str, Mapping[int, Tensor]],
+    drops: Sequence[float],
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> tuple[dict[str, dict[str, float]], Rows]:
+    """Variant -> measures, and rows of curves (basis, layer, what, count, loss).
+
+    strengths: formula -> layer -> float64. Variants: `<kind>-<layer>`, with its edges to the next; `kind` with edges
+    and directions, which claims are about, at the first drop: edges between the layers that are compared, directions of
+    all layers together.
+    """
+    work, measures, curves = Ablations(sections, bases, drops), {}, []
+    layers = range(len(sections.parts))
+    for layer in layers:
+        name = sections.names[layer]
+        found, points = work.directions(layer)
+        if layer >= sections.edges_from:
+            more, further = work.edges(layer, {formula: by[layer] for formula, by in strengths.items()})
+            found, points = found | more, points + further
+        measures[f"{kind}-{name}"] = found
+        curves += [
+            {"basis": kind, "layer": name, "what": what, "count": count, "loss": loss} for what, count, loss in points
+        ]
+        progress(layer + 1, len(layers))
+    first, formula = f"{drops[0]:g}", next(iter(strengths))
+    compared = measures[f"{kind}-{sections.names[sections.compared]}"]
+    measures[kind] = {
+        "edges": compared[f"{formula}_edges_{first}"],
+        "directions": sum(measures[f"{kind}-{sections.names[layer]}"][f"directions_{first}"] for layer in layers),
+        "loss": work.full,
+    }
+    return measures, curves
+
+
+def labels_of(sections: Sections, bases: Sequence[Basis]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Layer -> frequency and its share of each direction, of the layers at the last position of a network that adds."""
+    values = layer_values(sections.parts, sections.judged)
+    return {
+        layer: single_frequencies(bases[layer].coordinates(values[layer]).numpy())
+        for layer in range(1, len(sections.parts))
+    }
+
+
+def direction_rows(
+    kind: str, sections: Sections, bases: Sequence[Basis], labels: Mapping[int, tuple[np.ndarray, np.ndarray]]
+) -> Rows:
+    """A row a direction: basis, layer, node, eigenvalue, and frequency with its share where they are told."""
+    rows = []
+    for layer, name in enumerate(sections.names[:-1]):
+        eigenvalues = bases[layer].eigenvalues.tolist()
+        frequencies, shares = labels.get(layer, (None, None))
+        rows += [
+            {"basis": kind, "layer": name, "node": node, "eigenvalue": value}
+            | {
+                "frequency": None if frequencies is None else int(frequencies[node]),
+                "share": None if shares is None else float(shares[node]),
+            }
+            for node, value in enumerate(eigenvalues)
+        ]
+    return rows
+
+
+def mean_shares(
+    kind: str, sections: Sections, bases: Sequence[Basis], labels: Mapping[int, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """Variant `<kind>-<layer>` -> single_frequency, the mean share of one frequency in its first 20 directions."""
+    return {
+        f"{kind}-{sections.names[layer]}": {
+            "single_frequency": float(np.mean(shares[own_order(bases[layer]).numpy()[:LABELLED]]))
+        }
+        for layer, (_, shares) in labels.items()
+    }
+
+
+def merged(
+    first: Mapping[str, dict[str, float]], second: Mapping[str, dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Measures of both, variant by variant."""
+    return {variant: values | second.get(variant, {}) for variant, values in first.items()}
+
+
+def strongest_edges(table: pa.Table, names: Sequence[str], formula: str, count: int = STRONGEST) -> Rows:
+    """The strongest edges by one formula between the layers of each basis, with the names of the layers they join."""
+    rows: Rows = []
+    found = table.filter(pc.field("formula") == formula).to_pylist()
+    groups: dict[tuple[str, int], Rows] = {}
+    for row in found:
+        groups.setdefault((row["basis"], row["layer"]), []).append(row)
+    for (_, layer), mine in groups.items():
+        order = sorted(mine, key=lambda row: (-row["strength"], row["from"], row["to"]))[:count]
+        rows += [row | {"layer": names[layer], "next": names[layer + 1]} for row in order if row["strength"] > 0]
+    return rows

@@ -1,0 +1,141 @@
+"""Networks cut into parts, one after another, with what they are told by and judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from winnow.dictionaries.interaction_basis import Part, logit_gauge
+from winnow.errors import InputError
+from winnow.models.hooked_transformer import Block, HookedTransformer
+from winnow.workloads.modular_addition import ModularAddition
+
+if TYPE_CHECKING:
+    from winnow.workloads import Labelled
+    from winnow.workloads.texts import Texts
+
+
+class Sections(NamedTuple):
+    """A network in float64: its parts, the names of what stands before each and of the output."""
+
+    parts: list[Part]
+    names: list[str]
+    x: Tensor
+    """What bases are told by, before the first part, float64[n, ..., width]."""
+    judged: Tensor
+    """What is ablated, of other examples where there are any."""
+    loss: Callable[[Tensor], float]
+    """Of the output on what is judged: share of wrong answers, or nats a token."""
+    output: Tensor
+    """Projection of the output to what counts of it."""
+    edges_from: int
+    """The first layer of which edges are asked; those of raw pixels are not."""
+    compared: int
+    """The layer whose edges to the next are compared: both have a basis of each kind."""
+
+
+def _wrong(answers: Tensor) -> Callable[[Tensor], float]:
+    return lambda logits: float((logits.argmax(-1) != answers).double().mean())
+
+
+def _plain(name: str, value: Tensor) -> Tensor:
+    return value
+
+
+def sections_of_sums(model: HookedTransformer) -> Sections:
+    """A transformer of one block that adds: its embeddings, and the stream at the last position; on all pairs.
+
+    Raises InputError for a model of several blocks.
+    """
+    if len(model.blocks) != 1:
+        raise InputError(f"model: has {len(model.blocks)} blocks; sums are told by a transformer of one")
+    model = deepcopy(model).double().requires_grad_(False).eval()
+    tokens, sums = ModularAddition(model.embed.num_embeddings - 1, 0.5, 0).arrays("all")
+    block = model.blocks[0]
+    assert isinstance(block, Block)
+
+    def attention(stream: Tensor) -> Tensor:
+        return (stream + block.attn(block.ln1(stream, _plain, ""), _plain, ""))[:, -1]
+
+    def feed_forward(stream: Tensor) -> Tensor:
+        return stream + block.mlp(block.ln2(stream, _plain, ""), _plain, "")
+
+    def unembed(stream: Tensor) -> Tensor:
+        return model.unembed(model.ln_final(stream, _plain, ""))
+
+    x = model.embed(tokens) + model.pos_embed.weight[: tokens.shape[1]]
+    gauge = logit_gauge([model.unembed.out_features])
+    names = ["embedding", "middle", "end", "logits"]
+    return Sections([attention, feed_forward, unembed], names, x, x, _wrong(sums), gauge, 0, 1)
+
+
+def sections_of_layers(model: nn.Sequential, x: Tensor, judged: Tensor, labels: Tensor) -> Sections:
+    """A multilayer perceptron: each linear layer with what follows it. x, judged: images; labels: of what is judged.
+
+    Raises InputError for a model with fewer than three linear layers.
+    """
+    groups: list[list[nn.Module]] = []
+    for layer in deepcopy(model).double().requires_grad_(False).eval():
+        if isinstance(layer, nn.Linear):
+            groups.append([])
+        if groups:
+            groups[-1].append(layer)
+    if len(groups) < 3:
+        raise InputError(f"model: has {len(groups)} linear layers; edges between hidden layers need three")
+    parts: list[Part] = [nn.Sequential(*group) for group in groups]
+    names = ["input", *(f"hidden{i}" for i in range(1, len(parts))), "logits"]
+    last = groups[-1][0]
+    assert isinstance(last, nn.Linear)
+    flat, other = (rows.flatten(1).double() for rows in (x, judged))
+    return Sections(parts, names, flat, other, _wrong(labels), logit_gauge([last.out_features]), 1, 1)
+
+
+def sections_of_text(model: HookedTransformer, x: Tensor, judged: Tensor, following: Tensor) -> Sections:
+    """A language model: the residual stream after each block. x, judged: tokens; following: those after each judged.
+
+    Raises InputError for a model with fewer than two blocks.
+    """
+    if len(model.blocks) < 2:
+        raise InputError("model: has one block; edges from block to block need two")
+    model = deepcopy(model).double().requires_grad_(False).eval()
+
+    def part(block: nn.Module) -> Part:
+        return lambda stream: block(stream, _plain, "")
+
+    def unembed(stream: Tensor) -> Tensor:
+        return model.unembed(model.ln_final(stream, _plain, ""))
+
+    def loss(logits: Tensor) -> float:
+        return float(cross_entropy(logits.flatten(0, 1), following.flatten()))
+
+    with torch.no_grad():
+        stream, other = (model.run(tokens, stop_at=1)[0] for tokens in (x, judged))
+    names = [*(f"block{i}" for i in range(1, len(model.blocks) + 1)), "logits"]
+    parts = [*map(part, model.blocks[1:]), unembed]
+    gauge = logit_gauge([model.unembed.out_features])
+    return Sections(parts, names, stream, other, loss, gauge, 0, 0)
+
+
+def sections_of(model: nn.Module, workload: Labelled | Texts | None, settings: Any) -> Sections:
+    """The same for a model of any of these kinds; settings: rows, judged, positions and seed, as params.yaml has them.
+
+    workload: where examples come from; None for a model that adds.
+    """
+    if workload is None:
+        assert isinstance(model, HookedTransformer)
+        return sections_of_sums(model)
+    if isinstance(model, HookedTransformer):
+        assert workload.task == "language"
+        x, _ = next(iter(workload.batches("train", settings.rows, settings.seed)))
+        judged, following = next(iter(workload.batches("test", settings.judged, settings.seed)))
+        return sections_of_text(model, *(tokens[:, : settings.positions] for tokens in (x, judged, following)))
+    if not isinstance(model, nn.Sequential):
+        raise InputError("model: is neither a multilayer perceptron nor a hooked transformer; name one of these")
+    x, _ = next(iter(workload.batches("train", settings.rows, settings.seed)))
+    judged, labels = next(iter(workload.batches("test", settings.judged, settings.seed)))
+    return sections_of_layers(model, x, judged, labels)
