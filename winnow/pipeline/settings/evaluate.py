@@ -24,6 +24,7 @@ from winnow.pipeline.settings.feature_browser import FeatureBrowser
 from winnow.pipeline.settings.find_benchmark import FindBenchmark
 from winnow.pipeline.settings.gallery import Gallery
 from winnow.pipeline.settings.interaction_basis import InteractionBasis
+from winnow.pipeline.settings.known_answers import KnownAnswers
 from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
 from winnow.pipeline.settings.language import LanguageModels
@@ -345,5 +346,7 @@ class EvaluateSequences(EvaluateModels):
     """Circuits by contextual decomposition and by patching."""
     find_benchmark: FindBenchmark | None = None
     """Opaque functions and their interpreters."""
+    known_answers: KnownAnswers | None = None
+    """Measures held against planted answers."""
     local_interaction_basis: LocalInteractionBasis | None = None
     """Directions and edges that a network needs."""
