@@ -1,30 +1,49 @@
-"""Measure a language model beside n-gram models, on files of known packages and on whole packages never seen."""
+"""Measure language models beside n-gram models: files of known packages, packages never seen, texts they write."""
 
 from winnow.pipeline import stage
 
 
 @stage(torch=True)
 def language_models(inputs, outputs, params, log):
-    """Write bits per byte and nats a token of each model on valid, test and held_out."""
+    """Write bits per byte on valid, test, held_out and, by each back end, texts; curves, speeds and drawn texts."""
     import pyarrow as pa
 
+    from winnow.evaluate import language_report as study
+    from winnow.evaluate.language_scores import text_scores
     from winnow.models import load_model
+    from winnow.pipeline.acquire import default_cache
     from winnow.pipeline.progress import Progress
-    from winnow.pipeline.tables import metric_rows, write_parquet
+    from winnow.pipeline.tables import metric_rows, read_parquet, write_json, write_parquet
     from winnow.train.ngram import fit_ngram
     from winnow.workloads import load_workload
 
     workload = load_workload(inputs.train.parent)
-    model = load_model(inputs.model)
-    progress, tables = Progress(log, "language models", "splits"), []
+    nets = {path.parent.parent.name: path for path in inputs.models}
+    labels = {"system": "language_models", "workload": params.workload, "seed": params.seed}
+    tables, curves, timings, samples, told = [], [], [], [], {}
     ngrams = {f"{n}-gram": fit_ngram(workload.tokens("train"), n, workload.meta.vocabulary) for n in params.orders}
-    splits = ("valid", "test", "held_out")
-    for done, split in enumerate(splits):
-        found = {params.model: workload.metrics(model, split)}
-        found |= {
-            name: workload.rates(ngram.probabilities(workload.tokens(split)), split) for name, ngram in ngrams.items()
-        }
-        labels = {"system": "language_models", "workload": params.workload, "seed": params.seed, "split": split}
-        tables += [metric_rows(metrics, variant=name, **labels) for name, metrics in found.items()]
-        progress(done + 1, len(splits))
+    for split in ("valid", "test", "held_out"):
+        found = {name: workload.metrics(load_model(path), split) for name, path in nets.items()}
+        found |= {n: workload.rates(ngram.probabilities(workload.tokens(split)), split) for n, ngram in ngrams.items()}
+        tables += [metric_rows(values, variant=name, split=split, **labels) for name, values in found.items()]
+    for name, path in zip(nets, inputs.histories, strict=True):
+        curve = study.learning_curve(read_parquet(path), workload.bytes_per_token("train"))
+        curves.append(metric_rows(curve, variant=name, split="train", **labels))
+    texts = study.judged_texts(workload, "held_out", params.judged_bytes)
+    published, answers = {path.stem: path for path in inputs.published}, default_cache() / "endpoints.jsonl"
+    several = (nets, params.orders, published, params.endpoint)
+    progress = Progress(log, "language models", "models")
+    for name, model in study.opened(workload, *several, answers):
+        told[name] = study.abilities(model)
+        if "score" in model.capabilities:
+            tables.append(metric_rows(text_scores(model, texts), variant=name, split="texts", **labels))
+        samples += study.drawn(model, name, params.prompts, params, params.seed)
+        speed = study.drawing_speeds(model, params.batches, params.tokens)
+        units = dict.fromkeys(speed, "tokens a second")
+        timings.append(metric_rows(speed, variant=name, split="texts", units=units, **labels))
+        progress(len(told), len(nets) + len(params.orders) + len(published) + (params.endpoint is not None))
     write_parquet(pa.concat_tables(tables), outputs.metrics)
+    write_parquet(pa.concat_tables(curves), outputs.history)
+    write_parquet(pa.concat_tables(timings), outputs.timings)
+    write_parquet(pa.Table.from_pylist(samples, study.SAMPLES), outputs.samples)
+    write_json(told, outputs.backends)

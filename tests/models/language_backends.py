@@ -22,10 +22,10 @@ def net(name="llama", scale=6, **changes):
     return model
 
 
-def small(name="llama", vocabulary=VOCABULARY, **changes):
+def small(name="llama", vocabulary=VOCABULARY, context=CONTEXT, **changes):
     """The language model of a fresh net with a tokenizer of its own."""
     tokenizer = byte_level(train_byte_pairs(TEXTS, vocabulary))
-    return SmallLanguageModel(net(name, vocabulary=vocabulary, **changes), tokenizer, CONTEXT)
+    return SmallLanguageModel(net(name, vocabulary=vocabulary, **changes), tokenizer, context)
 
 
 def thin(**changes):
@@ -56,12 +56,25 @@ def hooked(**changes):
     return net("hooked_transformer", scale=2, context=CONTEXT, **changes)
 
 
+def counted(order=3):
+    """Runs of tokens of some texts."""
+    import numpy as np
+
+    from winnow.train.ngram import fit_ngram
+    from winnow.train.ngram_reader import NGramReader
+
+    tokenizer = byte_level(train_byte_pairs(TEXTS, VOCABULARY))
+    tokens = [np.append(tokenizer.encode(text), 0) for text in TEXTS]
+    return NGramReader(fit_ngram(np.concatenate(tokens), order, VOCABULARY))
+
+
 NETS = {
     "transformer": lambda: net("transformer"),
     "llama": net,
     "multi_query": lambda: net("multi_query_transformer"),
     "thin": thin,
     "hooked": hooked,
+    "n-gram": counted,
     "exact_caches": lambda: streamed(exact_caches),
     "caches_of_few_bits": lambda: streamed(caches_of_few_bits),
 }

@@ -158,7 +158,7 @@ def test_a_cache_of_prefixes_changes_nothing(models, local):
 
 def test_hidden_states_are_those_before_the_scores(local):
     (states,), text = local.hidden(["x = [1"]), "x = [1"
-    assert states.shape == (len(local.encode(text)), local.net.embedding.embedding_dim)
+    assert states.shape[0] == len(local.encode(text)) and states.dtype == np.float32
     other, _ = local.hidden(["x = [2", "x"])
     assert other[0] == pytest.approx(states[0], abs=1e-4) and not np.allclose(other[-1], states[-1], atol=1e-3)
 
@@ -214,7 +214,7 @@ def test_a_text_ends_where_it_is_told_to(model):
 
 def test_only_the_likeliest_are_drawn_where_so_asked(local):
     logs, prompt = followed(local, [5]), [ids(5)]
-    best = set(np.argsort(-logs)[:3].tolist())
+    best = set(np.argsort(-logs, kind="stable")[:3].tolist())
     kept = local.sample(prompt, n=40, max_tokens=1, top_k=3, seed=1)[0]
     assert {int(sample.token_ids[0]) for sample in kept} <= best
     share = float(np.exp(np.sort(logs)[::-1][:3].astype(float)).sum())

@@ -127,13 +127,10 @@ class EndpointLanguageModel:
         self.answers = Answers(url.rstrip("/"), os.environ[key] if key else None, file, timeout, attempts)
         self.digest = sha256(f"{self.answers.url}\0{model}".encode()).hexdigest()
         self.words: list[bytes] = []
+        self.vocab_size = END + 1
+        """Bytes, the end, and the server's tokens that were met so far."""
         self.numbers: dict[bytes, int] = {}
         self.capabilities = self._probed()
-
-    @property
-    def vocab_size(self) -> int:
-        """Bytes, the end, and the server's tokens that were met so far."""
-        return END + 1 + len(self.words)
 
     def encode(self, text: str) -> Tokens:
         """The bytes of a text."""
@@ -224,13 +221,14 @@ class EndpointLanguageModel:
         """The number of a token of the server."""
         piece = word.encode()
         if piece not in self.numbers:
-            self.numbers[piece] = END + 1 + len(self.words)
+            self.numbers[piece] = self.vocab_size
             self.words.append(piece)
+            self.vocab_size += 1
         return self.numbers[piece]
 
-    def _probed(self) -> frozenset[Capability]:
+    def _probed(self) -> frozenset[str]:
         """What the server can do: it may echo a prompt with log-probabilities, and draw the same again from a seed."""
-        found: set[Capability] = {"sample", "batch"}
+        found: set[str] = {"sample", "batch"}
         try:
             told = self._choice(self._echo("one two three")).get("logprobs") or {}
         except Refused:

@@ -33,6 +33,10 @@ class Cache(NamedTuple):
         """Tokens that were read in each row, int64[n]."""
         return self.length - self.blank
 
+    def bytes(self) -> int:
+        """Of all keys and values."""
+        return sum(part.nbytes for part in (*self.keys, *self.values))
+
     def select(self, rows: Tensor) -> Cache:
         """The cache of some rows int64[k], in that order, any of them several times."""
         keys, values = (tuple(x.index_select(0, rows) for x in part) for part in (self.keys, self.values))

@@ -213,6 +213,16 @@ class Workflow:
         family = "train" if model in self.variants[workload]["train"] else "compress"
         return f"results/{workload}/{family}/{model}/seed{seed}/model.safetensors"
 
+    def named_model(self, variant: str, setting: str, name: str) -> Callable[[Wildcards], str]:
+        """For a rule's `input:`: the file `name` of the model that one setting of an evaluation names."""
+
+        def of(wildcards: Wildcards) -> str:
+            model = self._settings_of(wildcards.workload, "evaluate", variant)[setting]
+            path = self.model_path(wildcards.workload, model, wildcards.seed)
+            return path.replace("model.safetensors", name)
+
+        return of
+
     def models(self, family: str, variant: str, name: str) -> Callable[[Wildcards], list[str]]:
         """For a rule's `input:`: the file `name` of each model that a section's `models` names, at the job's seed."""
 
@@ -388,6 +398,15 @@ class Workflow:
         def of(wildcards: Wildcards) -> list[str]:
             source = self._settings_of(wildcards.workload, family, variant)["weights"]
             return [f"data/weights/{source}.safetensors"] if source else []
+
+        return of
+
+    def published_models(self, variant: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the published language models that an evaluation's settings name, as GGUF files."""
+
+        def of(wildcards: Wildcards) -> list[str]:
+            names = self._settings_of(wildcards.workload, "evaluate", variant)["published"]
+            return [f"data/weights/{name}.gguf" for name in names if self._pin(name)]
 
         return of
 

@@ -45,7 +45,7 @@ class NGram:
         """
         tokens = _checked(tokens, self.vocabulary)
         probability = np.full(len(tokens), 1 / self.vocabulary)
-        for k, order in enumerate(self.orders, start=1):
+        for k, order in enumerate(self.orders[: len(tokens)], start=1):
             codes = _codes(tokens, k, self.vocabulary)
             history, seen = _find(order.histories, codes // self.vocabulary)
             gram, known = _find(order.grams, codes)
@@ -54,6 +54,26 @@ class NGram:
             mixed = (own + order.spared[history] * lower) / order.total[history]
             # A history that was never met says nothing: the shorter one decides.
             probability[k - 1 :] = np.where(seen, mixed, lower)
+        return probability
+
+    def following(self, histories: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """float64[n, vocabulary]: of each token that may follow the last lengths[i] tokens of histories int64[n, t]."""
+        histories = _checked(histories, self.vocabulary)
+        probability = np.full((len(histories), self.vocabulary), 1 / self.vocabulary)
+        for k, order in enumerate(self.orders[: histories.shape[1] + 1], start=1):
+            rows = np.flatnonzero(lengths >= k - 1)
+            codes = _codes_of(histories[rows, histories.shape[1] - k + 1 :], self.vocabulary)
+            history, seen = _find(order.histories, codes)
+            rows, codes, history = rows[seen], codes[seen], history[seen]
+            # Continuations of a history lie side by side among the sorted n-grams.
+            firsts = np.searchsorted(order.grams, codes * self.vocabulary)
+            counts = np.searchsorted(order.grams, (codes + 1) * self.vocabulary) - firsts
+            own = np.zeros((len(rows), self.vocabulary))
+            which = np.repeat(np.arange(len(rows)), counts)
+            grams = np.arange(counts.sum()) + np.repeat(firsts - np.cumsum(counts) + counts, counts)
+            own[which, order.grams[grams] % self.vocabulary] = order.discounted[grams]
+            mixed = own + order.spared[history][:, None] * probability[rows]
+            probability[rows] = mixed / order.total[history][:, None]
         return probability
 
 
@@ -103,6 +123,14 @@ def _codes(tokens: np.ndarray, k: int, vocabulary: int) -> np.ndarray:
     return codes
 
 
+def _codes_of(runs: np.ndarray, vocabulary: int) -> np.ndarray:
+    """int64[n]: each run int64[n, k] as one number."""
+    codes = np.zeros(len(runs), np.int64)
+    for column in runs.T:
+        codes = codes * vocabulary + column
+    return codes
+
+
 def _find(sorted_codes: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each code is or would be, and whether it is there."""
     at = np.minimum(np.searchsorted(sorted_codes, codes), len(sorted_codes) - 1)
@@ -111,7 +139,7 @@ def _find(sorted_codes: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _checked(tokens: np.ndarray, vocabulary: int) -> np.ndarray:
     tokens = np.asarray(tokens).astype(np.int64)
-    if len(tokens) and not (tokens.min() >= 0 and tokens.max() < vocabulary):
+    if tokens.size and not (tokens.min() >= 0 and tokens.max() < vocabulary):
         raise InputError(f"tokens: from {tokens.min()} to {tokens.max()}; they must lie below {vocabulary}")
     return tokens
 

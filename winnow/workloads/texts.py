@@ -107,6 +107,11 @@ class Texts:
         """bits_per_byte and cross_entropy of the probabilities float64[n] that a model gives a split's tokens."""
         return self._rates(-float(np.log(probabilities[1:]).mean()), split)
 
+    def bytes_per_token(self, split: str) -> float:
+        """Bytes of text for each token of a split."""
+        tokens, size = self._read(split)
+        return size / len(tokens)
+
     def _rates(self, nats: float, split: str) -> dict[str, float]:
         tokens, size = self._read(split)
         return {"bits_per_byte": nats * (len(tokens) - 1) / math.log(2) / size, "cross_entropy": nats}

@@ -28,6 +28,7 @@ from winnow.pipeline.settings.known_answers import KnownAnswers
 from winnow.pipeline.settings.kronecker_attention import KroneckerAttention
 from winnow.pipeline.settings.kv_quantise import KVQuantise
 from winnow.pipeline.settings.language import LanguageModels
+from winnow.pipeline.settings.language_compression import LanguageCompression
 from winnow.pipeline.settings.local_interaction_basis import LocalInteractionBasis
 from winnow.pipeline.settings.lora_limits import LoraLimits
 from winnow.pipeline.settings.moe_x import MoeX
@@ -275,7 +276,9 @@ class EvaluateText(EvaluateModels):
     transcoder: Transcoder | None = None
     """Feed-forward layers imitated by sparse dictionaries."""
     language_models: LanguageModels | None = LanguageModels()
-    """Bits per byte beside n-gram models."""
+    """Language models beside n-gram models."""
+    language_compression: LanguageCompression | None = None
+    """What is left of language models after compression."""
     paging: Paging | None = None
     """Caches that are told one bit for each request."""
     code_recall: CodeRecall | None = None
