@@ -6,13 +6,10 @@ from winnow.pipeline import stage
 @stage
 def plot_language_compression(inputs, outputs, params, log):
     """Write one picture of loss against bytes, and one of all costs."""
-    import pyarrow as pa
-
     from winnow.evaluate.chart_parts import save_chart
-    from winnow.evaluate.language_charts import COMPRESSED, trade
-    from winnow.evaluate.model_charts import cost_bars
+    from winnow.evaluate.language_charts import costs, trade
     from winnow.pipeline.tables import read_metrics
 
     metrics, timings = read_metrics(inputs.metrics), read_metrics(inputs.timings)
     save_chart(trade(metrics), outputs.trade)
-    save_chart(cost_bars(pa.concat_tables([metrics, timings]), COMPRESSED), outputs.costs)
+    save_chart(costs(metrics, timings), outputs.costs)

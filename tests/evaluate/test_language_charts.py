@@ -5,7 +5,7 @@ import pytest
 
 from tests.evaluate.drawing import drawn, found
 from winnow.errors import InputError
-from winnow.evaluate.language_charts import learning, speeds
+from winnow.evaluate.language_charts import LINE, costs, learning, speeds, trade
 from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
 
 
@@ -61,3 +61,28 @@ def test_speeds_have_a_line_for_each_model_over_texts_side_by_side():
     assert marks(chart) == ["area", "line", "point"] and [1, 8] in found(chart.to_dict(), "values")
     with pytest.raises(InputError, match="speeds"):
         speeds(rows({"bits_per_byte": 1.0}, "net"))
+
+
+def compressed(models):
+    return pa.concat_tables(
+        metric_rows(
+            {"bits_per_byte": bits, "bytes": size}, system=dense, workload="w", variant=name, seed=0, split="texts"
+        )
+        for dense, name, bits, size in models
+    )
+
+
+def test_the_trade_writes_names_where_they_do_not_cover_one_another():
+    models = [("a", "a", 2.0, 4000), ("a", "a-half-s50", 2.0, 4000), ("b", "b", 3.0, 4000), ("b", "b-bits", 2.0, 4100)]
+    chart = trade(compressed([*models, ("a", "far", 2.0, 400_000)]))
+    low, high = next(each for each in found(chart.to_dict(), "domain") if each[0] == pytest.approx(1.92))
+    line = LINE * (high - low) / chart.height
+    placed = {row["variant"]: row["at"] for row in drawn(chart)}
+    assert placed["b"] == 3.0 and placed["a"] == placed["far"] == 2.0
+    assert sorted([placed["a-half-s50"], placed["b-bits"]]) == pytest.approx([2.0 - 2 * line, 2.0 - line])
+
+
+def test_costs_show_compressed_models_below_the_dense_one_they_came_from():
+    models = [("a", "a", 2.0, 4000), ("b", "b", 3.0, 9000), ("a", "a-half-s50", 2.0, 2000), ("b", "bits", 3.0, 900)]
+    chart = costs(compressed(models), METRICS_SCHEMA.empty_table())
+    assert ["a", "a-half-s50", "b", "bits"] in found(chart.to_dict(), "sort")

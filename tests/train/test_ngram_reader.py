@@ -75,5 +75,6 @@ def test_it_is_a_language_model():
     assert model.sample([model.encode("def")], temperature=0, max_tokens=40)[0][0].text == TEXTS[0][3:]
     (scores,) = model.score([TEXTS[1]])
     assert scores.logprobs.mean() > -0.5 and model.vocab_size == VOCABULARY
+    assert "score" in model.capabilities and "train" not in model.capabilities
     other = SmallLanguageModel(NGramReader(fit_ngram(tokens, 3, VOCABULARY)), vocabulary, CONTEXT)
     assert model.digest != other.digest

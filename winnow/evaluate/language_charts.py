@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import altair as alt
@@ -20,7 +21,7 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
-from winnow.evaluate.model_charts import _thinned
+from winnow.evaluate.model_charts import _thinned, cost_bars
 
 COMPRESSED = {
     "bits_per_byte": "bits a byte",
@@ -30,6 +31,8 @@ COMPRESSED = {
     "drawn_per_second": "tokens drawn / CPU s",
 }
 """Metric -> title of its axis."""
+LETTER, LINE = 7, 14
+"""Pixels of a letter's width and a line's height, of names in a chart."""
 
 
 def learning(history: pa.Table, metrics: pa.Table) -> alt.LayerChart:
@@ -79,6 +82,18 @@ def speeds(timings: pa.Table) -> alt.LayerChart:
     return styled(chart.properties(width=WIDE, height=HEIGHT), legend="bottom")
 
 
+def costs(metrics: pa.Table, timings: pa.Table) -> alt.HConcatChart:
+    """What each model needs, a panel for each cost; compressed ones stand below the dense model they came from.
+
+    Both: rows whose system is the dense model that a variant came from.
+    """
+    table = pa.concat_tables([metrics, timings])
+    rows = table.select(["system", "variant"]).to_pylist()
+    dense = list(dict.fromkeys(row["system"] for row in rows))
+    place = [(dense.index(row["system"]), row["variant"] != row["system"]) for row in rows]
+    return cost_bars(table.take(sorted(range(len(rows)), key=place.__getitem__)), COMPRESSED)
+
+
 def trade(metrics: pa.Table) -> alt.LayerChart:
     """Bits a byte against bytes on disk, a point for each model with its name, a colour for each dense model.
 
@@ -88,9 +103,31 @@ def trade(metrics: pa.Table) -> alt.LayerChart:
     sizes = {(row["system"], row["variant"]): row["mean"] for row in bytes_}
     rows = [row | {"kilobytes": sizes[row["system"], row["variant"]] / 1000} for row in some(told, "models")]
     key = key_of("system", "dense model", rows)
-    x = alt.X("kilobytes:Q", title="kilobytes on disk (log scale)", scale=alt.Scale(type="log", padding=60))
-    y = alt.Y("mean:Q", title="bits a byte", scale=alt.Scale(zero=False))
-    base = alt.Chart(data(rows)).encode(x=x, y=y)
+    # Names stand to the right of their points, so the axis ends far beyond the last.
+    across = (0.8 * min(row["kilobytes"] for row in rows), 2.2 * max(row["kilobytes"] for row in rows))
+    means = [row["mean"] for row in rows]
+    margin = 0.08 * (max(means) - min(means)) or 0.1
+    upward = (min(means) - margin, max(means) + margin)
+    height = HEIGHT + 120
+    placed = _apart(rows, across, upward, height)
+    x = alt.X("kilobytes:Q", title="kilobytes on disk (log scale)")
+    x = x.scale(type="log", domain=across, nice=False).axis(tickCount=6, format="~s")
+    y = alt.Y("mean:Q", title="bits a byte", scale=alt.Scale(domain=upward, nice=False))
+    base = alt.Chart(data(placed)).encode(x=x, y=y)
     points = base.mark_point(filled=True, size=110, opacity=1).encode(color=key.colour(), shape=key.shape())
-    words = base.mark_text(align="left", dx=9, dy=-6, fontSize=12, color=BLACK).encode(text="variant:N")
-    return styled(alt.layer(points, words).properties(width=WIDE, height=HEIGHT + 120), legend="bottom")
+    words = base.mark_text(align="left", dx=9, fontSize=12, color=BLACK).encode(y="at:Q", text="variant:N")
+    return styled(alt.layer(points, words).properties(width=WIDE, height=height), legend="bottom")
+
+
+def _apart(rows: Rows, across: tuple[float, float], upward: tuple[float, float], height: int) -> Rows:
+    """The rows with where their names are written on the vertical axis, `at`: names that would overlap move down."""
+    line, scale = LINE * (upward[1] - upward[0]) / height, WIDE / math.log(across[1] / across[0])
+    placed: Rows = []
+    for row in sorted(rows, key=lambda row: -row["mean"]):
+        left, at = scale * math.log(row["kilobytes"] / across[0]), row["mean"]
+        right = left + LETTER * len(row["variant"])
+        for other in sorted(placed, key=lambda other: -other["at"]):
+            if left < other["right"] and other["left"] < right and abs(at - other["at"]) < line:
+                at = other["at"] - line
+        placed.append(row | {"at": at, "left": left, "right": right})
+    return placed

@@ -70,6 +70,8 @@ def cost_bars(metrics: pa.Table, costs: Mapping[str, str] = COSTS) -> alt.HConca
     present = [metric for metric in costs if found[metric]]
     every = some([row for metric in present for row in found[metric]], ", ".join(costs))
     order = list(dict.fromkeys(row["variant"] for row in every))
+    # Narrow panels have no room for four numbers; names that differ at their ends must not be cut.
+    ticks = 4 if len(present) < 4 else 2
     for metric in present:
         bars = mean_bands(found[metric], ["variant"])
         labelled = [bar | {"label": short(bar["mean"])} for bar in bars]
@@ -77,10 +79,12 @@ def cost_bars(metrics: pa.Table, costs: Mapping[str, str] = COSTS) -> alt.HConca
             x=alt.X(
                 "mean:Q",
                 title=costs[metric],
-                axis=alt.Axis(labelExpr="format(datum.value, datum.value < 1000 ? '~g' : '~s')", tickCount=4),
+                axis=alt.Axis(labelExpr="format(datum.value, datum.value < 1000 ? '~g' : '~s')", tickCount=ticks),
                 scale=alt.Scale(domain=[0, 1.35 * max(bar["mean"] for bar in bars)], nice=False),
             ),
-            y=alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labels=not panels, ticks=not panels)),
+            y=alt.Y(
+                "variant:N", title=None, sort=order, axis=alt.Axis(labels=not panels, ticks=not panels, labelLimit=400)
+            ),
         )
         text = base.mark_text(align="left", dx=5, fontSize=14).encode(text="label:N")
         panel = base.mark_bar(color=BLUE, height={"band": 0.7}) + text

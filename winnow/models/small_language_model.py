@@ -45,7 +45,9 @@ class SmallLanguageModel:
     probabilities that are not numbers, and for impossible settings of a draw.
     """
 
-    capabilities = frozenset({"next", "score", "sample", "batch", "state", "hidden", "mask", "seeded", "train"})
+    capabilities: frozenset[str] = frozenset(
+        {"next", "score", "sample", "batch", "state", "hidden", "mask", "seeded", "train"}
+    )
 
     def __init__(self, net: nn.Module, vocabulary: Vocabulary, context_length: int, name: str = "small") -> None:
         self.net = readable(net).eval()
@@ -55,6 +57,8 @@ class SmallLanguageModel:
             sizes = f"{len(vocabulary)} tokens where the model has {self.vocab_size}"
             raise InputError(f"{name}: the tokenizer has {sizes}; take the one it was trained with")
         self.digest = _digest(self.net, vocabulary)
+        if not any(parameter.requires_grad for parameter in self.net.parameters()):
+            self.capabilities = self.capabilities - {"train"}
 
     def encode(self, text: str) -> Tokens:
         """Tokens of a text; one that spells out a token that steers is encoded as its letters."""

@@ -34,6 +34,8 @@ class NGramReader(nn.Module):
         self.ngram = ngram
         self.embedding = nn.Embedding(ngram.vocabulary, 1)
         nn.init.zeros_(self.embedding.weight)
+        # Counts are not learned by gradients.
+        self.embedding.requires_grad_(False)
         for k, order in enumerate(ngram.orders):
             self.register_buffer(f"grams{k}", torch.from_numpy(order.grams))
             self.register_buffer(f"discounted{k}", torch.from_numpy(order.discounted))
