@@ -27,6 +27,12 @@ rule plot_find_benchmark:
             category="Explanations",
             labels={"workload": "{workload}", "figure": "FIND: who describes what"},
         ),
+        texts=report(
+            "results/{workload}/evaluate/find_benchmark/texts.svg",
+            caption="../../docs/report/find_benchmark.rst",
+            category="Explanations",
+            labels={"workload": "{workload}", "figure": "FIND: functions of texts"},
+        ),
         budgets=report(
             "results/{workload}/evaluate/find_benchmark/budgets.svg",
             caption="../../docs/report/find_benchmark.rst",

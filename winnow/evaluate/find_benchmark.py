@@ -2,7 +2,9 @@
 
 S. Schwettmann, T. Rott Shaham, J. Materzynska, N. Chowdhury, S. Li, J. Andreas, D. Bau, A. Torralba, "FIND: A
 Function Description Benchmark for Evaluating Interpretability Methods", NeurIPS 2023, Datasets and Benchmarks. A
-numeric function is described where its code has a normalised squared error below a tenth on the half-integers.
+numeric function is described where its code has a normalised squared error below a tenth on the half-integers, one of
+texts where its code gives ten texts that it was not asked about. Words pass the unit test where who reads them alone
+tells the function's answers from those of two others.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ import numpy as np
 from winnow import sandbox
 from winnow.evaluate.find_interpreters import Interpretation, Interpreter
 from winnow.randomness import numpy_generator
-from winnow.workloads import find_numeric
+from winnow.workloads import find_numeric, find_strings
 from winnow.workloads.find_functions import Function, normalised_error
 
 THRESHOLD = 0.1  # NMSE of a numeric success, not reached
 SHORT = 40  # nodes of code that count as a description and not as a table
+HELD_OUT, SHOWN = 10, 3  # texts that judge the code of a function of texts, and texts of an option of the unit test
 GROUPS = {"sin": "sine", "cos": "sine"}  # families that are one another, shifted
 
 
@@ -87,6 +90,59 @@ def score_numeric(record: dict[str, Any], said: Interpretation, outcome: sandbox
     }
 
 
+def held_out_texts(record: dict[str, Any], seed: int) -> list[str]:
+    """The texts on which a function's code is judged; the first is empty."""
+    return find_strings.draw_texts(HELD_OUT, numpy_generator(seed, "find held out", record["function_id"]))
+
+
+def score_string(
+    record: dict[str, Any], said: Interpretation, outcome: sandbox.Outcome, others: Sequence[dict[str, Any]], seed: int
+) -> dict[str, Any]:
+    """Scores of one interpretation from what its code returned on the held-out texts."""
+    program = find_strings.program_of(json.loads(record["spec"]))
+    true = [find_strings.apply(program, text) for text in held_out_texts(record, seed)]
+    found = outcome.values if outcome.status == "ok" else [None] * len(true)
+    claimed = find_strings.parse(said.description)
+    match = float(np.mean([a == b for a, b in zip(found, true, strict=True)]))
+    numeric_only = ("nmse", "inside", "outside", "median_relative", "short_success", "overlap")
+    return dict.fromkeys(numeric_only) | {
+        "success": match == 1,
+        "match": match,
+        "unit_test": unit_test(record, claimed, others, seed),
+        "family_right": claimed is not None and [name for name, _ in claimed] == [name for name, _ in program],
+        "nodes": nodes(said.code),
+        "reason": outcome.reason,
+    }
+
+
+def unit_test(
+    record: dict[str, Any], claimed: find_strings.Program | None, others: Sequence[dict[str, Any]], seed: int
+) -> bool | None:
+    """Whether who knows the claimed program alone picks the true answers to three texts among those of two others.
+
+    Nothing claimed leaves a guess. None where no two of the others answer otherwise.
+    """
+    generator = numpy_generator(seed, "find unit test", record["function_id"])
+    texts = find_strings.draw_texts(SHOWN + 1, generator)[1:]
+
+    def answers(program: find_strings.Program) -> tuple[str, ...]:
+        return tuple(find_strings.apply(program, text) for text in texts)
+
+    true = answers(find_strings.program_of(json.loads(record["spec"])))
+    drawn = (others[i] for i in generator.permutation(len(others)))
+    apart = dict.fromkeys(answers(find_strings.program_of(json.loads(other["spec"]))) for other in drawn)
+    wrong = [option for option in apart if option != true][:2]
+    if len(wrong) < 2:
+        return None
+    options = [true, *wrong]
+    order = generator.permutation(3)
+    if claimed is None:
+        return bool(order[0] == 0)
+    expected = answers(claimed)
+    agreed = [sum(a == b for a, b in zip(options[i], expected, strict=True)) for i in order]
+    return bool(order[int(np.argmax(agreed))] == 0)
+
+
 def family_of(description: str) -> str:
     """The families that a description names, in their order, sine and cosine as one."""
     named = [part.split(" function")[0] for part in description.split("a ")[1:] if " function" in part]
@@ -127,8 +183,12 @@ def scored(
             }
         )
         progress(done + 1, len(work))
-    grid = find_numeric.half_integers().tolist()
-    outcomes = sandbox.run([sandbox.Case(interpretation.code, "f", grid) for _, interpretation in said])
-    for row, (record, interpretation), outcome in zip(rows, said, outcomes, strict=True):
-        row |= score_numeric(record, interpretation, outcome)
+    grid, strings = find_numeric.half_integers().tolist(), [r for r in records if r["kind"] == "string"]
+    inputs = [held_out_texts(record, seed) if record["kind"] == "string" else grid for record, _ in said]
+    cases = [sandbox.Case(one.code, "f", given) for (_, one), given in zip(said, inputs, strict=True)]
+    for row, (record, interpretation), outcome in zip(rows, said, sandbox.run(cases), strict=True):
+        if record["kind"] == "string":
+            row |= score_string(record, interpretation, outcome, strings, seed)
+        else:
+            row |= score_numeric(record, interpretation, outcome) | {"match": None, "unit_test": None}
     return rows

@@ -12,6 +12,7 @@ from winnow.evaluate.chart_parts import (
     VERMILION,
     WIDE,
     WIDTH,
+    Rows,
     data,
     finite,
     grouped,
@@ -31,6 +32,13 @@ MEASURES = {
     "corrupted: inside": "inside",
 }
 
+TEXT_MEASURES = {
+    "one step": "success_atomic",
+    "two steps": "success_composed",
+    "words: unit test": "unit_test",
+    "words: the steps": "family_right",
+}
+
 
 def success_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
     """Share of numeric functions that are described, a panel a complication, a bar an interpreter."""
@@ -40,16 +48,32 @@ def success_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
             interpreter, kind, asked = row["variant"].rsplit("-", 2)
             if kind == "numeric" and int(asked) == budget:
                 rows.append(row | {"interpreter": interpreter.replace("_", " "), "on": label})
-    rows = mean_bands(some(rows, "successes on numeric functions"), ["interpreter", "on"], SHARE)
+    title = "share of numeric functions described"
+    return _bars(some(rows, "successes on numeric functions"), title, list(MEASURES))
+
+
+def text_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
+    """Share of functions of texts that are described as code and in words, a bar an interpreter."""
+    rows = []
+    for label, metric in TEXT_MEASURES.items():
+        for row in metric_values(metrics, metric):
+            interpreter, kind, asked = row["variant"].rsplit("-", 2)
+            if kind == "string" and int(asked) == budget:
+                rows.append(row | {"interpreter": interpreter.replace("_", " "), "on": label})
+    title = "share of functions of texts described"
+    return _bars(some(rows, "successes on functions of texts"), title, list(TEXT_MEASURES))
+
+
+def _bars(rows: Rows, title: str, columns: list[str]) -> alt.FacetChart:
+    rows = mean_bands(rows, ["interpreter", "on"], SHARE)
     x = alt.X("mean:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=3))
     y = alt.Y("interpreter:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
     base = alt.Chart(data(rows)).encode(y=y)
     bars = base.mark_bar(color=BLUE, opacity=0.8).encode(x=x)
     spread = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
-    panel = alt.layer(bars, spread).properties(width=WIDE / len(MEASURES), height=200)
+    panel = alt.layer(bars, spread).properties(width=WIDE / len(columns), height=200)
     header = alt.Header(labelFontSize=15)
-    column = alt.Column("on:N", title="share of numeric functions described", sort=list(MEASURES), header=header)
-    return styled(panel.facet(column=column))
+    return styled(panel.facet(column=alt.Column("on:N", title=title, sort=columns, header=header)))
 
 
 def budget_lines(metrics: pa.Table) -> alt.LayerChart:

@@ -10,12 +10,13 @@ import numpy as np
 from scipy import stats
 
 from winnow import sandbox
+from winnow.evaluate.find_induction import TEXT_INTERPRETERS
 from winnow.evaluate.find_interpreters import INTERPRETERS, Interpreter
 from winnow.randomness import numpy_generator
-from winnow.workloads import find_numeric
+from winnow.workloads import find_numeric, find_strings
 
 Rows = Sequence[dict[str, Any]]
-SWEPT = ("template",)
+SWEPT = ("template", "induction", "induction_random")
 """Interpreters that get every budget; the others get the main one."""
 COMPLICATIONS = ("clean", "noise", "corruption", "approximation")
 POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the largest value
@@ -23,14 +24,30 @@ POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the
 
 def arms(budgets: Sequence[int], main: int) -> list[tuple[Interpreter, int]]:
     """(interpreter, budget) of every arm."""
-    return [(i, budget) for i in INTERPRETERS for budget in budgets if budget == main or i.name in SWEPT]
+    every = (*INTERPRETERS, *TEXT_INTERPRETERS)
+    return [(i, budget) for i in every for budget in budgets if budget == main or i.name in SWEPT]
 
 
 def confirmed(records: Rows, seed: int) -> list[bool]:
     """Whether each record is what its labels say, by its code in the sandbox and by what queries are told."""
     x = np.linspace(-find_numeric.EDGE, find_numeric.EDGE, POINTS)
-    outcomes = sandbox.run([sandbox.Case(record["code"], "f", x.tolist()) for record in records])
-    return [_numeric_confirmed(r, o, x, seed) for r, o in zip(records, outcomes, strict=True)]
+    texts = find_strings.draw_texts(POINTS, numpy_generator(seed, "find audit"))
+    inputs = {"numeric": x.tolist(), "string": texts}
+    outcomes = sandbox.run([sandbox.Case(record["code"], "f", inputs[record["kind"]]) for record in records])
+    return [
+        _string_confirmed(r, o, texts) if r["kind"] == "string" else _numeric_confirmed(r, o, x, seed)
+        for r, o in zip(records, outcomes, strict=True)
+    ]
+
+
+def _string_confirmed(record: dict[str, Any], outcome: sandbox.Outcome, texts: Sequence[str]) -> bool:
+    program = find_strings.program_of(json.loads(record["spec"]))
+    return (
+        outcome.status == "ok"
+        and outcome.values == [find_strings.apply(program, text) for text in texts]
+        and record["composed"] == (len(program) == 2)
+        and find_strings.parse(record["description"]) == program
+    )
 
 
 def _numeric_confirmed(record: dict[str, Any], outcome: sandbox.Outcome, x: np.ndarray, seed: int) -> bool:

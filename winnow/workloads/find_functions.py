@@ -1,7 +1,7 @@
 """A library of opaque functions with known descriptions, and black-box access to them.
 
 S. Schwettmann et al., "FIND: A Function Description Benchmark for Evaluating Interpretability Methods", NeurIPS 2023,
-Datasets and Benchmarks. Numbers are in `find_numeric`, texts in `find_strings`, concepts in `find_concepts`.
+Datasets and Benchmarks. Numbers are in `find_numeric`, texts in `find_strings`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from winnow.errors import InputError
 from winnow.randomness import numpy_generator
-from winnow.workloads import find_numeric
+from winnow.workloads import find_numeric, find_strings
 
 SCHEMA = pa.schema(
     [
@@ -62,10 +62,13 @@ class Function:
         return self.budget - self.calls
 
     def query(self, inputs: Sequence[Any] | np.ndarray) -> Any:
-        """Outputs of inputs: float64[n] of numbers. Raises BudgetExceeded before anything is answered."""
+        """Outputs: float64[n] of numbers, texts of texts. Raises BudgetExceeded before anything is answered."""
         if len(inputs) > self.left:
             raise BudgetExceeded(f"{len(inputs)} inputs are asked, {self.left} of {self.budget} are left")
         self.calls += len(inputs)
+        if self.kind == "string":
+            program = find_strings.program_of(self._spec)
+            return [find_strings.apply(program, text) for text in inputs]
         return find_numeric.answers(self._spec, np.asarray(inputs, dtype=float), self._noise)
 
 
@@ -121,6 +124,34 @@ def numeric_record(
         "domain": json.dumps([stretch["low"], stretch["high"]] if stretch else None),
         "approximation_error": error,
     }
+
+
+def string_functions(count: int, seed: int) -> list[dict[str, Any]]:
+    """Records of functions of texts, three in ten of two steps; they have no complication."""
+    if count < 1:
+        raise InputError(f"find_benchmark.strings: {count} functions; ask for 1 at least")
+    records = []
+    for number in range(count):
+        generator = numpy_generator(seed, "find strings", str(number))
+        composed = bool(generator.random() < find_strings.COMPOSED)
+        program = find_strings.draw_program(composed, generator)
+        records.append(
+            {
+                "function_id": f"string{number:04d}",
+                "kind": "string",
+                "family": " ".join(name for name, _ in program),
+                "composed": composed,
+                "complication": "clean",
+                "twin_of": "",
+                "spec": json.dumps(program),
+                "code": find_strings.source(program),
+                "description": find_strings.describe(program),
+                "noise": "",
+                "domain": "null",
+                "approximation_error": None,
+            }
+        )
+    return records
 
 
 def normalised_error(true: np.ndarray, found: np.ndarray, floor: float = 0.0) -> float:

@@ -15,9 +15,11 @@ Part = Annotated[float, Field(ge=0, le=1)]
 class FindBenchmark(System):
     """Opaque functions with known descriptions, and how well interpreters describe them."""
 
-    pictures = ("success", "budgets", "worst")
+    pictures = ("success", "texts", "budgets", "worst")
     numeric: int = Field(120, ge=1)
     """Numeric functions; the paper has 1,000."""
+    strings: int = Field(120, ge=1)
+    """Functions of texts; the paper has 1,000."""
     noise: Part = 0.25
     """Share of numeric functions whose answers are noisy."""
     corruption: Part = 0.3
@@ -25,7 +27,7 @@ class FindBenchmark(System):
     approximation: Part = 0.1
     """Share of numeric functions that a small network stands for."""
     composed: Part = 0.15
-    """Share of functions that are made of two."""
+    """Share of numeric functions that are made of two."""
     budgets: Budgets = [16, 64, 256]
     """Inputs that an interpreter may ask of a function."""
     main_budget: int = Field(64, ge=8)

@@ -1,0 +1,142 @@
+"""Programs are found from their answers, as brute force finds them; what is said of them is scored as defined."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.evaluate.drawing import drawn, found
+from winnow.errors import InputError
+from winnow.evaluate import find_charts, find_study
+from winnow.evaluate.find_benchmark import held_out_texts, interpret, score_string, scored, unit_test
+from winnow.evaluate.find_induction import TEXT_INTERPRETERS, Induction, RandomProgram, TextMemoriser, agreeing
+from winnow.evaluate.find_interpreters import Interpretation
+from winnow.pipeline.tables import metric_rows
+from winnow.sandbox import Outcome
+from winnow.workloads.find_functions import string_functions
+from winnow.workloads.find_strings import apply, describe, draw_texts, parse, program_of, source, steps
+
+RECORDS = string_functions(12, 3)
+TEXTS = draw_texts(9, np.random.default_rng(0))[1:]
+
+
+def program_of_record(record):
+    return parse(record["description"])
+
+
+def test_what_agrees_is_what_brute_force_finds_but_for_first_steps_that_are_alike():
+    target = (("swap_halves", ()), ("add", ("ing",)))
+    texts = TEXTS[:2]
+    answers = [apply(target, text) for text in texts]
+    every = [(step,) for step in steps()] + list(product(steps(), steps()))
+    expected = {p for p in every if [apply(p, text) for text in texts] == answers}
+    kept = agreeing(texts, answers)
+    assert set(kept) <= expected and target in kept and len(set(kept)) == len(kept)
+
+    def between(program):
+        return [apply(program[:1], text) for text in texts], program[1:]
+
+    assert {str(between(p)) for p in expected} == {str(between(p)) for p in kept}
+    assert [len(p) for p in kept] == sorted(len(p) for p in kept)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: r["family"])
+def test_search_finds_programs_that_answer_as_the_function_does(record):
+    said, calls = interpret(record, Induction(), 32, 0)
+    true, texts = program_of_record(record), draw_texts(100, np.random.default_rng(9))
+    claimed = parse(said.description)
+    assert calls <= 32 and said.code == source(claimed)
+    assert np.mean([apply(claimed, t) == apply(true, t) for t in texts]) > 0.95
+
+
+def test_adaptive_queries_stop_when_one_candidate_is_left_and_random_ones_use_the_budget():
+    said, calls = interpret(RECORDS[0], Induction(), 64, 0)
+    assert 4 <= calls < 64 and 0 < said.confidence <= 1
+    _, calls = interpret(RECORDS[0], Induction(adaptive=False), 64, 0)
+    assert calls == 64
+
+
+def test_answers_of_no_program_are_owned_up_to(monkeypatch):
+    monkeypatch.setattr("winnow.evaluate.find_induction.agreeing", lambda texts, answers: [])
+    said, _ = interpret(RECORDS[0], Induction(), 8, 0)
+    assert said.confidence == 0 and parse(said.description) is None and said.code == "def f(x):\n    return x\n"
+
+
+def test_baselines_remember_or_guess():
+    said, calls = interpret(RECORDS[0], TextMemoriser(), 16, 0)
+    assert calls == 16 and parse(said.description) is None
+    said, calls = interpret(RECORDS[0], RandomProgram(), 16, 0)
+    assert calls == 0 and len(parse(said.description)) == 1
+    assert [i.name for i in TEXT_INTERPRETERS] == ["induction", "induction_random", "text_memoriser", "random_program"]
+
+
+def test_scores_are_shares_of_held_out_texts_and_wrong_code_scores_nothing():
+    record = RECORDS[0]
+    true = program_of_record(record)
+    texts = held_out_texts(record, 0)
+    assert len(texts) == 10 and texts[0] == "" and held_out_texts(record, 1) != texts
+    answers = [apply(true, text) for text in texts]
+    right = Interpretation(record["description"], record["code"], None, 1.0)
+    scores = score_string(record, right, Outcome("ok", answers, ""), RECORDS, 0)
+    assert scores["success"] and scores["match"] == 1 and scores["family_right"] and scores["unit_test"]
+    nearly = score_string(record, right, Outcome("ok", [*answers[:9], "x" + answers[9]], ""), RECORDS, 0)
+    assert not nearly["success"] and nearly["match"] == pytest.approx(0.9)
+    for outcome in (Outcome("limit", [], "TimeLimit"), Outcome("ok", [3.0] * 10, "")):
+        failed = score_string(record, right, outcome, RECORDS, 0)
+        assert failed["match"] == 0 and failed["reason"] == outcome.reason
+    silent = score_string(record, replace_words(right), Outcome("ok", answers, ""), RECORDS, 0)
+    assert silent["success"] and not silent["family_right"]
+
+
+def replace_words(said):
+    return said._replace(description="it is a riddle")
+
+
+def test_the_unit_test_is_passed_by_the_truth_and_by_a_third_of_guesses():
+    tests = [(record, seed) for record in RECORDS for seed in range(25)]
+    assert all(unit_test(record, program_of_record(record), RECORDS, seed) for record, seed in tests)
+    guesses = [unit_test(record, None, RECORDS, seed) for record, seed in tests]
+    assert np.mean(guesses) == pytest.approx(1 / 3, abs=5 * (2 / 9 / len(tests)) ** 0.5)
+    other = program_of_record(RECORDS[1])
+    assert np.mean([unit_test(RECORDS[0], other, RECORDS, seed) for seed in range(25)]) < 0.7
+    assert unit_test(RECORDS[0], other, RECORDS[:2], 0) is None
+
+
+def test_functions_of_texts_go_through_arms_audit_summaries_and_charts():
+    arms = [arm for arm in find_study.arms([8, 16], 16) if arm[0].kinds == ("string",)]
+    assert [(i.name, budget) for i, budget in arms] == [
+        ("induction", 8),
+        ("induction", 16),
+        ("induction_random", 8),
+        ("induction_random", 16),
+        ("text_memoriser", 16),
+        ("random_program", 16),
+    ]
+    rows = scored(RECORDS, arms, 16, 0, lambda done, total: None)
+    assert len(rows) == 12 * 6 and {row["kind"] for row in rows} == {"string"}
+    assert len({tuple(row) for row in rows}) == 1  # one table
+    metrics = find_study.summaries(rows)
+    assert metrics["induction-string-16"]["success"] > 0.8 > metrics["random_program-string-16"]["success"]
+    assert metrics["text_memoriser-string-16"]["success"] < 0.3
+    assert find_study.confirmed(RECORDS, 0) == [True] * 12
+    wrong = [RECORDS[0] | {"code": "def f(x):\n    return x\n"}, RECORDS[0] | {"composed": not RECORDS[0]["composed"]}]
+    assert find_study.confirmed([*wrong, RECORDS[0] | {"description": "else"}], 0) == [False] * 3
+    table = pa.concat_tables(
+        metric_rows(values, system="find_benchmark", workload="w", split="test", seed=0, variant=variant)
+        for variant, values in metrics.items()
+    )
+    chart = find_charts.text_bars(table, 16)
+    bars = {(row["interpreter"], row["on"]): row["mean"] for row in drawn(chart) if "mean" in row}
+    assert bars["induction", "words: unit test"] == pytest.approx(metrics["induction-string-16"]["unit_test"])
+    assert "share of functions of texts described" in found(chart.to_dict(), "title")
+    lines = {row["line"] for row in drawn(find_charts.budget_lines(table)) if "line" in row}
+    assert lines == {"string: induction", "string: induction random"}
+    with pytest.raises(InputError):
+        find_charts.text_bars(table, 99)
+
+
+def test_interpreters_are_named_and_frozen():
+    assert replace(Induction(), name="other").name == "other"
+    assert describe(program_of([["add", ["ing"]]])) == "adds ing"
