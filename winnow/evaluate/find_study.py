@@ -12,6 +12,8 @@ from scipy import stats
 from winnow import sandbox
 from winnow.evaluate.find_induction import TEXT_INTERPRETERS
 from winnow.evaluate.find_interpreters import INTERPRETERS, Interpreter
+from winnow.evaluate.find_language_model import LanguageModelInterpreter
+from winnow.models.language_model import LanguageModel
 from winnow.randomness import numpy_generator
 from winnow.workloads import find_numeric, find_strings
 
@@ -22,9 +24,11 @@ COMPLICATIONS = ("clean", "noise", "corruption", "approximation")
 POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the largest value
 
 
-def arms(budgets: Sequence[int], main: int) -> list[tuple[Interpreter, int]]:
-    """(interpreter, budget) of every arm."""
+def arms(budgets: Sequence[int], main: int, model: LanguageModel | None = None) -> list[tuple[Interpreter, int]]:
+    """(interpreter, budget) of every arm; with a model, it interprets too, and once more in a single round."""
     every = (*INTERPRETERS, *TEXT_INTERPRETERS)
+    if model is not None:
+        every += (LanguageModelInterpreter(model), LanguageModelInterpreter(model, "language_model_once", rounds=1))
     return [(i, budget) for i in every for budget in budgets if budget == main or i.name in SWEPT]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from winnow.pipeline.settings.base import Seeds, System, _distinct
+from winnow.pipeline.settings.language import Endpoint
 
 Budgets = Annotated[list[Annotated[int, Field(ge=8, le=4096)]], Field(min_length=1), AfterValidator(_distinct)]
 Part = Annotated[float, Field(ge=0, le=1)]
@@ -32,6 +33,8 @@ class FindBenchmark(System):
     """Inputs that an interpreter may ask of a function."""
     main_budget: int = Field(64, ge=8)
     """The one of them that every interpreter gets."""
+    endpoint: Endpoint | None = None
+    """A server's language model that interprets too; null asks none."""
     seeds: Seeds | None = [0, 1, 2]
     """Libraries of functions."""
 
