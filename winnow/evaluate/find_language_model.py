@@ -109,8 +109,7 @@ def described(told: str) -> Interpretation:
 def _domain(told: str) -> tuple[float, float] | None:
     found = re.search(r"[\[(].*?[\])]", told)
     try:
-        ends = ast.literal_eval(found.group(0)) if found else None
-        low, high = (float(end) for end in ends)
+        low, high = map(float, ast.literal_eval(found.group(0) if found else "[]"))
     except (ValueError, TypeError, SyntaxError):
         return None
     return (low, high) if low < high else None
