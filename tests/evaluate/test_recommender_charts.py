@@ -93,5 +93,9 @@ def test_edits_stand_from_the_largest_fall_to_the_smallest():
         ("a (1)", 0.4),
         ("b (2)", 0.1),
     }
+    many = [rows[0] | {"latent": i, "share_after": i / 1000} for i in range(100)]
+    named = pa.table({"system": ["rec_sae"] * 100, "latent": range(100), "text": [f"c{i}" for i in range(100)]})
+    order = rec_sae_charts.edits(named, pa.Table.from_pylist(many)).to_dict()["layer"][0]["encoding"]["y"]["sort"]
+    assert (len(order), order[0], order[-1]) == (rec_sae_charts.SHOWN, "c0 (0)", "c99 (99)")
     none = rec_sae_charts.edits(concepts, pa.Table.from_pylist(rows).slice(0, 0))
     assert drawn(none)[0]["text"].startswith("no latent was reliable")

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from winnow.dictionaries.dictionary import Dictionary
+from winnow.dictionaries.dictionary import Dictionary, Sparse
 from winnow.dictionaries.harvest import read_hooks
 from winnow.dictionaries.rec_sae import group_corpus
 from winnow.errors import InputError
@@ -145,6 +145,7 @@ def ablate(
     latent: int,
     places: Places,
     having: np.ndarray,
+    code: Sparse | None = None,
     *,
     factor: float = 0.0,
     rows: int = 50,
@@ -152,11 +153,11 @@ def ablate(
 ) -> pa.Table:
     """The edit of a latent to `factor` times its activation on the rows where it is strongest, at most so many.
 
-    h' = h + (factor - 1) z_j W_dec,j, so that 0 takes the latent out and 1 changes nothing. Columns row, activation,
-    those of `edited`, and random_after: the share after an edit of equal length in a random direction. No rows where
-    the latent is silent.
+    h' = h + (factor - 1) z_j W_dec,j, so that 0 takes the latent out and 1 changes nothing. code: of the states,
+    where it is known. Columns row, activation, those of `edited`, and random_after: the share after an edit of equal
+    length in a random direction. No rows where the latent is silent.
     """
-    code = dictionary.encode(places.states)
+    code = dictionary.encode(places.states) if code is None else code
     z = (code.values * (code.indices == latent)).sum(1)
     chosen = torch.sort(z, descending=True, stable=True).indices[: min(rows, int((z > 0).sum()))]
     states, seen, size = places.states[chosen], places.seen[chosen], (factor - 1) * z[chosen, None]

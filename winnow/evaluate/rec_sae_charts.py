@@ -30,7 +30,7 @@ def confidence(tables: list[pa.Table]) -> alt.LayerChart:
         counts = np.histogram(f1, BINS, (0.0, 1.0))[0]
         for place, count in enumerate(counts if len(f1) else []):
             rows.append({"of": title, "f1": (place + 0.5) / BINS, "share": count / len(f1)})
-    key = key_of("of", "of", some(rows, "judged concepts"))
+    key = key_of("of", "unit", some(rows, "judged concepts"))
     x = alt.X("f1:Q", title="F1 of the concept on test users", scale=alt.Scale(domain=[0, 1]))
     y = alt.Y("share:Q", title="share of the units judged", axis=alt.Axis(format="%"))
     base = alt.Chart(data(rows)).encode(x=x, y=y, color=key.colour())
@@ -75,9 +75,10 @@ def _words(rows: Rows, field: str, title: str, width: int) -> alt.Chart:
 
 
 def edits(concepts: pa.Table, edited: pa.Table) -> alt.LayerChart:
-    """Share of the ten offers that have a latent's concept: before and after it is taken out, a row for each latent.
+    """Share of the ten offers that have a latent's concept, before and after it is taken out: a row for each latent.
 
-    A tick is the share after an edit of equal length in a random direction. concepts: `system, latent, text`; edited:
+    Of many, those at even places between the largest fall and the smallest. A cross is the share after an edit of equal
+    length in a random direction. concepts: `system, latent, text`; edited:
     what `winnow.evaluate.rec_sae_study.edits` tells.
     """
     texts = {row["latent"]: row["text"] for row in concepts.to_pylist() if row["system"] == "rec_sae"}
@@ -85,7 +86,10 @@ def edits(concepts: pa.Table, edited: pa.Table) -> alt.LayerChart:
     if not out:
         return _nothing("no latent was reliable enough to be edited")
     rows = []
-    for row in sorted(out, key=lambda row: row["share_after"] - row["share_before"])[:SHOWN]:
+    ordered = sorted(out, key=lambda row: row["share_after"] - row["share_before"])
+    # A picture of the largest falls alone would say that all are large.
+    for place in np.unique(np.linspace(0, len(ordered) - 1, SHOWN).round().astype(int)).tolist():
+        row = ordered[place]
         name = f"{_short(texts[row['latent']].split('; ')[0], DRAWN)} ({row['latent']})"
         rows.append({"latent": name, **{k: row[k] for k in ("share_before", "share_after", "random_after")}})
     order = [row["latent"] for row in rows]
@@ -102,7 +106,7 @@ def edits(concepts: pa.Table, edited: pa.Table) -> alt.LayerChart:
         )
     ]
     scale = alt.Scale(domain=["before", "latent taken out", "random direction"], range=[BLUE, VERMILION, GREY])
-    shapes = alt.Scale(domain=scale.domain, range=["circle", "triangle-left", "stroke"])
+    shapes = alt.Scale(domain=scale.domain, range=["circle", "triangle-left", "cross"])
     points = alt.Chart(data(marks)).mark_point(filled=True, size=90, opacity=0.9, strokeWidth=2)
     layers = [
         base.mark_rule(strokeWidth=1.5, color=GREY).encode(x=alt.X("share_before:Q", title=title), x2="share_after:Q"),

@@ -138,12 +138,13 @@ def edits(scene: Scene, rules: pa.Table, judged: pa.Table, seed: int, progress: 
     sure = [row["latent"] for row in judged.to_pylist() if row["f1"] >= CONFIDENT]
     by_latent = {row["latent"]: row for row in rules.to_pylist()}
     like = likeness(scene.workload.sequences("train"), scene.workload.items, scene.workload.items)
-    rows = []
+    places, rows = scene.places["test"], []
+    code = scene.dictionary.encode(places.states)
     for done, latent in enumerate(sure):
         rule = by_latent[latent]
         having = has_concept(rule["kind"], scene.features["train"].about[rule["feature"]], scene.known, like)
         for factor in FACTORS:
-            told = ablate(scene.model, scene.dictionary, latent, scene.places["test"], having, factor=factor, seed=seed)
+            told = ablate(scene.model, scene.dictionary, latent, places, having, code, factor=factor, seed=seed)
             if told.num_rows:
                 means = {name: float(np.mean(told[name].to_pylist())) for name in told.schema.names if name != "row"}
                 rows.append({"latent": latent, "factor": factor, "rows": told.num_rows, **means})

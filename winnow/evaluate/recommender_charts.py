@@ -11,6 +11,7 @@ from winnow.evaluate.chart_parts import (
     BLUE,
     HEIGHT,
     ORANGE,
+    SKY,
     WIDE,
     Rows,
     data,
@@ -131,7 +132,7 @@ def nearest(table: pa.Table) -> alt.LayerChart:
         y=alt.Y("title:N", title=None, sort=order, axis=alt.Axis(labelLimit=300)),
         x=alt.X("rank:O", title="nearest item", axis=alt.Axis(labelAngle=0)),
     )
-    scale = alt.Scale(scheme="blues", domain=[0, 1.6])
+    scale = alt.Scale(range=["white", SKY], domain=[0, 1])
     tiles = base.mark_rect().encode(color=alt.Color("cosine:Q", title="cosine", scale=scale))
     words = base.mark_text(fontSize=12).encode(text="near:N")
     return styled((tiles + words).properties(width=190 * places, height=44 * len(order)))
