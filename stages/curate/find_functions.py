@@ -7,9 +7,16 @@ from winnow.pipeline import stage
 def find_functions(inputs, outputs, params, log):
     """Write the library of a seed."""
     from winnow.pipeline.tables import write_parquet
-    from winnow.workloads.find_functions import Shares, library, numeric_functions, string_functions
+    from winnow.workloads.find_functions import (
+        Shares,
+        entity_functions,
+        library,
+        numeric_functions,
+        string_functions,
+    )
 
     shares = Shares(params.noise, params.corruption, params.approximation, params.composed)
-    records = numeric_functions(params.numeric, params.seed, shares) + string_functions(params.strings, params.seed)
+    records = numeric_functions(params.numeric, params.seed, shares)
+    records += string_functions(params.strings, params.seed) + entity_functions(params.entities, params.seed)
     log.info("%d functions", len(records))
     write_parquet(library(records), outputs.functions)

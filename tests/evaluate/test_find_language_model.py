@@ -8,7 +8,7 @@ from winnow.evaluate.find_benchmark import interpret, scored
 from winnow.evaluate.find_language_model import ROUNDS, LanguageModelInterpreter, described, questions
 from winnow.models.language_model import Sample
 from winnow.randomness import numpy_generator
-from winnow.workloads.find_functions import numeric_record, string_functions
+from winnow.workloads.find_functions import entity_functions, numeric_record, string_functions
 
 LINEAR = numeric_record("numeric0000", ["linear", 2.0, 1.0], "clean", numpy_generator(0, "r"))
 TEXTS = string_functions(4, 0)
@@ -105,3 +105,10 @@ def test_a_model_is_two_more_arms():
         ("language_model", ROUNDS, 16),
         ("language_model_once", 1, 16),
     ]
+
+
+def test_words_are_shown_with_numbers():
+    (record,) = entity_functions(1, 0)
+    model = Scripted('[QUERY] ["oak", "chair"]', "[DESCRIPTION] answers to trees\n[CODE]\ndef f(x):\n    return 0.0\n")
+    _, calls = interpret(record, LanguageModelInterpreter(model), 64, 0)
+    assert calls == 8 + 2 and 'f("oak") = ' in model.seen[1] and "from words to how near" in model.seen[0]

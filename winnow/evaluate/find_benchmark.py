@@ -3,8 +3,8 @@
 S. Schwettmann, T. Rott Shaham, J. Materzynska, N. Chowdhury, S. Li, J. Andreas, D. Bau, A. Torralba, "FIND: A
 Function Description Benchmark for Evaluating Interpretability Methods", NeurIPS 2023, Datasets and Benchmarks. A
 numeric function is described where its code has a normalised squared error below a tenth on the half-integers, one of
-texts where its code gives ten texts that it was not asked about. Words pass the unit test where who reads them alone
-tells the function's answers from those of two others.
+texts where its code gives ten texts that it was not asked about, one of words where it gives those that nobody may ask.
+Words pass the unit test where who reads them alone tells the function's answers from those of two others.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from winnow import sandbox
 from winnow.evaluate.find_interpreters import Interpretation, Interpreter
 from winnow.randomness import numpy_generator
-from winnow.workloads import find_numeric, find_strings
-from winnow.workloads.find_functions import Function, normalised_error
+from winnow.workloads import find_concepts, find_numeric, find_strings
+from winnow.workloads.find_functions import Function, evaluator, normalised_error
 
 THRESHOLD = 0.1  # NMSE of a numeric success, not reached
 SHORT = 40  # nodes of code that count as a description and not as a table
@@ -90,47 +90,64 @@ def score_numeric(record: dict[str, Any], said: Interpretation, outcome: sandbox
     }
 
 
-def held_out_texts(record: dict[str, Any], seed: int) -> list[str]:
-    """The texts on which a function's code is judged; the first is empty."""
+def held_out(record: dict[str, Any], seed: int) -> list[str]:
+    """What judges a function's code: drawn texts, the first of them empty, or the words that nobody may ask."""
+    if record["kind"] == "entity":
+        return find_concepts.shown_words(False)
     return find_strings.draw_texts(HELD_OUT, numpy_generator(seed, "find held out", record["function_id"]))
 
 
-def score_string(
+def claim_of(kind: str, description: str) -> dict[str, Any] | None:
+    """A record that answers as words claim, of what can be read; None for other words."""
+    found = find_strings.parse(description) if kind == "string" else find_concepts.parse(description)
+    return None if found is None else {"kind": kind, "spec": json.dumps(found), "composed": len(found) > 1}
+
+
+def score_discrete(
     record: dict[str, Any], said: Interpretation, outcome: sandbox.Outcome, others: Sequence[dict[str, Any]], seed: int
 ) -> dict[str, Any]:
-    """Scores of one interpretation from what its code returned on the held-out texts."""
-    program = find_strings.program_of(json.loads(record["spec"]))
-    true = [find_strings.apply(program, text) for text in held_out_texts(record, seed)]
+    """Scores of what is said of a function of texts or words, from what its code returned on what was held out."""
+    of, kind = evaluator(record), record["kind"]
+    true = [of(given) for given in held_out(record, seed)]
     found = outcome.values if outcome.status == "ok" else [None] * len(true)
-    claimed = find_strings.parse(said.description)
+    claimed = claim_of(kind, said.description)
     match = float(np.mean([a == b for a, b in zip(found, true, strict=True)]))
     numeric_only = ("nmse", "inside", "outside", "median_relative", "short_success", "overlap")
     return dict.fromkeys(numeric_only) | {
         "success": match == 1,
         "match": match,
         "unit_test": unit_test(record, claimed, others, seed),
-        "family_right": claimed is not None and [name for name, _ in claimed] == [name for name, _ in program],
+        "family_right": claimed is not None and _named(claimed) == _named(record),
         "nodes": nodes(said.code),
         "reason": outcome.reason,
     }
 
 
+def _named(record: dict[str, Any]) -> Any:
+    """The operations of a program without their arguments; the concepts in any order."""
+    spec = json.loads(record["spec"])
+    return [name for name, _ in spec] if record["kind"] == "string" else sorted(spec)
+
+
 def unit_test(
-    record: dict[str, Any], claimed: find_strings.Program | None, others: Sequence[dict[str, Any]], seed: int
+    record: dict[str, Any], claimed: dict[str, Any] | None, others: Sequence[dict[str, Any]], seed: int
 ) -> bool | None:
-    """Whether who knows the claimed program alone picks the true answers to three texts among those of two others.
+    """Whether who knows what is claimed alone picks the true answers to three inputs among those of two others.
 
     Nothing claimed leaves a guess. None where no two of the others answer otherwise.
     """
     generator = numpy_generator(seed, "find unit test", record["function_id"])
-    texts = find_strings.draw_texts(SHOWN + 1, generator)[1:]
+    if record["kind"] == "entity":
+        inputs = _telling_words(record, generator)
+    else:
+        inputs = find_strings.draw_texts(SHOWN + 1, generator)[1:]
 
-    def answers(program: find_strings.Program) -> tuple[str, ...]:
-        return tuple(find_strings.apply(program, text) for text in texts)
+    def answers(of: Callable[[str], Any]) -> tuple[Any, ...]:
+        return tuple(of(given) for given in inputs)
 
-    true = answers(find_strings.program_of(json.loads(record["spec"])))
+    true = answers(evaluator(record))
     drawn = (others[i] for i in generator.permutation(len(others)))
-    apart = dict.fromkeys(answers(find_strings.program_of(json.loads(other["spec"]))) for other in drawn)
+    apart = dict.fromkeys(answers(evaluator(other)) for other in drawn)
     wrong = [option for option in apart if option != true][:2]
     if len(wrong) < 2:
         return None
@@ -138,9 +155,16 @@ def unit_test(
     order = generator.permutation(3)
     if claimed is None:
         return bool(order[0] == 0)
-    expected = answers(claimed)
+    expected = answers(evaluator(claimed))
     agreed = [sum(a == b for a, b in zip(options[i], expected, strict=True)) for i in order]
     return bool(order[int(np.argmax(agreed))] == 0)
+
+
+def _telling_words(record: dict[str, Any], generator: np.random.Generator) -> list[str]:
+    """Held-out words, of which the first is near to the concept; most words are near to none."""
+    of, words = evaluator(record), find_concepts.shown_words(False)
+    near = [word for word in words if of(word) == 1]
+    return [str(generator.choice(near)), *map(str, generator.choice(words, SHOWN - 1, replace=False))]
 
 
 def family_of(description: str) -> str:
@@ -183,12 +207,15 @@ def scored(
             }
         )
         progress(done + 1, len(work))
-    grid, strings = find_numeric.half_integers().tolist(), [r for r in records if r["kind"] == "string"]
-    inputs = [held_out_texts(record, seed) if record["kind"] == "string" else grid for record, _ in said]
+    grid = find_numeric.half_integers().tolist()
+    others: dict[str, list[dict[str, Any]]] = {"string": [], "entity": []}
+    for record in records:
+        others.get(record["kind"], []).append(record)
+    inputs = [grid if record["kind"] == "numeric" else held_out(record, seed) for record, _ in said]
     cases = [sandbox.Case(one.code, "f", given) for (_, one), given in zip(said, inputs, strict=True)]
     for row, (record, interpretation), outcome in zip(rows, said, sandbox.run(cases), strict=True):
-        if record["kind"] == "string":
-            row |= score_string(record, interpretation, outcome, strings, seed)
-        else:
+        if record["kind"] == "numeric":
             row |= score_numeric(record, interpretation, outcome) | {"match": None, "unit_test": None}
+        else:
+            row |= score_discrete(record, interpretation, outcome, others[record["kind"]], seed)
     return rows

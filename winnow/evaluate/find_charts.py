@@ -33,10 +33,10 @@ MEASURES = {
 }
 
 TEXT_MEASURES = {
-    "one step": "success_atomic",
-    "two steps": "success_composed",
+    "of one part": "success_atomic",
+    "of two": "success_composed",
     "words: unit test": "unit_test",
-    "words: the steps": "family_right",
+    "words: the parts": "family_right",
 }
 
 
@@ -53,15 +53,15 @@ def success_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
 
 
 def text_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
-    """Share of functions of texts that are described as code and in words, a bar an interpreter."""
+    """Share of functions of texts, and of concepts, described as code and in words, a bar an interpreter."""
     rows = []
     for label, metric in TEXT_MEASURES.items():
         for row in metric_values(metrics, metric):
             interpreter, kind, asked = row["variant"].rsplit("-", 2)
-            if kind == "string" and int(asked) == budget:
+            if kind in ("string", "entity") and int(asked) == budget:
                 rows.append(row | {"interpreter": interpreter.replace("_", " "), "on": label})
-    title = "share of functions of texts described"
-    return _bars(some(rows, "successes on functions of texts"), title, list(TEXT_MEASURES))
+    title = "share of functions of texts, and of concepts, described"
+    return _bars(some(rows, "successes on functions of texts or concepts"), title, list(TEXT_MEASURES))
 
 
 def _bars(rows: Rows, title: str, columns: list[str]) -> alt.FacetChart:

@@ -18,13 +18,18 @@ import numpy as np
 
 from winnow.evaluate.find_interpreters import Interpretation
 from winnow.models.language_model import LanguageModel
+from winnow.workloads.find_concepts import shown_words
 from winnow.workloads.find_functions import Function
 from winnow.workloads.find_numeric import EDGE
 from winnow.workloads.find_strings import draw_texts
 
 ROUNDS, SHOWN, ASKED, TOKENS = 10, 8, 16, 400
 """Rounds of questions, answers shown at the start, inputs of a round at most, and tokens of what the model says."""
-SAID = {"numeric": "a function from numbers to numbers", "string": "a function from texts to texts"}
+SAID = {
+    "numeric": "a function from numbers to numbers",
+    "string": "a function from texts to texts",
+    "entity": "a function from words to how near they are to a concept, from 0 to 1,",
+}
 PROMPT = """\
 You study {kind} that you cannot see. It may be noisy, or behave otherwise in a part of its domain.
 Answer in one of two forms. To see more of it, write one line of JSON inputs:
@@ -46,7 +51,7 @@ class LanguageModelInterpreter:
     model: LanguageModel
     name: str = "language_model"
     rounds: int = ROUNDS
-    kinds: tuple[str, ...] = ("numeric", "string")
+    kinds: tuple[str, ...] = ("numeric", "string", "entity")
 
     def interpret(self, function: Function, generator: np.random.Generator) -> Interpretation:
         """Ask what the model wants to ask, within the budget; what it says that cannot be read counts as nothing."""
@@ -71,12 +76,14 @@ def _inputs(function: Function, count: int, generator: np.random.Generator) -> l
     count = min(count, function.left)
     if function.kind == "string":
         return draw_texts(count + 1, generator)[1:]
+    if function.kind == "entity":
+        return [str(word) for word in generator.permutation(shown_words(True))[:count]]
     return [round(float(x), 1) for x in np.sort(generator.uniform(-EDGE, EDGE, count))]
 
 
 def _shown(function: Function, inputs: Sequence[Any]) -> str:
     answers = function.query(inputs)
-    numbers = function.kind == "numeric"
+    numbers = function.kind != "string"
     pairs = zip(inputs, answers, strict=True)
     lines = [f"f({json.dumps(x)}) = {f'{y:.4g}' if numbers else json.dumps(y, ensure_ascii=False)}" for x, y in pairs]
     return "[ANSWER]\n" + "\n".join(lines) + "\n"
@@ -91,7 +98,7 @@ def questions(told: str, kind: str) -> list[Any]:
         wanted = json.loads(found.group(1))
     except ValueError:
         return []
-    if kind == "string":
+    if kind != "numeric":
         return [x for x in wanted if isinstance(x, str)]
     numbers = [float(x) for x in wanted if isinstance(x, int | float) and not isinstance(x, bool)]
     return [x for x in numbers if np.isfinite(x)]

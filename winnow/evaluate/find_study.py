@@ -10,15 +10,18 @@ import numpy as np
 from scipy import stats
 
 from winnow import sandbox
+from winnow.evaluate.find_benchmark import claim_of
+from winnow.evaluate.find_entities import ENTITY_INTERPRETERS
 from winnow.evaluate.find_induction import TEXT_INTERPRETERS
 from winnow.evaluate.find_interpreters import INTERPRETERS, Interpreter
 from winnow.evaluate.find_language_model import LanguageModelInterpreter
 from winnow.models.language_model import LanguageModel
 from winnow.randomness import numpy_generator
-from winnow.workloads import find_numeric, find_strings
+from winnow.workloads import find_concepts, find_numeric, find_strings
+from winnow.workloads.find_functions import evaluator
 
 Rows = Sequence[dict[str, Any]]
-SWEPT = ("template", "induction", "induction_random")
+SWEPT = ("template", "induction", "induction_random", "concepts", "concepts_random")
 """Interpreters that get every budget; the others get the main one."""
 COMPLICATIONS = ("clean", "noise", "corruption", "approximation")
 POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the largest value
@@ -26,7 +29,7 @@ POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the
 
 def arms(budgets: Sequence[int], main: int, model: LanguageModel | None = None) -> list[tuple[Interpreter, int]]:
     """(interpreter, budget) of every arm; with a model, it interprets too, and once more in a single round."""
-    every = (*INTERPRETERS, *TEXT_INTERPRETERS)
+    every: tuple[Interpreter, ...] = (*INTERPRETERS, *TEXT_INTERPRETERS, *ENTITY_INTERPRETERS)
     if model is not None:
         every += (LanguageModelInterpreter(model), LanguageModelInterpreter(model, "language_model_once", rounds=1))
     return [(i, budget) for i in every for budget in budgets if budget == main or i.name in SWEPT]
@@ -36,21 +39,21 @@ def confirmed(records: Rows, seed: int) -> list[bool]:
     """Whether each record is what its labels say, by its code in the sandbox and by what queries are told."""
     x = np.linspace(-find_numeric.EDGE, find_numeric.EDGE, POINTS)
     texts = find_strings.draw_texts(POINTS, numpy_generator(seed, "find audit"))
-    inputs = {"numeric": x.tolist(), "string": texts}
+    inputs = {"numeric": x.tolist(), "string": texts, "entity": list(find_concepts.places())}
     outcomes = sandbox.run([sandbox.Case(record["code"], "f", inputs[record["kind"]]) for record in records])
     return [
-        _string_confirmed(r, o, texts) if r["kind"] == "string" else _numeric_confirmed(r, o, x, seed)
+        _numeric_confirmed(r, o, x, seed) if r["kind"] == "numeric" else _discrete_confirmed(r, o, inputs[r["kind"]])
         for r, o in zip(records, outcomes, strict=True)
     ]
 
 
-def _string_confirmed(record: dict[str, Any], outcome: sandbox.Outcome, texts: Sequence[str]) -> bool:
-    program = find_strings.program_of(json.loads(record["spec"]))
+def _discrete_confirmed(record: dict[str, Any], outcome: sandbox.Outcome, inputs: Sequence[str]) -> bool:
+    claimed, of = claim_of(record["kind"], record["description"]), evaluator(record)
     return (
         outcome.status == "ok"
-        and outcome.values == [find_strings.apply(program, text) for text in texts]
-        and record["composed"] == (len(program) == 2)
-        and find_strings.parse(record["description"]) == program
+        and outcome.values == [of(given) for given in inputs]
+        and claimed is not None
+        and (claimed["spec"], claimed["composed"]) == (record["spec"], record["composed"])
     )
 
 

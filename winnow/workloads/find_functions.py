@@ -1,13 +1,13 @@
 """A library of opaque functions with known descriptions, and black-box access to them.
 
 S. Schwettmann et al., "FIND: A Function Description Benchmark for Evaluating Interpretability Methods", NeurIPS 2023,
-Datasets and Benchmarks. Numbers are in `find_numeric`, texts in `find_strings`.
+Datasets and Benchmarks. Numbers are in `find_numeric`, texts in `find_strings`, concepts in `find_concepts`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from winnow.errors import InputError
 from winnow.randomness import numpy_generator
-from winnow.workloads import find_numeric, find_strings
+from winnow.workloads import find_concepts, find_numeric, find_strings
 
 SCHEMA = pa.schema(
     [
@@ -33,6 +33,16 @@ SCHEMA = pa.schema(
         ("approximation_error", pa.float64()),
     ]
 )
+
+
+def evaluator(record: dict[str, Any]) -> Callable[[str], Any]:
+    """What a record's function of texts or of words makes of one."""
+    spec = json.loads(record["spec"])
+    if record["kind"] == "string":
+        program = find_strings.program_of(spec)
+        return lambda text: find_strings.apply(program, text)
+    concepts = tuple(map(tuple, spec))
+    return lambda word: find_concepts.value(concepts, word)
 
 
 class BudgetExceeded(Exception):
@@ -62,13 +72,13 @@ class Function:
         return self.budget - self.calls
 
     def query(self, inputs: Sequence[Any] | np.ndarray) -> Any:
-        """Outputs: float64[n] of numbers, texts of texts. Raises BudgetExceeded before anything is answered."""
+        """Outputs: float64[n] of numbers, texts of texts, floats of words. Raises BudgetExceeded before an answer."""
         if len(inputs) > self.left:
             raise BudgetExceeded(f"{len(inputs)} inputs are asked, {self.left} of {self.budget} are left")
         self.calls += len(inputs)
-        if self.kind == "string":
-            program = find_strings.program_of(self._spec)
-            return [find_strings.apply(program, text) for text in inputs]
+        if self.kind != "numeric":
+            of = evaluator(self._record)
+            return [of(given) for given in inputs]
         return find_numeric.answers(self._spec, np.asarray(inputs, dtype=float), self._noise)
 
 
@@ -135,23 +145,45 @@ def string_functions(count: int, seed: int) -> list[dict[str, Any]]:
         generator = numpy_generator(seed, "find strings", str(number))
         composed = bool(generator.random() < find_strings.COMPOSED)
         program = find_strings.draw_program(composed, generator)
-        records.append(
-            {
-                "function_id": f"string{number:04d}",
-                "kind": "string",
-                "family": " ".join(name for name, _ in program),
-                "composed": composed,
-                "complication": "clean",
-                "twin_of": "",
-                "spec": json.dumps(program),
-                "code": find_strings.source(program),
-                "description": find_strings.describe(program),
-                "noise": "",
-                "domain": "null",
-                "approximation_error": None,
-            }
-        )
+        family = " ".join(name for name, _ in program)
+        words, code = find_strings.describe(program), find_strings.source(program)
+        records.append(_plain_record("string", number, family, composed, program, code, words))
     return records
+
+
+def entity_functions(count: int, seed: int) -> list[dict[str, Any]]:
+    """Records of neurons that answer to a concept, three in ten (`composed`) to either of two."""
+    if count < 1:
+        raise InputError(f"find_benchmark.entities: {count} functions; ask for 1 at least")
+    records = []
+    for number in range(count):
+        generator = numpy_generator(seed, "find entities", str(number))
+        polysemous = bool(generator.random() < find_concepts.POLYSEMOUS)
+        concepts = find_concepts.draw_concepts(polysemous, generator)
+        family = " ".join(concept[-1] for concept in concepts)
+        words, code = find_concepts.describe(concepts), find_concepts.source(concepts)
+        records.append(_plain_record("entity", number, family, polysemous, concepts, code, words))
+    return records
+
+
+def _plain_record(
+    kind: str, number: int, family: str, composed: bool, spec: Any, code: str, words: str
+) -> dict[str, Any]:
+    """One row of the library without a complication."""
+    return {
+        "function_id": f"{kind}{number:04d}",
+        "kind": kind,
+        "family": family,
+        "composed": composed,
+        "complication": "clean",
+        "twin_of": "",
+        "spec": json.dumps(spec),
+        "code": code,
+        "description": words,
+        "noise": "",
+        "domain": "null",
+        "approximation_error": None,
+    }
 
 
 def normalised_error(true: np.ndarray, found: np.ndarray, floor: float = 0.0) -> float:

@@ -21,6 +21,8 @@ class FindBenchmark(System):
     """Numeric functions; the paper has 1,000."""
     strings: int = Field(120, ge=1)
     """Functions of texts; the paper has 1,000."""
+    entities: int = Field(40, ge=1)
+    """Neurons that answer to concepts; the paper has 200."""
     noise: Part = 0.25
     """Share of numeric functions whose answers are noisy."""
     corruption: Part = 0.3
