@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from winnow.models.llama import Llama
+from winnow.models.transformer import Transformer
 
 
 def tokens(n, t, vocabulary=300, seed=0):
@@ -75,3 +76,60 @@ def test_what_fills_a_row_up_is_not_seen():
 def test_sizes_that_do_not_fit_are_refused(changes):
     with pytest.raises(ValueError, match="do not go into one another"):
         Llama(**{"vocabulary": 30, "width": 32} | changes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("width", [16, 32])
+def test_with_a_head_of_keys_for_each_of_queries_it_is_the_transformer(width):
+    net, plain = loud(width=width, kv_heads=0, hidden=0), Transformer(300, width, 2, 4)
+    plain.load_state_dict(net.state_dict())
+    x = tokens(3, 20)
+    assert torch.allclose(net(x), plain(x), atol=1e-5 * plain(x).abs().max().item(), rtol=0)
+
+
+@torch.no_grad()
+def test_a_group_of_queries_shares_its_keys_and_values():
+    net, plain = loud(), loud(kv_heads=4)
+    state = net.state_dict()
+    for name in state:
+        if name.endswith(("key.weight", "value.weight")):
+            state[name] = state[name].unflatten(0, (2, 8)).repeat_interleave(2, 0).flatten(0, 1)
+    plain.load_state_dict(state)
+    x = tokens(2, 9)
+    assert torch.allclose(net(x), plain(x), atol=1e-5 * plain(x).abs().max().item(), rtol=0)
+
+
+@torch.no_grad()
+def test_blocks_without_attention_or_feed_forward_are_left_out_and_read_in_pieces():
+    net, x = loud(layers=3, attention=[0, 2], mlp=[1]), tokens(2, 7)
+    assert [block.attention is None for block in net.blocks] == [False, True, False]
+    assert [block.mlp is None for block in net.blocks] == [True, False, True]
+    first, cache = net.read(x[:, :4])
+    assert [part.shape for part in (cache.keys[1], cache.values[1])] == [(2, 0), (2, 0)]
+    second, cache = net.read(x[:, 4:], cache.select(torch.tensor([1, 0])).select(torch.tensor([1, 0])))
+    assert torch.allclose(torch.cat([first, second], 1), net.read(x)[0], atol=1e-5)
+    assert cache.lengths.tolist() == [7, 7]
+    only = net.blocks[1]
+    stream = torch.randn(1, 2, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(only(stream, None, None, None)[0], stream + only.mlp(only.mlp_norm(stream)))
+
+
+@torch.no_grad()
+def test_a_base_of_positions_and_an_output_layer_of_its_own():
+    x = tokens(2, 9)
+    plain = loud()
+    other = loud(base=500.0)
+    assert not torch.allclose(plain(x), other(x)) and torch.equal(plain(x)[:, 0], other(x)[:, 0])
+    untied = loud(tied=False)
+    state = plain.state_dict() | {"output.weight": 2 * plain.embedding.weight}
+    untied.load_state_dict(state)
+    assert torch.allclose(untied(x), 2 * plain(x), atol=1e-5)
+
+
+def test_unless_told_it_has_two_blocks_of_four_heads_on_a_width_of_64():
+    net = Llama(50)
+    assert net.embedding.weight.shape == (50, 64) and len(net.blocks) == 2 and net.output is None
+    assert net.base == 10_000 and net.norm.eps == net.blocks[0].mlp_norm.eps == 1e-6
+    block = net.blocks[0]
+    assert block.attention.heads == 4 and block.attention.key.weight.shape == (64, 64)
+    assert block.mlp.up.weight.shape == (176, 64)

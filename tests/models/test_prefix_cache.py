@@ -68,3 +68,11 @@ def test_what_it_cannot_hold_is_refused(model):
 
     with pytest.raises(Unsupported, match="stateless: cannot 'state'"):
         PrefixCache(Stateless())
+
+
+def test_unless_told_4096_prefixes_are_kept_and_one_is_the_least(model):
+    assert PrefixCache(model).capacity == 4096
+    cached = PrefixCache(model, 1)
+    cached.start([ids(5)])
+    cached.start([ids(6)])
+    assert list(cached.known) == [(6,)]

@@ -29,3 +29,19 @@ def test_where_all_take_the_large_layer_it_is_a_llama():
         block.mlp.score.bias.fill_(1.0)
     assert torch.allclose(made(x), plain(x), atol=1e-6)
     assert made.blocks[1].mlp.small.up.weight.shape == (4, 16)
+
+
+@torch.no_grad()
+def test_a_score_of_nothing_takes_the_small_layer():
+    layer = RoutedFeedForward(8, 12, 3)
+    layer.score.weight.zero_()
+    layer.score.bias.zero_()
+    assert not layer.takes_big(torch.ones(2, 8)).any()
+
+
+def test_unless_told_six_blocks_have_layers_of_256_and_16():
+    made = RoutedTransformer(11)
+    assert made.embedding.weight.shape == (11, 64) and len(made.blocks) == 6
+    for block in made.blocks:
+        assert block.attention.heads == block.attention.kv_heads == 4
+        assert block.mlp.big.up.weight.shape == (256, 64) and block.mlp.small.up.weight.shape == (16, 64)

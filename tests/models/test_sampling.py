@@ -23,6 +23,13 @@ def test_shapes_of_distributions_are_those_of_their_definitions():
     assert shaped(logs, 1e-3, 1.0, 0, None) == pytest.approx([0, 1, 0, 0])
 
 
+def test_chances_far_apart_neither_overflow_nor_hide_one_another():
+    logs = np.array([-5000.0, -4000.0, -4001.0])
+    second = np.exp(-1.0)
+    assert shaped(logs, 1.0, 0.7, 0, None) == pytest.approx([0, 1, 0])
+    assert shaped(logs, 1.0, 0.99, 0, None) == pytest.approx(np.array([0, 1, second]) / (1 + second))
+
+
 def test_of_equal_chances_the_lower_number_is_the_likeliest():
     assert shaped(np.log(np.array([0.2, 0.4, 0.4])), 0, 1.0, 0, None).tolist() == [0, 1, 0]
     assert shaped(np.log(np.full(4, 0.25)), 1.0, 1.0, 2, None).tolist() == [0.5, 0.5, 0, 0]
@@ -65,6 +72,8 @@ def letters(tokens):
         ([1, 2, 3], ["bc"], 9, 9, "stop", "a"),
         ([1, 2, 3], ["c", "bc"], 3, 0, "stop", "a"),
         ([1, 2, 3], ["x"], 9, 9, "", None),
+        ([1, 2, 3], ["ab"], 9, 9, "stop", ""),
+        ([1, 2, 3], [], 9, 1, "", None),
     ],
 )
 def test_a_text_ends_for_the_first_reason_there_is(tokens, stop, most, room, finish, text):

@@ -7,6 +7,7 @@ import torch
 from winnow.errors import InputError
 from winnow.models import build, load_model, save_model
 from winnow.models.hooks import capture, run_with
+from winnow.models.transformer import Transformer
 
 
 def tokens(n, t, vocabulary=50, seed=0):
@@ -93,3 +94,27 @@ def test_the_feed_forward_width_is_eight_thirds_rounded_up():
 def test_a_width_that_heads_do_not_divide_is_refused():
     with pytest.raises(InputError, match="width 18 is no multiple of twice the 4 heads"):
         model(width=18, heads=4)
+    # Each head must be even, for positions turn pairs.
+    with pytest.raises(InputError, match="width 12 is no multiple of twice the 4 heads"):
+        model(width=12, heads=4)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 8])
+def test_weights_begin_at_a_fiftieth_and_less_where_they_add_to_the_residual_stream(layers):
+    """As in Radford et al. (2019): by the root of the number of residual layers, two a block."""
+    net = model(vocabulary=500, width=128, layers=layers)
+    for name, weight in net.named_parameters():
+        if name.endswith("norm.weight"):
+            assert (weight == 1).all()
+        else:
+            adds = name.endswith(("attention.output.weight", "mlp.down.weight"))
+            expected = 0.02 / (2 * layers) ** 0.5 if adds else 0.02
+            assert float(weight.std()) == pytest.approx(expected, rel=0.03), name
+            assert abs(float(weight.mean())) < 0.02 * expected
+
+
+def test_unless_told_it_has_two_blocks_of_four_heads_on_a_width_of_64():
+    net = Transformer(50)
+    assert net.embedding.weight.shape == (50, 64) and len(net.blocks) == 2
+    assert {block.attention.heads for block in net.blocks} == {4}
+    assert net.blocks[0].mlp.up.weight.shape == (176, 64)

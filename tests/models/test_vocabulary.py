@@ -50,3 +50,17 @@ def test_the_token_before_a_text_is_not_a_token_of_it():
     tokenizer = train_byte_pairs(TEXTS, 300)
     assert Vocabulary(tokenizer, [b"x"] * 300, begin=5, ends=[7, 5]).ends == (7, 5)
     assert byte_level(tokenizer).encode("").tolist() == []
+
+
+def test_a_character_belongs_to_the_last_of_the_tokens_it_is_cut_into():
+    # A token for each byte, and one that stands for none between them.
+    single = Vocabulary(train_byte_pairs(TEXTS, 300), [bytes([byte]) for byte in range(256)])
+    for text in ("ab", "aé€𝄞b", "𝄞𝄞", "€"):
+        ids, ends = [], []
+        for at, letter in enumerate(text):
+            content = letter.encode()
+            ids += [number for byte in content for number in (byte, 999)]
+            ends += [at] * (2 * len(content) - 2) + [at + 1] * 2
+        spans = single.spans(np.array(ids))
+        assert spans[:, 1].tolist() == ends and spans[:, 0].tolist() == [0, *ends[:-1]]
+    assert single.spans(np.array([], np.int64)).shape == (0, 2)

@@ -46,7 +46,8 @@ class Vocabulary:
         bytes_of = [self.bytes_of(int(token)) for token in ids]
         ends = np.cumsum([sum((byte & 0xC0) != 0x80 for byte in each) for each in bytes_of]).astype(np.int32)
         # A character is whole once the next one begins: of one that is cut, the first tokens have nothing yet.
-        cut = [_unfinished(b"".join(bytes_of[max(0, at - 4) : at + 1])) for at in range(len(bytes_of))]
+        content, stops = b"".join(bytes_of), np.cumsum([len(each) for each in bytes_of]).tolist()
+        cut = [_unfinished(content[max(0, stop - 3) : stop]) for stop in stops]
         ends = ends - np.array(cut, np.int32)
         starts = np.concatenate([[0], ends])[: len(ends)]
         return np.stack([starts, ends], axis=1).astype(np.int32)
@@ -67,9 +68,8 @@ def letters_of_bytes() -> dict[str, int]:
 
 
 def _unfinished(tail: bytes) -> bool:
-    """Whether bytes end within a character of UTF-8."""
-    for back in range(1, min(4, len(tail)) + 1):
-        byte = tail[-back]
+    """Whether bytes, three of them at most, end within a character of UTF-8."""
+    for back, byte in enumerate(reversed(tail), 1):
         if byte >= 0xC0:
             return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
         if byte < 0x80:
