@@ -145,3 +145,37 @@ def test_the_budgets_gradient_is_zero_at_its_target():
 def test_routes_that_do_not_fit_are_refused(model, x, route, match):
     with pytest.raises(InputError, match=match):
         model(x, route)
+
+
+@pytest.mark.parametrize("layers", [1, 6])
+def test_feed_forward_layers_begin_as_those_of_the_transformer(layers):
+    net = DuoTransformer(20, width=64, layers=layers)
+    for block in net.blocks:
+        for part in (block.mlp.big, block.mlp.small):
+            assert float(part.down.weight.std()) == pytest.approx(0.02 / (2 * layers) ** 0.5, rel=0.12)
+            assert float(part.up.weight.std()) == pytest.approx(0.02, rel=0.12)
+
+
+def test_unless_told_six_blocks_have_layers_of_256_and_16():
+    net = DuoTransformer(20)
+    assert net.embedding.weight.shape == (20, 64) and len(net.blocks) == 6
+    for block in net.blocks:
+        assert block.attention.heads == 4
+        assert block.mlp.big.up.weight.shape == (256, 64) and block.mlp.small.up.weight.shape == (16, 64)
+
+
+@torch.no_grad()
+def test_unless_told_a_router_mixes_by_the_sigmoid_of_its_score(model, x):
+    router = Router(model)
+    router.layers[0].bias.fill_(0.7)
+    logits, shares = router.routed(model, x)
+    assert torch.allclose(shares[0], torch.tensor(0.7).sigmoid()) and torch.equal(
+        shares[1:], torch.full((2, 2, 6), 0.5)
+    )
+    assert torch.equal(logits, router.routed(model, x, sharpness=1.0, hard=False)[0])
+
+
+def test_more_routes_than_can_be_tried_are_refused(x):
+    deep = DuoTransformer(20, width=8, layers=13, heads=1, big=2, small=1)
+    with pytest.raises(InputError, match="layers is 13; all routes can be tried for 1 to 12"):
+        oracle_table(deep, x, x[None])

@@ -145,6 +145,7 @@ def test_random_states_drop_as_many_of_each_group():
 def test_lowering_at_random_ends_just_below_the_budget(seed, budget):
     state = lowered_at_random(BITS, BITS.highest, budget, np.random.default_rng(seed))
     assert BITS.cost(state) <= budget < BITS.cost(state) + max(BITS.steps)
+    BITS.require(state)
 
 
 def test_a_random_search_of_equal_cost_ignores_the_parent():
@@ -167,6 +168,7 @@ def test_a_random_search_of_equal_cost_ignores_the_parent():
         (lambda: dropping(3).require((0, 2, 0)), "unit 1 has level 2; the database has 0 to 1"),
         (lambda: dropping(3).require((0, 0)), "has 2 levels; there are 3 units"),
         (lambda: random_state(dropping(3), (4,), np.random.default_rng(0)), "4 of 3 units"),
+        (lambda: random_state(dropping(3), (-1,), np.random.default_rng(0)), "-1 of 3 units cannot be chosen"),
         (lambda: lowered_at_random(BITS, BITS.highest, 10, np.random.default_rng(0)), "budget: 10 is below 60"),
         (lambda: mutated(dropping(3), (0, 0, 0), np.random.default_rng(0)), "can exchange a level"),
         (lambda: search(dropping(3), [(1, 0, 0)], lambda s, d: 0.0, stages=(Stage(2, 2),)), "keep 1 at last"),
@@ -178,3 +180,14 @@ def test_a_random_search_of_equal_cost_ignores_the_parent():
 def test_impossible_requests_are_refused(call, told):
     with pytest.raises(InputError, match=told):
         call()
+
+
+def test_all_or_none_of_a_group_may_be_chosen():
+    assert random_state(dropping(4, 2), (0, 2), np.random.default_rng(0)) == (0, 0, 1, 1)
+
+
+def test_lowering_ends_at_the_lowest_levels_and_each_generation_is_told_of():
+    assert lowered_at_random(BITS, BITS.highest, BITS.cost(BITS.lowest), np.random.default_rng(0)) == BITS.lowest
+    told = []
+    search(dropping(4), [(1, 0, 0, 0)], lambda s, d: 0.0, generations=3, progress=lambda *each: told.append(each))
+    assert told == [(1, 3), (2, 3), (3, 3)]

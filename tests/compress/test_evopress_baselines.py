@@ -67,8 +67,10 @@ def test_single_drops_are_scored_on_all_sequences():
 def test_the_lowest_scores_of_each_group_go_and_later_ones_first_among_equals():
     assert lowest_scores(TWO_GROUPS, np.array([3, 1, 2, 0, 5, 4]), (1, 2)) == (0, 1, 0, 1, 0, 1)
     assert lowest_scores(TWO_GROUPS, np.zeros(6), (1, 2)) == (0, 0, 1, 0, 1, 1)
-    with pytest.raises(InputError, match="4 of 3 units"):
-        lowest_scores(TWO_GROUPS, np.zeros(6), (4, 0))
+    assert lowest_scores(TWO_GROUPS, np.zeros(6), (0, 3)) == (0, 0, 0, 1, 1, 1)
+    for count in (-1, 4):
+        with pytest.raises(InputError, match=f"{count} of 3 units"):
+            lowest_scores(TWO_GROUPS, np.zeros(6), (count, 0))
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +109,9 @@ def test_influence_norms_and_windows_are_those_of_loops(streams):
     expected = (1, 1, 0) if alike[0] > alike[1] else (0, 1, 1)
     assert window_of_blocks(streams, 2) == expected * 2
     assert window_of_blocks(streams, 3) == (1,) * 6 and window_of_blocks(streams, 0) == (0,) * 6
-    with pytest.raises(InputError, match="4 of 3 blocks"):
-        window_of_blocks(streams, 4)
+    for count in (-1, 4):
+        with pytest.raises(InputError, match=f"{count} of 3 blocks cannot be dropped; drop 0 to 3"):
+            window_of_blocks(streams, count)
 
 
 def test_owl_keeps_more_where_there_are_more_outliers():
@@ -122,6 +125,8 @@ def test_owl_keeps_more_where_there_are_more_outliers():
     assert owl_sparsities([torch.ones(5)] * 2, 0.6).tolist() == [0.6, 0.6]
     with pytest.raises(InputError, match="leaves OWL no room"):
         owl_sparsities(scores, 0.99)
+    with pytest.raises(InputError, match="sparsity: 0.01 leaves OWL no room"):
+        owl_sparsities(scores, 0.01)
 
 
 def test_outliers_are_above_five_times_the_mean():
@@ -140,3 +145,15 @@ def test_owl_scores_are_weights_times_the_size_of_their_inputs():
         owl_scores([weight, weight], [moment, moment])[:4], torch.tensor([12.5**0.5, 2, 3 * 12.5**0.5, 0.5])
     )
     assert owl_scores([weight, weight], [moment, moment]).shape == (8,)
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_a_window_is_judged_by_the_streams_at_its_ends_and_not_within_blocks(block):
+    # Before and after each block; the block in question turns the stream by a tenth, the others by one radian and more.
+    angles = np.cumsum([0.0, *(0.1 if at == block else 1.0 + 0.1 * at for at in range(3))])
+    streams = []
+    for at, angle in enumerate(angles):
+        streams.append(torch.tensor([[[np.cos(angle), np.sin(angle)]]]))
+        if at < 3:  # within each block, where nothing must be read
+            streams.append(-streams[-1])
+    assert window_of_blocks(streams, 1) == tuple(int(at == block) for at in range(3)) * 2

@@ -145,3 +145,17 @@ def test_bad_requests_are_refused(model, windows, databases, tmp_path):
         load_database(tmp_path / "model.safetensors")
     with pytest.raises(InputError, match="does not make|do not make"):
         build("thin_transformer", vocabulary=40, layers=2, attention=[2])
+
+
+@pytest.mark.parametrize("sparsity", [0.25, 0.75])
+def test_levels_go_half_of_the_way_to_the_nearer_end_and_each_layer_is_told_of(windows, sparsity):
+    small, told = loud_transformer(1), []
+    database, bits = layer_databases(small, windows, sparsity, lambda done, of: told.append((done, of)))
+    step = int(0.25 / 2 / LEVELS * 16 * 16)
+    for name, levels in zip(database.names, database.weights, strict=True):
+        size = small.get_parameter(name).numel()
+        zeros = {level: int((weights[name] == 0).sum()) for level, weights in levels.items()}
+        assert zeros == {level: round(sparsity * size) + level * step for level in range(-LEVELS, LEVELS + 1)}
+    assert told == [(done, 14) for done in range(1, 15)]
+    # Layers of one size are a group, in the order of the first of each.
+    assert bits.space.groups == ((0, 1, 2, 3), (4, 5, 6))
