@@ -1,4 +1,5 @@
 import math
+import statistics
 
 import pytest
 import torch
@@ -105,3 +106,27 @@ def test_the_same_seed_gives_the_same_probes():
     whole = matrix([1.0, 2.0, 3.0, 4.0])
     runs = [counted_above(lambda v: whole @ v, 4, [0.6], probes=3, steps=2, seed=s).counts for s in (0, 0, 1)]
     assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_an_error_is_that_of_the_mean_over_probes_and_the_weight_beside_the_threshold(probes):
+    whole = matrix([4.0, 3.0, 1.0, 0.5, 0.2, 0.1])
+    found = counted_above(lambda v: whole @ v, 6, [0.5, 1e-9], probes=probes, steps=3, seed=0)
+    for tolerance, count, error in zip([0.5, 1e-9], found.counts, found.errors, strict=True):
+        counted, beside = [], []
+        for values, weights in zip(found.values.tolist(), found.weights.tolist(), strict=True):
+            cut = sum(value <= tolerance * found.values.max() for value in values)
+            counted.append(sum(weights[cut:]))
+            beside.append(max(weights[max(cut - 1, 0)], weights[cut]))
+        assert count == pytest.approx(statistics.mean(counted))
+        if probes == 1:
+            assert math.isnan(error)
+        else:
+            spread = statistics.stdev(counted) / math.sqrt(probes)
+            assert error == pytest.approx(spread + statistics.mean(beside))
+
+
+def test_a_space_that_is_exhausted_early_is_filled_up_with_no_weight():
+    found = counted_above(lambda v: 2 * v, 4, [0.5], probes=2, steps=3, seed=0)
+    assert found.values.tolist() == [[2.0] * 3] * 2 and found.counts == [4.0]
+    assert found.weights.tolist() == [[pytest.approx(4.0), 0.0, 0.0]] * 2

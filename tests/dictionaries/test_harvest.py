@@ -131,6 +131,28 @@ def test_numbers_beyond_half_precision_are_kept_in_single(tmp_path, model, workl
     assert store.meta["dtype"] == "float32" and next(store.pieces()).max() == 7e4
 
 
+def test_one_part_beyond_half_precision_keeps_both_in_single_and_rows_of_zeros_have_scale_one(
+    tmp_path, workload, model
+):
+    big = HookedTransformer(len(vocabulary()), 32, width=8, layers=1, heads=2)
+    big.load_state_dict(model.state_dict(), strict=False)
+    hooks = ("hook_embed", "blocks.0.ln1.hook_normalized")
+    for name, value in (("big", 7e4), ("none", 0.0)):
+        big.embed.weight.data[:] = value
+        (tmp_path / name).mkdir()
+        store = harvested(tmp_path / name, big, corpus_of(workload, "train"), hooks)
+        assert store.meta["dtype"] == ("float32" if value else "float16")
+        assert store.meta["scale"][0] == pytest.approx(8**0.5 / (8**0.5 * value) if value else 1.0)
+
+
+def test_hook_points_of_several_blocks_are_read_in_one_run(model):
+    x = torch.randint(2, 50, (3, 7))
+    hooks = ["blocks.1.hook_resid_post", "blocks.0.hook_resid_post"]
+    expected = model.run(x, save=hooks)[1]
+    for name, found in zip(hooks, read_hooks(model, x, hooks), strict=True):
+        assert torch.equal(found, expected[name])
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -149,7 +171,8 @@ def test_too_large_shards_and_a_full_disk_name_the_rows(tmp_path, model, workloa
     monkeypatch.setattr("winnow.dictionaries.harvest.LARGEST_SHARD", 4000)
     with pytest.raises(InputError, match=r"rows: 2000 make shards of 0 MiB; lower it below 749"):
         harvested(tmp_path, model, corpus_of(workload, "train"))
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    # 2000 rows of 8 numbers in single precision, twice.
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 2 * 2000 * 8 * 4 - 1}))
     with pytest.raises(InputError, match=r"MiB of disk while they are harvested; lower it"):
         harvested(tmp_path, model, corpus_of(workload, "train"), work="full")
 

@@ -213,6 +213,26 @@ def test_what_is_dead_in_values_or_in_gradients_has_no_direction():
     torch.testing.assert_close(basis.values(basis.coordinates(row)), torch.tensor([[1.0, 2.0, 0.0, 0.0]]).double())
 
 
+def test_what_rounding_alone_moves_never_varies_but_one_direction_that_does_is_enough():
+    # Steps of 1.2e-10, the distance of neighbouring numbers at a million.
+    rounded = 1e6 + 1.2e-10 * torch.arange(8.0).double()[:, None] % 3 * torch.ones(8, 2).double()
+    assert float(rounded.var(0).max()) > 1e-24
+    with pytest.raises(InputError, match="layer: is the same in all 8 rows"):
+        moments(rounded)
+    _, covariance = moments(torch.cat([torch.ones(9, 1).double(), normal(0, 9, 1)], 1))
+    assert covariance[0, 0] == 0 < covariance[1, 1]
+
+
+def test_unless_told_eigenvalues_below_a_billionth_are_dropped():
+    variances = torch.tensor([1.0, 2e-9, 5e-10]).double()
+    eye = torch.eye(3).double()
+    assert len(basis_of(variances, variances.diag(), eye).eigenvalues) == 2
+    assert len(basis_of(variances, eye, variances.diag()).eigenvalues) == 2
+    part, values = small_network(2, (3, 4, 3)), normal(9, 6, 3)
+    plain, told = (gradient_moment(part, values, eye, 1, **seed) for seed in ({}, {"seed": 0}))
+    assert torch.equal(plain, told)
+
+
 def test_a_tolerance_is_relative_to_the_largest_eigenvalue():
     values, _ = principal(torch.diag(torch.tensor([10.0, 1.0, 0.9]).double()), 0.095)
     assert values.tolist() == [10.0, 1.0]
