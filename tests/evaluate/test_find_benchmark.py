@@ -143,6 +143,32 @@ def test_scores_are_those_of_the_definitions():
     assert not text["success"] and text["reason"].startswith("TypeError")
 
 
+@pytest.mark.parametrize("side", ["below", "inside", "above"])
+def test_an_error_beside_the_stretch_is_outside_and_one_within_it_inside(side):
+    record = record_of(["linear", 2.0, 0.0], "corruption", 3)
+    low, high = json.loads(record["domain"])
+    x = find_numeric.half_integers()
+    wrong = {"below": x <= low, "inside": (x > low) & (x < high), "above": x >= high}[side]
+    assert wrong.any()
+    answers = find_numeric.truth(json.loads(record["spec"]), x) + 1e4 * wrong
+    scores = score_numeric(record, said(["linear", 2.0, 0.0], None, 1.0), Outcome("ok", answers.tolist(), ""))
+    assert (scores["inside"], scores["outside"]) == (side != "inside", side == "inside")
+
+
+def test_relative_errors_are_of_what_is_finite_and_not_nothing(monkeypatch):
+    x = find_numeric.half_integers()
+    true = np.where(np.arange(len(x)) < 100, np.nan, np.where(np.arange(len(x)) < 200, 0.0, 1.0))
+    true[200:230] = -1.0
+    monkeypatch.setattr(find_numeric, "truth", lambda spec, x: true)
+    found = np.where(true == 0, 3.0, 1.5 * true)
+    found[200:210] = np.nan  # which is the largest of errors
+    scores = score_numeric(record_of(TREES[0]), said(TREES[0], None, 1.0), Outcome("ok", found.tolist(), ""))
+    assert scores["median_relative"] == pytest.approx(0.5) and scores["inside"] is scores["outside"] is None
+    found[200:] = np.nan
+    scores = score_numeric(record_of(TREES[0]), said(TREES[0], None, 1.0), Outcome("ok", found.tolist(), ""))
+    assert scores["median_relative"] == np.inf
+
+
 def test_the_threshold_is_strict():
     record = record_of(["constant", 10.0])
     for factor, success in ((1 + np.sqrt(0.1) * 1.0001, False), (1 + np.sqrt(0.1) * 0.9999, True)):

@@ -41,8 +41,7 @@ def with_edges(part: Part, values: Tensor, source: Basis, target: Basis, kept: T
     masks, number = torch.unique(kept.T, dim=0, return_inverse=True)
     for i, mask in enumerate(masks):
         found = target.coordinates(part(source.values(coordinates * mask)))
-        made = torch.zeros_like(found) if made is None else made
-        made = torch.where(number == i, found, made)
+        made = found if made is None else torch.where(number == i, found, made)
     assert made is not None  # a basis has a direction
     return target.values(made)
 
@@ -122,5 +121,5 @@ def by_effect(parts: Sequence[Part], values: Tensor, basis: Basis, loss: Loss) -
 
 def counts_to(most: int) -> list[int]:
     """0, 1, 2, 3, 4, 6, 8, 12, 16 and so on, up to and with `most`: where curves are drawn."""
-    steps = sorted({0, 1, most, *(2**k for k in range(1, 24)), *(3 * 2**k for k in range(23))})
-    return [count for count in steps if count <= most]
+    steps = {0, most, *(step << k for k in range(most.bit_length()) for step in (1, 3))}
+    return sorted(count for count in steps if count <= most)

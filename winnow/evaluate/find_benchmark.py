@@ -62,7 +62,6 @@ def score_numeric(record: dict[str, Any], said: Interpretation, outcome: sandbox
     spec, x = json.loads(record["spec"]), find_numeric.half_integers()
     true = find_numeric.truth(spec, x)
     stretch = json.loads(record["domain"])
-    inside = (x > stretch[0]) & (x < stretch[1]) if stretch else np.zeros(len(x), bool)
     scores: dict[str, Any] = {"nmse": float("inf"), "inside": None, "outside": None, "median_relative": float("inf")}
     reason = outcome.reason
     if outcome.status == "ok" and not all(isinstance(value, float) for value in outcome.values):
@@ -74,6 +73,7 @@ def score_numeric(record: dict[str, Any], said: Interpretation, outcome: sandbox
         relative = np.abs(true - found)[seen] / np.abs(true[seen])
         scores["median_relative"] = float(np.median(np.where(np.isfinite(relative), relative, np.inf)))
         if stretch:
+            inside = (x > stretch[0]) & (x < stretch[1])
             scores["inside"] = normalised_error(true[inside], found[inside], find_numeric.SPREAD**2) < THRESHOLD
             scores["outside"] = normalised_error(true[~inside], found[~inside]) < THRESHOLD
     elif stretch:
