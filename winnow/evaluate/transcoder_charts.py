@@ -30,7 +30,7 @@ from winnow.evaluate.chart_parts import (
 
 SHOWN = 6
 BEND = 0.2
-BOX = "M-1.9,-0.55H1.9V0.55H-1.9Z"
+BOX = "M-2.7,-0.55H2.7V0.55H-2.7Z"
 KINDS = {"transcoder": "transcoder, from what goes in", "transcoder_sae": "autoencoder of what comes out"}
 
 
@@ -134,7 +134,9 @@ def circuit(rows: Rows) -> alt.LayerChart:
         scale=alt.Scale(domain=[-0.5, top + 0.5], nice=False),
         axis=alt.Axis(values=sorted(rank), labelExpr=told, **bare),
     )
-    width = alt.StrokeWidth("size:Q", title="given, of the most", scale=alt.Scale(domain=SHARE, range=[0.5, 9]))
+    widths = alt.Legend(orient="right", values=[0.2, 0.6, 1.0])
+    wide = alt.Scale(domain=SHARE, range=[0.5, 9])
+    width = alt.StrokeWidth("size:Q", title="given, of the most", scale=wide, legend=widths)
     colour = alt.Color("sign:N", title=None, scale=alt.Scale(domain=["raises", "lowers"], range=[BLUE, ORANGE]))
     given = alt.Chart(data(arcs)).mark_line(opacity=0.6, strokeCap="butt").encode(
         x=across, y=up, detail="edge:N", order="step:Q", strokeWidth=width, color=colour
