@@ -218,3 +218,23 @@ def test_a_model_keeps_its_output_with_all_blocks_and_draws_anew_with_every_call
 def test_impossible_requests_are_refused(call, told):
     with pytest.raises(InputError, match=told):
         call()
+
+
+@torch.no_grad()
+def test_each_call_draws_anew_and_counts_itself():
+    model = build("transformer", vocabulary=20, width=16, layers=1, heads=2, seed=0)
+    sampler = BlockSampler("uniform", 0.5, sink=False)
+    attention = with_block_attention(model, sampler, 2).blocks[0].attention
+    for step in range(4):
+        assert attention.step == step
+        model(torch.zeros(1, 16, dtype=torch.int64))
+        for head in range(2):
+            assert torch.equal(attention.kept[head], sampler.sample(8, step, 0, head))
+
+
+@pytest.mark.parametrize("sink", [False, True])
+def test_of_exactly_one_block_each_row_sees_its_own(sink):
+    kept = BlockSampler("uniform", 0.5, sink=sink, exactly=1).sample(6)
+    expected = torch.eye(6, dtype=torch.bool)
+    expected[:, 0] |= sink
+    assert torch.equal(kept, expected)

@@ -44,6 +44,24 @@ def test_losses_are_those_of_the_model_with_kept_positions_replaced(held_out, mo
     assert held_out.loss(edit) == pytest.approx(by_hand(model, workload, edit), rel=1e-5)
 
 
+def test_a_source_is_what_edits_are_given_and_the_hook_point_what_they_replace(held_out, model, workload):
+    source = "hook_embed"
+    found = HeldOut(model, held_out.corpus, HOOK, source)
+    tokens = workload.tokens("train")[70:170]
+    x, y = tokens[:, :-1], tokens[:, 1:]
+    kept = (x != BEGIN) & (y != PAD)
+    with torch.no_grad():
+        shown = model.run(x, save=[source, HOOK])[1]
+        replaced = torch.where(kept[..., None], 3 * shown[source] - 1, shown[HOOK])
+        logits = model.run(x, patch={HOOK: lambda _: replaced})[0]
+    assert found.loss(lambda rows: 3 * rows - 1) == pytest.approx(float(cross_entropy(logits[kept], y[kept])), rel=1e-5)
+    torch.testing.assert_close(found.read, shown[source][kept])
+    torch.testing.assert_close(found.rows, shown[HOOK][kept])
+    assert held_out.read is held_out.rows and held_out.source == HOOK
+    # Without a dictionary it is the hook point itself that is left alone.
+    assert found.ablated == held_out.ablated
+
+
 def test_what_is_recovered_is_told_from_zero_and_from_the_mean(held_out, model, workload):
     found, mean = held_out.judge(dictionary()), held_out.rows.mean(0)
     edits = {"zero": torch.zeros_like, "mean": lambda x: mean.expand_as(x), "clean": lambda x: x}
@@ -64,9 +82,11 @@ def test_stored_rows_are_those_of_the_model_run_again(held_out, store, model, wo
     assert again.tokens.tolist() == table["token"].to_numpy()[order].tolist()
 
 
-def test_features_are_listed_with_the_tokens_where_they_are_strongest(store):
-    found, table = feature_table(dictionary(), store).to_pylist(), store.table().to_pylist()
-    dense = dictionary().dense(torch.cat(list(store.pieces()))).numpy()
+# Of 25 features chosen about ten are not above 0, and do not fire.
+@pytest.mark.parametrize("k", [3, 25])
+def test_features_are_listed_with_the_tokens_where_they_are_strongest(store, k):
+    found, table = feature_table(dictionary(k=k), store).to_pylist(), store.table().to_pylist()
+    dense = dictionary(k=k).dense(torch.cat(list(store.pieces()))).numpy()
     for feature, row in enumerate(found):
         column = dense[:, feature]
         assert row["feature"] == feature and row["decoder_norm"] == pytest.approx(1)

@@ -191,6 +191,18 @@ def field(key, value):
         (lambda writer: writer.add_rope_dimension_count(32), "llama.rope.dimension_count is 32; 64 is read here"),
         (lambda writer: writer.add_key_length(32), "llama.attention.key_length is 32; 64 is read here"),
         (lambda writer: writer.add_expert_count(8), "has scaled rotations or experts"),
+        (
+            lambda writer: writer.add_tensor("blk.0.attn_q.bias", np.ones(2, np.float32)),
+            "has the weight blk.0.attn_q.bias",
+        ),
+        (
+            lambda writer: writer.add_tensor("blk.0.attn_q.weight.2", np.ones(2, np.float32)),
+            "attn_q.weight.2, which llama",
+        ),
+        (
+            lambda writer: writer.add_tensor("enc.0.attn_q.weight", np.ones(2, np.float32)),
+            "has the weight enc.0.attn_q",
+        ),
         (lambda writer: writer.add_tensor("rope_freqs.weight", np.ones(32, np.float32)), "has the weight rope_freqs"),
         (lambda writer: writer.add_tensor("blk.9.ffn_norm.weight", np.ones(2, np.float32)), "blocks.9.mlp_norm.weight"),
     ],
@@ -200,6 +212,19 @@ def test_what_is_not_known_here_is_refused(tmp_path, change, told):
     with pytest.raises(InputError, match=told) as caught:
         read_gguf(tmp_path / "m.gguf")
     assert str(caught.value).startswith(f"{tmp_path / 'm.gguf'}: ") and "\n" not in str(caught.value)
+
+
+def test_of_a_long_reason_the_first_300_characters_are_told(tmp_path):
+    write_gguf(tmp_path / "m.gguf", change=field("general.architecture", "x" * 400))
+    with pytest.raises(InputError) as caught:
+        read_gguf(tmp_path / "m.gguf")
+    reason = str(caught.value).removeprefix(f"{tmp_path / 'm.gguf'}: ").removesuffix("; take another file")
+    assert len(reason) == 300 and reason.endswith("xxx")
+
+
+def test_unless_the_file_tells_positions_have_the_base_of_the_paper(tmp_path):
+    write_gguf(tmp_path / "m.gguf", change=field("llama.rope.freq_base", None))
+    assert read_gguf(tmp_path / "m.gguf").net.base == 10_000
 
 
 def test_files_that_are_absent_or_damaged_are_named(tmp_path, plain):

@@ -52,6 +52,27 @@ def test_questions_are_the_first_words_of_documentation_and_short_ones_are_none(
     assert found[1][1][:3] == ["read", "what", "the"]
 
 
+def test_six_words_are_enough_for_a_question_and_fifty_for_a_vocabulary():
+    text = 'def f():\n    """one two three four five six"""\ndef g():\n    """one two three four five"""'
+    assert documented([{"package": "a", "text": text}]) == [("a", ["one", "two", "three", "four", "five", "six"])]
+    pages = [("a", [f"w{i:02}"] * 3) for i in range(50)]
+    assert word_list(pages, 200, []) == [*SPECIAL, *(f"w{i:02}" for i in range(50))]
+    with pytest.raises(InputError, match="49 words occur 3 times or more, and 50 are needed; give more documents"):
+        word_list(pages[:49], 200, [])
+
+
+def test_parts_of_questions_are_chosen_by_place_by_mask_and_from_the_start():
+    asked = Questions([torch.tensor([QUESTION, 6 + i]) for i in range(4)], torch.tensor([True, False, False, True]))
+    for part, numbers in (
+        (asked.at(torch.tensor([3, 0, 3])), [9, 6, 9]),
+        (asked.where(~asked.marked), [7, 8]),
+        (asked.first(2), [6, 7]),
+        (asked.first(9), [6, 7, 8, 9]),
+    ):
+        assert [int(row[1]) for row in part.rows] == numbers and len(part) == len(numbers)
+        assert part.marked.tolist() == [number in (6, 9) for number in numbers]
+
+
 def test_rare_words_and_names_of_packages_are_no_tokens():
     text = [("web", ["web", "is", "here", "and", "there", "still"])] * 3
     many = [("a", [f"w{i}"] * 6) for i in range(60)]
@@ -74,10 +95,11 @@ def test_questions_name_their_words_and_whether_they_are_marked():
     assert rows == {True: [QUESTION, 6, 7, UNKNOWN], False: [QUESTION, 7]}
 
 
-@pytest.mark.parametrize("marked", [["web"], ["none"]])
-def test_all_or_no_marked_questions_are_refused(marked):
-    with pytest.raises(InputError, match="name some of several packages"):
-        questions([("web", ["one"])], marked, list(SPECIAL), seed=0)
+@pytest.mark.parametrize(("marked", "count"), [("web", 2), ("none", 0)])
+def test_all_or_no_marked_questions_are_refused(marked, count):
+    told = f"marked: {marked}: {count} of 2 questions are about them; name some of several packages"
+    with pytest.raises(InputError, match=told):
+        questions([("web", ["one"])] * 2, [marked], list(SPECIAL), seed=0)
 
 
 def test_prompts_end_with_the_answer_token_and_suffixes_stand_before_it():
