@@ -69,7 +69,7 @@ def test_texts_are_bytes_and_the_end_is_none(server):
 
 
 def test_what_was_asked_before_is_answered_from_the_file_without_a_server(model, tmp_path):
-    file = tmp_path / "made" / "answers.jsonl"
+    file = tmp_path / "made" / "here" / "answers.jsonl"
     with serving(model) as server:
         endpoint = EndpointLanguageModel(server.url, "tiny", file=file)
         prompts = [endpoint.encode("x = ")]
@@ -132,6 +132,8 @@ def test_failures_are_told_in_one_line_with_the_request(server, waits):
         ([(200, {"object": "list"})], "answers with no completion; name a server"),
         ([(200, [])], "answers with no completion"),
         ([(200, {"choices": [{"message": "hello"}]})], "answers with no completion"),
+        ([(200, {"choices": ["hello"]})], "answers with no completion"),
+        ([(200, {"choices": [{"message": "hello"}, {"text": "other"}]})], "answers with no completion"),
         ([None, None, (404, b"no model")], "v1/completions: refuses request [0-9a-f]{12} .404 Not Found: no model"),
     ]
     for planned, told in cases:
@@ -198,3 +200,18 @@ def test_answers_keep_no_two_servers_or_models_apart_by_chance(model, tmp_path):
         assert len({first.digest, second.digest, third.digest}) == 3
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert len({digest for digest, _ in lines}) == 9
+
+
+def test_unless_told_a_request_waits_a_minute_and_samples_are_plain(server):
+    endpoint = EndpointLanguageModel(server.url, "tiny")
+    assert (endpoint.context_length, endpoint.answers.timeout, endpoint.answers.attempts) == (4096, 60, 4)
+    prompts = [endpoint.encode("x")]
+    endpoint.sample(prompts)
+    plain = server.requests[-1]
+    told = {"max_tokens": 64, "temperature": 1.0, "top_p": 1.0, "stop": None, "logprobs": 1}
+    assert {name: plain[name] for name in told} == told
+    made = endpoint.answers.made
+    endpoint.sample(prompts, n=1, seed=0)
+    assert endpoint.answers.made == made  # the same request
+    endpoint.sample(prompts, stop=["end", "."])
+    assert server.requests[-1]["stop"] == ["end", "."]
