@@ -17,6 +17,7 @@ from winnow.dictionaries.rec_sae import (
     ranking_with,
 )
 from winnow.errors import InputError
+from winnow.randomness import torch_generator
 
 LONG = [("a", name, float(i)) for i, name in enumerate("pqrstuvwxy")]
 SHORT = [("b", name, float(i)) for i, name in enumerate("ypqr")]
@@ -168,3 +169,36 @@ def test_what_cannot_be_fitted_is_refused():
         fitted(epochs=0)
     with pytest.raises(InputError, match="learning_rate: 1e\\+30 diverges in epoch"):
         fitted(learning_rate=1e30)
+
+
+def test_the_fit_is_adam_on_the_published_loss_reviving_what_the_epoch_before_left_silent():
+    seen: list[Dictionary] = []
+    rows, found, _ = fitted(lambda one: seen.append(one) or len(seen), width=40, epochs=3, k=2)
+    generator = torch_generator(0, "published autoencoder")
+    encoder = ((2 * torch.rand(40, 8, generator=generator) - 1) / 8**0.5).requires_grad_()
+    decoder = encoder.detach().clone().requires_grad_()
+    b_enc, b_dec = torch.zeros(40, requires_grad=True), torch.zeros(8, requires_grad=True)
+    adam = torch.optim.Adam([encoder, decoder, b_enc, b_dec], lr=5e-3)
+    silent, revived = None, 0.0
+    for _ in range(3):
+        decoder.data = torch.nn.functional.normalize(decoder.data, dim=1)
+        heard = set()
+        for part in rows[torch.randperm(400, generator=generator)].split(32):
+            fvu, aux, active = published_losses(Published(encoder, decoder, b_enc, b_dec), part, 2, silent)
+            adam.zero_grad()
+            (fvu + aux / 32).backward()
+            adam.step()
+            heard |= set(active.flatten().tolist())
+            revived += float(aux.detach())
+        silent = torch.tensor([latent not in heard for latent in range(40)])
+    assert revived > 0
+    assert torch.allclose(found.W_enc, encoder.detach().T, atol=1e-5)
+    assert torch.allclose(found.W_dec, torch.nn.functional.normalize(decoder.detach(), dim=1), atol=1e-5)
+    assert torch.allclose(found.b_enc, b_enc.detach(), atol=1e-5)
+    assert torch.allclose(found.b_dec_out, b_dec.detach(), atol=1e-5) and torch.equal(found.b_dec_in, found.b_dec_out)
+
+
+def test_of_epochs_that_are_judged_alike_the_first_is_kept():
+    seen = []
+    _, found, _ = fitted(lambda one: seen.append(one) or 0.5, epochs=3)
+    assert found is seen[0]

@@ -105,6 +105,24 @@ def test_dropout_is_for_training_alone():
     assert not torch.equal(net.train()(x), net(x))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "place", ["dropout", "blocks.0.dropout", "blocks.1.attn_out.dropout", "blocks.0.mlp_out.dropout"]
+)
+def test_every_place_has_its_dropout(place):
+    net, x = model(dropout=0.0), histories()
+    plain = net(x)
+    assert torch.equal(net.train()(x), plain)
+    net.get_submodule(place).p = 0.5
+    assert not torch.equal(net(x), plain)
+
+
+@torch.no_grad()
+def test_padding_has_the_state_of_nothing():
+    net, x = model(), left(histories(), 2)
+    assert torch.allclose(net.states(x)[:, :2], net.user_state.bias.expand(4, 2, 12), atol=1e-6)
+
+
 def test_it_comes_back_from_its_file(tmp_path):
     net = model()
     save_model(net, tmp_path / "model.safetensors", workload="films")

@@ -47,6 +47,18 @@ def test_a_cut_in_time_asks_for_the_last_event_of_those_who_have_one_there(tmp_p
     assert train_end < log.events("valid")["time"].min() <= log.events("valid")["time"].max() < last["time"].min()
 
 
+def test_time_goes_before_the_order_of_the_log(tmp_path):
+    rows = [("a", name, time) for name, time in zip("pqrst", (5.0, 4.0, 3.0, 3.0, 1.0), strict=True)]
+    log = workload(tmp_path, events(rows))
+    assert [log.meta.vocabulary[item] for item in log.sequences("test").items.tolist()] == list("trsqp")
+
+
+def test_nobody_is_asked_who_has_no_past(tmp_path):
+    rows = [*(("a", f"i{k}", 10.0 * k) for k in range(10)), ("late", "i3", 95.0)]
+    log = workload(tmp_path, events(rows), split="global_time", fractions=(0.5, 0.2, 0.3))
+    assert 1 in log.events("test")["user"].tolist() and log.asked("test").users.tolist() == [0]
+
+
 def test_all_events_are_steps_of_consecutive_windows(log):
     x, y = (torch.cat(part) for part in zip(*log.batches("train", 2), strict=True))
     assert words(log, x) == [
@@ -80,6 +92,13 @@ def test_training_draws_a_window_of_each_user_of_two_events_or_more(tmp_path):
     }
     found = {tuple(item for item in row if item) for row in seen}
     assert found <= runs and max(len(row) for row in found) == 5
+
+
+def test_windows_end_anywhere_that_leaves_them_full(log):
+    drawn = {
+        word for epoch in range(30) for x, _ in log.batches("train", 9, seed=0, epoch=epoch) for word in words(log, x)
+    }
+    assert {word for word in drawn if len(word) == 5} == {"pqrst", "qrstu", "rstuv"}
 
 
 def test_valid_batches_ask_for_the_target_alone(log):
@@ -149,7 +168,33 @@ def test_bad_input_is_named(log, tmp_path):
     path = log.folder / "train.parquet"
     table = read_parquet(path)
     column = table.schema.get_field_index("item")
-    for spoilt in (table.slice(0, 0), table.set_column(column, "item", [[99] * table.num_rows])):
+    items = [[value] + [1] * (table.num_rows - 1) for value in (0, 11)]
+    for spoilt in (table.slice(0, 0), *(table.set_column(column, "item", [values]) for values in items)):
         write_parquet(spoilt, path, {k.decode(): v.decode() for k, v in table.schema.metadata.items()})
         with pytest.raises(InputError, match="holds no events, or an item outside 1 to 10"):
             Interactions(log.folder).events("train")
+
+
+def test_each_epoch_has_an_order_of_its_own(tmp_path):
+    log = workload(tmp_path, walks(users=30, length=6))  # of which no window has room to move
+    one, other = (torch.cat([x for x, _ in log.batches("train", 7, seed=0, epoch=epoch)]).tolist() for epoch in (0, 1))
+    assert one != other and sorted(one) == sorted(other)
+
+
+def test_models_are_built_for_the_window_and_scored_without_dropout(log):
+    model = log.build("sasrec", d=4, dropout=0.5)
+    asked = log.asked("test")
+    assert model.window == 5 and model.embedding.num_embeddings == log.items + 1
+    scores = log.scores(model.train(), asked.histories)
+    assert model.training and torch.allclose(scores, model.eval()(asked.histories)[:, -1], atol=1e-5)
+    assert not log.scores(model, asked.histories).requires_grad and not model.training
+
+
+def test_smoothing_is_torchs_and_times_of_padding_are_before_all(log):
+    model = log.build("gru4rec", d=4, hidden=3).eval()
+    x, y = next(log.batches("train", 4))
+    logits = model(x)[y > 0][:, 1:]
+    expected = nn.functional.cross_entropy(logits, y[y > 0] - 1, label_smoothing=0.3)
+    assert float(log.loss(model, (x, y), 0.3).detach()) == pytest.approx(float(expected.detach()))
+    asked = log.asked("test")
+    assert torch.equal(asked.times == -np.inf, asked.histories == 0)

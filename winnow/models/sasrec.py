@@ -109,7 +109,7 @@ class SASRec(NextItem):
             self.embedding.weight[0] = 0
 
     def states(self, x: Tensor) -> Tensor:
-        """float32[n, t, d] of items int64[n, t]; 0 before a sequence starts."""
+        """float32[n, t, d] of items int64[n, t]; the bias of the last norm before a sequence starts."""
         check_window(x, self.window, self.embedding.num_embeddings - 1)
         there = x > 0
         length = x.shape[1]
