@@ -48,6 +48,12 @@ rule plot_language_compression:
             category="Compression",
             labels={"workload": "{workload}", "figure": "language models: what compression buys"},
         ),
+        table=report(
+            "results/{workload}/evaluate/language_compression/table.html",
+            caption="../../docs/report/language_compression.rst",
+            category="Compression",
+            labels={"workload": "{workload}", "figure": "language models: compressed beside dense"},
+        ),
     log:
         "logs/{workload}/evaluate/plot_language_compression.log",
     params:
