@@ -39,9 +39,11 @@ def test_learning_is_drawn_as_lines_with_points_and_levels():
 
 def test_the_axis_leaves_out_the_first_steps_where_all_is_new():
     steep = [("bits_per_byte", 9.0 if step == 1 else 2.0, step) for step in range(1, 41)]
-    scales = found(learning(rows(steep, "net"), METRICS_SCHEMA.empty_table()).to_dict(), "scale")
+    chart = learning(rows(steep, "net"), METRICS_SCHEMA.empty_table())
+    scales = found(chart.to_dict(), "scale")
     domains = [scale["domain"] for scale in scales if "domain" in scale]
     assert [pytest.approx(1.9), pytest.approx(2.1)] in domains and [0, pytest.approx(40.8)] in domains
+    assert {row["mean"] for row in drawn(chart)} == {2.0}
 
 
 def test_without_steps_there_is_nothing_to_draw():

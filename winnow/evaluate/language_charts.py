@@ -48,10 +48,13 @@ def learning(history: pa.Table, metrics: pa.Table) -> alt.LayerChart:
     levels = [row for row in judged if row["variant"].endswith("gram")]
     points = mean_bands([row for row in steps if row["metric"] == "valid_bits_per_byte"], ["variant", "step"])
     seen = [row["value"] for row in batches if row["step"] > last / 20] + [row["value"] for row in levels]
-    scale = alt.Scale(domain=[0.95 * min(seen), 1.05 * max(seen)], nice=False)
+    high = 1.05 * max(seen)
+    scale = alt.Scale(domain=[0.95 * min(seen), high], nice=False)
     x = alt.X("step:Q", title="optimiser step", scale=alt.Scale(domain=[0, 1.02 * last], nice=False))
     y = alt.Y("mean:Q", title="bits a byte", scale=scale)
-    curves = lines(mean_bands(_thinned(batches), ["variant", "step"]), x, y, key, markers=False)
+    # A line beyond the axis would be drawn over what stands above the panel.
+    within = [row for row in mean_bands(_thinned(batches), ["variant", "step"]) if row["mean"] <= high]
+    curves = lines(within, x, y, key, markers=False)
     layers: list[Any] = [curves]
     if points:
         base = alt.Chart(data(points)).encode(x=x, y=y)
