@@ -28,7 +28,7 @@ reproduce: $(RUNTIME) ## run the whole chain and write the report
 	@echo "MLflow store: $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}   (make mlflow opens it)"
 
 test: $(TESTING) ## the whole suite; pytest's closing line comes last
-	@python -m pytest -n logical --dist loadfile -q
+	@python -m pytest -n logical --dist loadfile --no-loadscope-reorder -q
 
 lint: $(TESTING) ## style, types, layers and the workflow's own checks
 	ruff check .
