@@ -158,8 +158,10 @@ def test_what_is_shown_is_exact_at_both_ends_and_mixed_between():
 
 @pytest.mark.parametrize("per_call", [1, 7, 18, 1 << 20])
 @pytest.mark.parametrize("shared", [True, False])
-def test_calls_of_any_size_give_the_same_values_at_the_right_place(per_call, shared, monkeypatch):
+@pytest.mark.parametrize("fewest", [1, 4])
+def test_calls_of_any_size_give_the_same_values_at_the_right_place(per_call, shared, fewest, monkeypatch):
     monkeypatch.setattr(perturbation, "ENTRIES_PER_CALL", per_call)
+    monkeypatch.setattr(perturbation, "FEWEST_ROWS", fewest)
     f, x = net(6, 3), points(4)
     z = random_masks((1 if shared else 4, 5, 6), torch_generator(0))
     target = torch.tensor([0, 2, 1, 2])
@@ -174,7 +176,8 @@ def test_calls_of_any_size_give_the_same_values_at_the_right_place(per_call, sha
         for j in range(5):
             row = x[i] * z[0 if shared else i, j]
             assert float(found[i, j]) == pytest.approx(float(f(row[None])[0, target[i]]), abs=1e-12)
-    assert max(sizes) <= max(1, per_call // 6) and sum(sizes) == 20
+    assert max(sizes) <= max(fewest, per_call // 6) and sum(sizes) == 20
+    assert per_call > 18 or min(sizes) >= min(fewest, 5 % max(fewest, per_call // 6) or 5)
 
 
 def test_one_output_needs_no_target_and_several_do():

@@ -24,10 +24,10 @@ from winnow.errors import InputError
 
 Function = Callable[[Tensor], Tensor]
 """float[rows, ...] -> float[rows] or float[rows, outputs]."""
-ENTRIES_PER_CALL = 1 << 16
-"""Values that one call of a model gets at most: 512 KB of float64, so that what it makes of them stays in cache."""
-ROWS_PER_CALL = 2048
-"""Rows of few values, of which hidden layers make many."""
+ENTRIES_PER_CALL = 1 << 15
+"""Values that one call of a model gets at most: 256 KB of float64, so that what it makes of them stays in cache."""
+FEWEST_ROWS, ROWS_PER_CALL = 16, 2048
+"""Rows of a call at least, as each call costs something by itself, and at most, as layers make many values of few."""
 WIDTH = 0.75
 """LIME's kernel width is this times the square root of the number of features, as in its package."""
 
@@ -62,7 +62,7 @@ def evaluate(
     inputs [rows, ...]. target: int64[n], the output that is explained. Raises InputError where f is not finite.
     """
     n, m = len(x), z.shape[1]
-    rows = max(1, min(ROWS_PER_CALL, ENTRIES_PER_CALL // max(prod(x.shape[1:]), z.shape[2])))
+    rows = max(FEWEST_ROWS, min(ROWS_PER_CALL, ENTRIES_PER_CALL // max(prod(x.shape[1:]), z.shape[2])))
     points = max(1, rows // m)
     found = torch.empty(n, m, dtype=torch.float64)
     with torch.no_grad():
