@@ -15,7 +15,6 @@ SPLITS = {
     "held_out": "packages never seen",
     "functions": "bodies of their functions",
     "exercises": "bodies of exercises",
-    "questions": "answers about them",
 }
 FAULTS = {"": "none", "step": "a wrong step", "return": "no answer", "name": "a wrong name", "loop": "no end"}
 
@@ -30,7 +29,7 @@ def annealing(metrics: pa.Table) -> alt.HConcatChart:
         if row["variant"] not in ("plain", "stable")
     ]
     title = "bits a byte, less those of the plain decay (below 0 is better)"
-    return _panels(gaps, {split: SPLITS[split] for split in list(SPLITS)[:3]}, title, zero=True)
+    return _panels(gaps, SPLITS, title, zero=True)
 
 
 def tuning(metrics: pa.Table) -> alt.HConcatChart:
@@ -44,8 +43,9 @@ def tuning(metrics: pa.Table) -> alt.HConcatChart:
         }
         for row in some(tuned, "ways of tuning")
     ]
-    panels = {split: f"{SPLITS[split]} (bits a byte)" for split in ("functions", "exercises", "questions")}
-    return _panels(shown, panels | {"solved": "exercises solved (share)"}, "", zero=False)
+    panels = {"functions": "functions", "exercises": "exercises", "questions": "answers"}
+    panels = {split: f"{name}, bits a byte" for split, name in panels.items()}
+    return _panels(shown, panels | {"solved": "share that is solved"}, "", zero=False)
 
 
 def _panels(rows: Rows, panels: dict[str, str], title: str, zero: bool) -> alt.HConcatChart:
@@ -57,7 +57,12 @@ def _panels(rows: Rows, panels: dict[str, str], title: str, zero: bool) -> alt.H
         base = alt.Chart(data([row for row in bands if row["split"] == split])).encode(
             y=alt.Y("arm:N", title=None, sort=names, axis=axis)
         )
-        x = alt.X("low:Q", title=title if place == 1 else None, axis=alt.Axis(tickCount=4), scale=alt.Scale(zero=zero))
+        x = alt.X(
+            "low:Q",
+            title=title if place == 1 else None,
+            axis=alt.Axis(tickCount=3, labelOverlap=True),
+            scale=alt.Scale(zero=zero),
+        )
         layers: list[Any] = [base.mark_rule(strokeWidth=3, color=BLUE).encode(x=x, x2="high:Q")]
         layers.append(base.mark_point(filled=True, size=110, color=BLUE, opacity=1).encode(x="mean:Q"))
         if zero:
