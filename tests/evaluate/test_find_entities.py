@@ -8,7 +8,7 @@ from winnow.evaluate import find_study
 from winnow.evaluate.find_benchmark import held_out, interpret, scored, unit_test
 from winnow.evaluate.find_entities import ConceptSearch, RandomConcept, WordMemoriser, _entropies, candidates
 from winnow.workloads.find_concepts import nodes, parse, shown_words, value
-from winnow.workloads.find_functions import entity_functions
+from winnow.workloads.find_functions import Function, entity_functions
 
 RECORDS = entity_functions(14, 2)
 
@@ -39,11 +39,20 @@ def test_search_finds_the_concepts_with_few_words(record):
 
 
 def test_random_words_use_the_budget_and_baselines_remember_or_guess():
-    assert interpret(RECORDS[0], ConceptSearch(adaptive=False), 32, 0)[1] == 32
+    for record in RECORDS[:6]:
+        asked = []
+        function = Function(record, 0, 24)
+        query = function.query
+        function.query = lambda words, query=query, asked=asked: asked.extend(words) or query(words)
+        said = ConceptSearch(adaptive=False).interpret(function, np.random.default_rng(0))
+        assert len(asked) == 24 == len(set(asked)) and set(asked) <= set(shown_words(True))
+        answers = Function(record, 0, 24).query(asked)
+        agree = [c for c in candidates()[0] if [value(c, word) for word in asked] == answers]
+        assert parse(said.description) == agree[0] and said.confidence == pytest.approx(1 / len(agree))
     said, calls = interpret(RECORDS[0], WordMemoriser(), 16, 0)
     assert calls == 16 and parse(said.description) is None
     said, calls = interpret(RECORDS[0], RandomConcept(), 16, 0)
-    assert calls == 0 and len(parse(said.description)) == 1
+    assert calls == 0 and len(parse(said.description)) == 1 and said.confidence == 0
 
 
 def test_scores_are_of_words_that_nobody_may_ask():

@@ -65,6 +65,11 @@ def test_a_single_round_shows_all_answers_and_asks_nothing():
 def test_texts_are_shown_as_json_and_asked_as_texts():
     model = Scripted('[QUERY] ["äb", 3, ""]', "[DESCRIPTION] adds x\n[CODE]\ndef f(x):\n    return x\n")
     said, calls = interpret(TEXTS[0], LanguageModelInterpreter(model), 64, 0)
+    first, other = (Scripted("[DESCRIPTION] x") for _ in range(2))
+    interpret(TEXTS[0], LanguageModelInterpreter(first), 64, 0)
+    interpret(TEXTS[1], LanguageModelInterpreter(other), 64, 0)
+    assert first.seeds != other.seeds
+    assert all(line.startswith("f(") for line in model.seen[1].split("[ANSWER]\n")[1].splitlines()[:8])
     assert calls == 8 + 2 and 'f("\\u00e4b") = ' in model.seen[1] and "a function from texts to texts" in model.seen[0]
     rows = scored(
         TEXTS, [(LanguageModelInterpreter(Scripted("nothing that can be read")), 16)], 16, 0, lambda a, b: None
@@ -93,7 +98,7 @@ def test_descriptions_are_read_with_fences_and_stretches():
     said = described(told)
     assert said.description == "a line, but flat" and said.domain == (3.0, 7.5)
     assert said.code == "def f(x):\n    return x\n"
-    for domain in ("[7, 3]", "[a, b]", "[1, 2, 3]", "none", "[None, 2]"):
+    for domain in ("[7, 3]", "[3, 3]", "[a, b]", "[1, 2, 3]", "none", "[None, 2]"):
         assert described(f"[DESCRIPTION] x\n[DOMAIN] {domain}\n[CODE]\n").domain is None
     assert described("nothing") == ("", "\n", None, 0.0)
 

@@ -24,6 +24,17 @@ def test_every_word_stands_once_and_every_category_has_sixteen():
     assert all(len(place) == 3 for place in concepts.places().values()) and BIRDS in concepts.nodes()
 
 
+def test_nodes_are_all_places_that_hold_more_than_one_thing():
+    by_depth = {depth: [node for node in concepts.nodes() if len(node) == depth] for depth in (1, 2, 3)}
+    lines = [line[:-1].split(" > ") for line in concepts.TAXONOMY.splitlines() if line.endswith(":")]
+    assert [list(node) for node in by_depth[3]] == lines
+    groups = Counter((a, b) for a, b, _ in lines)
+    assert by_depth[2] == [group for group, count in groups.items() if count > 1]
+    domains = Counter(domain for domain, _ in groups)
+    assert by_depth[1] == [(domain,) for domain, count in domains.items() if count > 1]
+    assert concepts.parse("answers of nature") is None
+
+
 def test_values_fall_with_every_step_up_the_tree():
     assert [concepts.value((BIRDS,), word) for word in ("crow", "dog", "oak", "chair")] == [1, 0.7, 0.3, 0]
     assert [concepts.value((ANIMALS,), word) for word in ("crow", "oak", "chair")] == [1, 0.7, 0]
