@@ -9,35 +9,17 @@ from typing import Any
 import pyarrow as pa
 
 from winnow.errors import InputError
+from winnow.evaluate.html_page import html_page
 
 SURPRISING = 8.0
 """Bits of a token that has the full tint."""
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light; }}
-body {{ color: #1a1a1a; font: 15px/1.45 system-ui, sans-serif; margin: 0 auto;
-  max-width: 80rem; padding: 1rem 1.4rem; }}
-h1 {{ font-size: 1.2rem; }} h2 {{ border-top: 1px solid #d0d0d0; font-size: 1.05rem; padding-top: .8rem; }}
-h3 {{ font-size: .95rem; margin: 0 0 .3rem; }} h3 small, p {{ color: #5f5f5f; font-weight: 400; }}
-.row {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }}
-pre {{ background: #fafafa; border: 1px solid #e4e4e4; font: 13px/1.5 ui-monospace, monospace; margin: 0 0 .8rem;
-  overflow-wrap: anywhere; padding: .5rem .7rem; white-space: pre-wrap; }}
-pre b {{ color: #0072b2; }} .scale span {{ border-radius: .15rem; padding: 0 .4rem; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="scale">Blue is the prompt. A token is tinted by the bits that it cost the model:
-{scale}. Bits are means of a text's tokens.</p>
-{sections}
-</body>
-</html>
-"""
+STYLE = """\
+h2 { border-top: 1px solid #d0d0d0; font-size: 1.05rem; padding-top: .8rem; }
+h3 { font-size: .95rem; margin: 0 0 .3rem; } h3 small, p { color: #5f5f5f; font-weight: 400; }
+.row { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }
+pre { background: #fafafa; border: 1px solid #e4e4e4; font: 13px/1.5 ui-monospace, monospace; margin: 0 0 .8rem;
+  overflow-wrap: anywhere; padding: .5rem .7rem; white-space: pre-wrap; }
+pre b { color: #0072b2; } .scale span { border-radius: .15rem; padding: 0 .4rem; }"""
 
 
 def samples_page(samples: pa.Table, title: str) -> str:
@@ -56,7 +38,9 @@ def samples_page(samples: pa.Table, title: str) -> str:
         columns = [_column(model, found) for model, found in mine.items() if found]
         sections.append(f'<h2>Texts {heading}</h2>\n<div class="row">\n' + "\n".join(columns) + "\n</div>")
     scale = " ".join(f'<span style="background:{_tint(bits)}">{bits:g}</span>' for bits in (0, 2, 4, SURPRISING))
-    return PAGE.format(title=escape(title), scale=scale, sections="\n".join(sections))
+    told = f"""<p class="scale">Blue is the prompt. A token is tinted by the bits that it cost the model:
+{scale}. Bits are means of a text's tokens.</p>"""
+    return html_page(title, STYLE, "\n".join([told, *sections]))
 
 
 def _column(model: str, rows: list[dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from html import escape
 import pyarrow as pa
 
 from winnow.evaluate.chart_parts import mean_bands, metric_values, short, some
+from winnow.evaluate.html_page import html_page
 
 COLUMNS = {
     "bits_per_byte": "bits a byte",
@@ -18,37 +19,13 @@ COLUMNS = {
     "drawn_per_second": "tokens drawn / CPU s",
 }
 """Metric -> heading of its column."""
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light; }}
-body {{ color: #1a1a1a; font: 15px/1.45 system-ui, sans-serif; margin: 0 auto;
-  max-width: 80rem; padding: 1rem 1.4rem; }}
-h1 {{ font-size: 1.2rem; }} small, p {{ color: #5f5f5f; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .6rem; text-align: right; white-space: nowrap; }} th:first-child {{ text-align: left; }}
-thead th {{ white-space: normal; border-bottom: 1px solid #1a1a1a; }}
-tbody th {{ font-weight: 400; padding-left: 2rem; }}
-tr.dense > * {{ border-top: 1px solid #d0d0d0; font-weight: 600; }} tr.dense th {{ padding-left: .8rem; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>Below a dense model stands what came of it: bits a byte with what they rose by, all else with its ratio to the
-dense model's. Means over seeds.</p>
-<table>
-<thead><tr><th>model</th>{headings}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-</body>
-</html>
-"""
+STYLE = """\
+small, p { color: #5f5f5f; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; } th:first-child { text-align: left; }
+thead th { white-space: normal; border-bottom: 1px solid #1a1a1a; }
+tbody th { font-weight: 400; padding-left: 2rem; }
+tr.dense > * { border-top: 1px solid #d0d0d0; font-weight: 600; } tr.dense th { padding-left: .8rem; }"""
 
 
 def compression_page(metrics: pa.Table, timings: pa.Table, title: str) -> str:
@@ -68,7 +45,14 @@ def compression_page(metrics: pa.Table, timings: pa.Table, title: str) -> str:
             values.setdefault((row["system"], row["variant"]), {})[name] = row["mean"]
     shown = [_row(*model, values[model], values.get((model[0], model[0]), {})) for model in models]
     headings = "".join(f"<th>{escape(heading)}</th>" for heading in COLUMNS.values())
-    return PAGE.format(title=escape(title), headings=headings, rows="\n".join(shown))
+    lines = [
+        "<p>Below a dense model stands what came of it: bits a byte with what they rose by, all else with its ratio to",
+        "the dense model's. Means over seeds.</p>",
+        f"<table>\n<thead><tr><th>model</th>{headings}</tr></thead>\n<tbody>",
+        *shown,
+        "</tbody>\n</table>",
+    ]
+    return html_page(title, STYLE, "\n".join(lines))
 
 
 def _row(system: str, variant: str, mine: Mapping[str, float], dense: Mapping[str, float]) -> str:
