@@ -26,7 +26,8 @@ def lime_images(inputs, outputs, params, log):
     pictures = x[:, 0].numpy() if x.shape[1] == 1 else x.movedim(1, -1).numpy()
     truth = masks(table, "concepts", params.concepts, pictures.shape[1:3])
     right = predict(pictures).argmax(1) == y.numpy()
-    chosen = np.flatnonzero(right & truth.any((1, 2, 3)))[: params.images]
+    judged = np.flatnonzero(right & truth.any((1, 2, 3)))
+    chosen = judged[study.spread_over_classes(y.numpy()[judged], params.images)]
     images, truth, ids = pictures[chosen], truth[chosen], table["image_id"].to_numpy()[chosen]
     log.info("%d of %d test images are right and show something; %d are explained", right.sum(), len(y), len(chosen))
     if not len(chosen):

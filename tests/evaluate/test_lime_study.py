@@ -46,6 +46,22 @@ def test_a_model_is_called_with_grey_and_with_colour():
     assert predict(np.stack([images()] * 3, -1)) == pytest.approx(grey, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, [0]),
+        (2, [0, 4]),
+        (3, [0, 4, 6]),
+        (4, [0, 1, 4, 6]),
+        (5, [0, 1, 4, 5, 6]),
+        (6, [0, 1, 2, 4, 5, 6]),
+        (9, list(range(7))),
+    ],
+)
+def test_images_are_taken_from_each_class_in_turn(count, expected):
+    assert lime_study.spread_over_classes(np.array([3, 3, 3, 3, 0, 0, 1]), count).tolist() == expected
+
+
 @pytest.mark.parametrize("segmenter", ["slic", "grid", "random"])
 def test_what_the_model_looks_at_is_pointed_at(segmenter):
     predict = lime_study.predictor(Spot())

@@ -59,6 +59,18 @@ def predictor(model: nn.Module) -> Predict:
     return predict
 
 
+def spread_over_classes(labels: np.ndarray, count: int) -> np.ndarray:
+    """Positions, in order, of `count` images: the first of each class, then the second of each, until there are enough.
+
+    labels: of each image, [n]. All n where fewer are there. A rare class is thus seen as soon as it has an image.
+    """
+    rank = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        rank[of_class] = np.arange(len(of_class))
+    return np.sort(np.argsort(rank, kind="stable")[:count])
+
+
 def regions_of(name: str, image: np.ndarray, segments: int, seed: int) -> np.ndarray:
     """Labels of about as many regions as asked for; of random cells where the segmenter is "random"."""
     if name == "random":

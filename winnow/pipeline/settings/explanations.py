@@ -40,7 +40,7 @@ class LimeImages(System):
     segments: int = Field(45, ge=2)
     """Regions of an image, about."""
     images: int = Field(100, ge=2)
-    """Test images that are explained: right ones that show something."""
+    """Test images that are explained: right ones that show something, as equally many of each class as there are."""
     samples: int = Field(300, ge=50)
     """Masks of each image."""
     top: int = Field(5, ge=1)
