@@ -161,7 +161,8 @@ def test_means_are_those_of_the_reference_and_one_like_the_prompt_leaves_nothing
     saved = model.run(REFERENCE, save=node_hooks(model))[1]
     assert all(torch.equal(means[name], saved[name].mean(0)) for name in node_hooks(model))
     found = propagate(model, TOKENS[:1], [frozenset({Node(0, 1, 0)})], None, reference_means(model, TOKENS[:1]))
-    assert not found.logits.rel.any()
+    # The model alone attends by another kernel, which rounds otherwise.
+    assert found.logits.rel.abs().max() < 1e-10
 
 
 def test_a_relevant_pattern_weighs_relevant_values_alone_and_sees_no_later_token():

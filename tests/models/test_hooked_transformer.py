@@ -8,6 +8,7 @@ from torch import nn
 
 from winnow.errors import InputError
 from winnow.models import build
+from winnow.models.hooked_transformer import SCORES
 from winnow.models.hooks import capture, run_with
 
 
@@ -105,7 +106,7 @@ def test_logits_and_tensors_are_those_of_transformer_lens(tokens):
 def test_saving_and_patches_that_change_nothing_change_no_bit(options, tokens):
     own = model(**options)
     logits = own(tokens)
-    names = own.all_hook_points()
+    names = [name for name in own.all_hook_points() if not name.endswith(SCORES)]
     again, saved = own.run(tokens, save=names, patch={name: lambda x: x for name in names})
     assert torch.equal(logits, again) and saved.keys() == set(names)
     assert torch.equal(own.run(own.embed(tokens))[0], logits)
@@ -115,6 +116,30 @@ def test_saving_and_patches_that_change_nothing_change_no_bit(options, tokens):
         tokens, save=["blocks.1.hook_resid_pre"], patch={"blocks.1.hook_resid_pre": lambda x: 0 * x}
     )
     assert (after["blocks.1.hook_resid_pre"] == 0).all() and not torch.equal(patched, logits)
+
+
+def test_attention_in_one_kernel_is_attention_step_by_step(tokens):
+    own = model().double()
+    logits = own(tokens)
+    logits.square().mean().backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in own.named_parameters()}
+    own.zero_grad()
+    again, saved = own.run(tokens, save=own.all_hook_points())
+    assert saved.keys() == set(own.all_hook_points())
+    assert torch.allclose(logits, again, atol=1e-13)
+    again.square().mean().backward()
+    assert all(torch.allclose(gradients[name], p.grad, atol=1e-13) for name, p in own.named_parameters())
+
+
+@pytest.mark.parametrize("point", SCORES)
+def test_patches_and_hooks_on_scores_and_patterns_are_heard(point, tokens):
+    own, name = model(), f"blocks.1.{point}"
+    patched = own.run(tokens, patch={name: lambda x: x / 2})[0]
+    assert not torch.allclose(patched, own(tokens), atol=1e-3)
+    with own.get_submodule(name).register_forward_hook(lambda module, inputs, output: output / 2):
+        assert torch.equal(own(tokens), patched)
+    with own.get_submodule(name).register_forward_pre_hook(lambda module, inputs: inputs[0] / 2):
+        assert torch.equal(own(tokens), patched)
 
 
 def test_shapes_and_what_patterns_see(tokens):

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, relu
+from torch.nn.functional import gelu, relu, scaled_dot_product_attention
 
 from winnow.errors import InputError
 
@@ -25,6 +25,8 @@ KeysValues = tuple[Tensor, Tensor]
 """Keys and values float[1, t, head, width of a head] of tokens that stand before."""
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu": relu}
 NO_PATCH: Patch = MappingProxyType({})
+SCORES = ("attn.hook_attn_scores", "attn.hook_pattern")
+"""Points of a block that exist only where attention is computed step by step."""
 
 
 class Normalisation(nn.Module):
@@ -59,7 +61,10 @@ class Unnormalised(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal self-attention with biases; queries, keys, values and outputs of heads are float[n, t, head, width]."""
+    """Causal self-attention with biases; queries, keys, values and outputs of heads are float[n, t, head, width].
+
+    fused: one kernel does it, without scores and patterns, where nothing stands before.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -68,7 +73,7 @@ class Attention(nn.Module):
         self.hook_q, self.hook_k, self.hook_v, self.hook_z = (nn.Identity() for _ in range(4))
         self.hook_attn_scores, self.hook_pattern = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None) -> Tensor:
+    def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None, fused: bool = False) -> Tensor:
         def parts(letter: str, layer: nn.Linear, point: nn.Module) -> Tensor:
             return tap(f"{name}.hook_{letter}", point(layer(x).unflatten(-1, (self.heads, self.head_width))))
 
@@ -77,13 +82,21 @@ class Attention(nn.Module):
         if past is not None:
             earlier_keys, earlier_values = (old.expand(len(x), -1, -1, -1) for old in past)
             key, value = torch.cat([earlier_keys, key], 1), torch.cat([earlier_values, value], 1)
+        mixed = self._fused(query, key, value) if fused else self._by_step(query, key, value, tap, name)
+        return self.output(tap(f"{name}.hook_z", self.hook_z(mixed)).flatten(-2))
+
+    def _fused(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+        return scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
+
+    def _by_step(self, query: Tensor, key: Tensor, value: Tensor, tap: Tap, name: str) -> Tensor:
         scores = torch.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(self.head_width)
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1 + key.shape[1] - x.shape[1])
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=key.device)
+        later = later.triu(1 + key.shape[1] - query.shape[1])
         scores = self.hook_attn_scores(scores.masked_fill(later, float("-inf")))
         pattern = self.hook_pattern(tap(f"{name}.hook_attn_scores", scores).softmax(-1))
         pattern = tap(f"{name}.hook_pattern", pattern)
-        z = tap(f"{name}.hook_z", self.hook_z(torch.einsum("nhqk,nkhd->nqhd", pattern, value)))
-        return self.output(z.flatten(-2))
+        return torch.einsum("nhqk,nkhd->nqhd", pattern, value)
 
     def value_weights(self) -> Tensor:
         """float[head, width of the stream, width of a head]: what each head reads as values."""
@@ -121,9 +134,9 @@ class Block(nn.Module):
         self.hook_resid_pre, self.hook_attn_out, self.hook_resid_mid = (nn.Identity() for _ in range(3))
         self.hook_mlp_out, self.hook_resid_post = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None) -> Tensor:
+    def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None, fused: bool = False) -> Tensor:
         x = tap(f"{name}.hook_resid_pre", self.hook_resid_pre(x))
-        mixed = self.attn(self.ln1(x, tap, f"{name}.ln1"), tap, f"{name}.attn", past)
+        mixed = self.attn(self.ln1(x, tap, f"{name}.ln1"), tap, f"{name}.attn", past, fused)
         x = x + tap(f"{name}.hook_attn_out", self.hook_attn_out(mixed))
         x = tap(f"{name}.hook_resid_mid", self.hook_resid_mid(x))
         added = self.mlp(self.ln2(x, tap, f"{name}.ln2"), tap, f"{name}.mlp")
@@ -195,8 +208,8 @@ class HookedTransformer(nn.Module):
         patches nor saving touch the module, so threads may share it. Raises InputError for a hook point that does not
         exist, sequences longer than the context and a tensor of another shape in the place of one.
         """
-        known = set(self.all_hook_points())
-        for name in [*patch, *save]:
+        known, asked = set(self.all_hook_points()), [*patch, *save]
+        for name in asked:
             if name not in known:
                 near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
                 raise InputError(f"hook {name!r}: the model has no such point; near are {near}")
@@ -221,11 +234,16 @@ class HookedTransformer(nn.Module):
         stream = x if x.is_floating_point() else self.embed(x)
         places = self.pos_embed.weight[before : before + x.shape[1]].expand(len(x), -1, -1)
         stream = tap("hook_embed", self.hook_embed(stream)) + tap("hook_pos_embed", self.hook_pos_embed(places))
+        fused = not past and not any(name.endswith(SCORES) for name in asked) and not self._scores_are_hooked()
         for i, block in enumerate(self.blocks[:stop_at]):
-            stream = block(stream, tap, f"blocks.{i}", past[i] if past else None)
+            stream = block(stream, tap, f"blocks.{i}", past[i] if past else None, fused)
         if stop_at is not None:
             return stream, saved
         return self.unembed(self.ln_final(stream, tap, "ln_final")), saved
+
+    def _scores_are_hooked(self) -> bool:
+        points = (block.get_submodule(name) for block in self.blocks for name in SCORES)
+        return any(point._forward_hooks or point._forward_pre_hooks for point in points)
 
     def all_hook_points(self) -> list[str]:
         """Every name that `run` can patch and save."""
