@@ -24,20 +24,26 @@ def shaped(
         logs = np.where(allowed, logs, -np.inf)
     if not np.isfinite(logs.max()):
         return None
+    if temperature == 0:
+        chosen = np.zeros(len(logs))
+        chosen[logs.argmax()] = 1.0
+        return chosen
+    scaled = np.exp((logs - logs.max()) / temperature)
+    if top_k or top_p < 1:
+        scaled = np.where(_likeliest(logs, top_p, top_k), scaled, 0.0)
+    found: np.ndarray = scaled / scaled.sum()
+    return found
+
+
+def _likeliest(logs: np.ndarray, top_p: float, top_k: int) -> np.ndarray:
+    """bool[vocabulary]: what top_k and top_p leave."""
     order = np.argsort(-logs, kind="stable")
-    chances = np.exp(logs - logs.max())
     kept = np.zeros(len(logs), bool)
     kept[order[: top_k or None]] = True
     if top_p < 1:
-        share = np.cumsum(np.where(kept, chances, 0.0)[order])
+        share = np.cumsum(np.where(kept, np.exp(logs - logs.max()), 0.0)[order])
         kept[order[1:]] &= share[:-1] < top_p * share[-1]
-    if temperature == 0:
-        chosen = np.zeros(len(logs))
-        chosen[order[0]] = 1.0
-        return chosen
-    scaled = np.where(kept, np.exp((logs - logs.max()) / temperature), 0.0)
-    found: np.ndarray = scaled / scaled.sum()
-    return found
+    return kept
 
 
 class Row:
