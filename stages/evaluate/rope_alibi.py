@@ -21,7 +21,8 @@ def rope_alibi(inputs, outputs, params, log):
         labels = {"system": arm.mode, "workload": params.workload, "seed": params.seed}
         report = Progress(log, f"{arm.mode}{arm.suffix}")
         model, history = study.trained(arm, train, params, report)
-        found = study.losses_at_lengths(model, test, params.lengths, params.windows, params.judged, params.seed)
+        every = study.losses_at_lengths(model, test, params.lengths, params.windows, params.seed)
+        found = {length: each[:, -params.judged :].mean(1) for length, each in every.items()}
         losses[arm] = {length: float(each.mean()) for length, each in found.items()}
         for length, each in found.items():
             values = {"cross_entropy": each.mean(), "standard_error": each.std(ddof=1) / len(each) ** 0.5}
@@ -30,11 +31,12 @@ def rope_alibi(inputs, outputs, params, log):
         for row in study.learned_strengths(model):
             named = {"variant": f"layer {row['layer'] + 1}, head {row['head'] + 1}", **labels}
             tables.append(metric_rows({"strength": row["strength"]}, split="train", **named))
-        copied = {"copied": study.copying(arm, params, Progress(log, f"{arm.mode}{arm.suffix}, copying"))}
-        named = {"variant": f"copying{arm.suffix}", "units": {"copied": "share"}}
-        tables.append(metric_rows(copied, split="test", **named, **labels))
+        if arm.strength is None:  # other strengths are about lengths alone
+            copied = {"copied": study.copying(arm, params, Progress(log, f"{arm.mode}{arm.suffix}, copying"))}
+            named = {"variant": f"copying{arm.suffix}", "units": {"copied": "share"}}
+            tables.append(metric_rows(copied, split="test", **named, **labels))
         histories.append(metric_rows(history, variant=f"trained{arm.suffix}", split="train", **labels))
-        rows = study.profile(model, test, longest, params.windows, len(params.lengths) * 4, params.seed)
+        rows = study.profile(every[longest], len(params.lengths) * 4)
         inside += [row | {"arm": f"{arm.mode}{arm.suffix}", "seed": params.seed} for row in rows]
         tensors |= {f"{arm.mode}{arm.suffix}/{name}": each.contiguous() for name, each in model.state_dict().items()}
     labels = {

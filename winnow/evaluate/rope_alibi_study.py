@@ -58,9 +58,9 @@ def trained(arm: Arm, symbols: np.ndarray, params: Any, report: Report) -> tuple
 
 @torch.no_grad()
 def losses_at_lengths(
-    model: nn.Module, symbols: np.ndarray, lengths: Sequence[int], windows: int, judged: int, seed: int
+    model: nn.Module, symbols: np.ndarray, lengths: Sequence[int], windows: int, seed: int
 ) -> dict[int, np.ndarray]:
-    """Length -> float64[windows]: mean cross-entropy [nats a byte] of the same last `judged` bytes of each window.
+    """Length -> float64[windows, length]: cross-entropy [nats] of each byte of windows that end alike at each length.
 
     A model sees `length` bytes up to and with the last but one; what it foretells does not depend on the length.
     """
@@ -69,20 +69,14 @@ def losses_at_lengths(
     found: dict[int, np.ndarray] = {}
     for length in lengths:
         x = windows_at(symbols, starts + longest - length, length + 1)
-        parts = [next_losses(model, part)[:, -judged:].double().mean(1) for part in x.split(BATCH)]
-        found[length] = torch.cat(parts).numpy()
+        found[length] = torch.cat([next_losses(model, part).double() for part in x.split(BATCH)]).numpy()
     return found
 
 
-@torch.no_grad()
-def profile(
-    model: nn.Module, symbols: np.ndarray, length: int, windows: int, bins: int, seed: int
-) -> list[dict[str, float]]:
-    """Rows (position, value): mean cross-entropy [nats a byte] of each of `bins` equal stretches of a window."""
-    starts = drawn_starts(symbols, windows, length + 1, numpy_generator(seed, "rope alibi", "judged"))
-    parts = [next_losses(model, part).double() for part in windows_at(symbols, starts, length + 1).split(BATCH)]
-    means = torch.cat(parts).mean(0).view(bins, -1).mean(1)
-    width = length / bins
+def profile(losses: np.ndarray, bins: int) -> list[dict[str, float]]:
+    """Rows (position, value): mean of losses float64[windows, length] in each of `bins` equal stretches of a window."""
+    means = losses.mean(0).reshape(bins, -1).mean(1)
+    width = losses.shape[1] / bins
     return [{"position": (i + 0.5) * width, "value": float(value)} for i, value in enumerate(means)]
 
 

@@ -145,7 +145,7 @@ class PositionalAttention(nn.Module):
             gain = softplus(self.raw)
             bias = torch.where(torch.isinf(bias), bias, gain * bias.clamp(min=-1e30))
         if self.mode != "factored":
-            return scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+            return scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype)[None])
         if self.raw is not None:
             bias = 1 / (1 + softplus(self.raw) * (1 / bias - 1))
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 * bias.to(query.dtype)
