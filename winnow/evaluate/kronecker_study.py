@@ -89,7 +89,7 @@ def matched(arm: Arm, order: int, params: Any, report: Report) -> tuple[dict[str
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(params.seed, "kronecker", arm.name).initial_seed())
         model = Matcher(arm, params.modulus, params.width, params.heads)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, fused=True)
     steps = params.steps * arm.cost
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=steps)
     data = numpy_generator(params.seed, "kronecker", "data")
