@@ -73,7 +73,8 @@ def quality(model: Transformer, drawn: Drawn, block: int, x: Tensor, y: Tensor, 
     layers = [layer for layer in changed.modules() if isinstance(layer, BlockAttention)]
     for _ in range(draws):
         logits = changed(x)
-        losses.append(float(nn.functional.cross_entropy(logits.flatten(0, 1).double(), y.flatten())))
+        each = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+        losses.append(float(each.double().mean()))
         kept += [layer.kept.double().mean() for layer in layers if layer.kept is not None]
     blocks = -(-x.shape[1] // block)
     share = float(torch.stack(kept).mean()) * 2 * blocks / (blocks + 1)  # of the triangle, not of the square

@@ -207,5 +207,5 @@ def _bits(model: nn.Module, windows: np.ndarray) -> float:
     model.eval()
     nats = 0.0
     for window in torch.from_numpy(windows).split(16):
-        nats += float(masked_loss(model(window[:, :-1]).double(), window[:, 1:], None)) * len(window)
+        nats += float(masked_loss(model(window[:, :-1]), window[:, 1:], None)) * len(window)
     return nats / len(windows) / math.log(2)

@@ -100,8 +100,8 @@ def judged_router(model: DuoTransformer, router: Router, x: Tensor, y: Tensor, s
     (hard, shares), (soft, _) = (router.routed(model, x, sharpness, hard=hard) for hard in (True, False))
     layers = shares.double().mean((1, 2))
     return {
-        "cross_entropy": float(cross_entropy(hard.mT.double(), y)),
-        "soft_cross_entropy": float(cross_entropy(soft.mT.double(), y)),
+        "cross_entropy": _mean_loss(hard, y),
+        "soft_cross_entropy": _mean_loss(soft, y),
         "share": float(layers.mean()),
         "least_used": float(layers.min()),
         "most_used": float(layers.max()),
@@ -116,7 +116,7 @@ def best_drawn(model: DuoTransformer, x: Tensor, y: Tensor, k: int, draws: int, 
     generator, losses = torch_generator(seed, "duo", f"drawn {k}"), []
     for draw in range(draws):
         chosen = routes[torch.randint(len(routes), x.shape, generator=generator)].movedim(-1, 0)
-        losses.append(float(cross_entropy(model(x, chosen).mT.double(), y)))
+        losses.append(_mean_loss(model(x, chosen), y))
         report(draw + 1, draws)
     return min(losses)
 
@@ -257,9 +257,14 @@ def judged_model(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
     with Work() as work:
         logits = model(x)
     return {
-        "cross_entropy": float(cross_entropy(logits.mT.double(), y)),
+        "cross_entropy": _mean_loss(logits, y),
         "multiply_adds": work.multiply_adds / x.numel(),
     }
+
+
+def _mean_loss(logits: Tensor, y: Tensor) -> float:
+    """Mean cross-entropy [nats] of logits float32[n, t, v]; added up in float64."""
+    return float(cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").double().mean())
 
 
 @torch.no_grad()

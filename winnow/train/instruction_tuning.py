@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import log_softmax
+from torch.nn.functional import cross_entropy
 
 from winnow.errors import InputError
 from winnow.randomness import numpy_generator
@@ -75,8 +75,8 @@ def response_bits(model: nn.Module, pairs: Sequence[Pair], batch_size: int = 16)
         x, y = (np.full((len(rows), max(sizes)), END) for _ in range(2))
         for row, (i, size) in enumerate(zip(rows, sizes, strict=True)):
             x[row, 1:size] = y[row, : size - 1] = np.concatenate(pairs[i])
-        logs = log_softmax(model(torch.from_numpy(x)).double(), -1)
-        chosen = torch.gather(logs, -1, torch.from_numpy(y)[..., None])[..., 0].numpy()
+        logits, following = model(torch.from_numpy(x)), torch.from_numpy(y)
+        losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").double().view(y.shape)
         for row, (i, size) in enumerate(zip(rows, sizes, strict=True)):
-            found[i] = -chosen[row, len(pairs[i][0]) : size].sum() / math.log(2)
+            found[i] = float(losses[row, len(pairs[i][0]) : size].sum()) / math.log(2)
     return found
