@@ -32,5 +32,9 @@ def language_compression(inputs, outputs, params, log):
         tables.append(metric_rows(metrics, **labels))
         timings.append(metric_rows(speeds, **labels))
         progress(len(tables), len(models) + len(inputs.evopress) + 1 + len(params.caches))
+    for order in params.orders:
+        name = f"{order}-gram"
+        labels = {"system": name, "variant": name, "workload": params.workload, "seed": params.seed, "split": "texts"}
+        tables.append(metric_rows(study.told_of_ngram(workload, order, texts), **labels))
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.concat_tables(timings), outputs.timings)

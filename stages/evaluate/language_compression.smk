@@ -42,6 +42,12 @@ rule plot_language_compression:
             category="Compression",
             labels={"workload": "{workload}", "figure": "language models: loss by bytes"},
         ),
+        parameters=report(
+            "results/{workload}/evaluate/language_compression/parameters.svg",
+            caption="../../docs/report/language_parameters.rst",
+            category="Compression",
+            labels={"workload": "{workload}", "figure": "language models: loss by parameters"},
+        ),
         costs=report(
             "results/{workload}/evaluate/language_compression/costs.svg",
             caption="../../docs/report/language_compression.rst",

@@ -5,7 +5,7 @@ import pytest
 
 from tests.evaluate.drawing import drawn, found
 from winnow.errors import InputError
-from winnow.evaluate.language_charts import LINE, costs, learning, speeds, trade
+from winnow.evaluate.language_charts import LINE, by_parameters, costs, learning, speeds, trade
 from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
 
 
@@ -82,6 +82,22 @@ def test_the_trade_writes_names_where_they_do_not_cover_one_another():
     placed = {row["variant"]: row["at"] for row in drawn(chart)}
     assert placed["b"] == 3.0 and placed["a"] == placed["far"] == 2.0
     assert sorted([placed["a-half-s50"], placed["b-bits"]]) == pytest.approx([2.0 - 2 * line, 2.0 - line])
+
+
+def test_loss_is_drawn_against_parameters_of_what_has_them():
+    table = compressed([("a", "a", 2.0, 4000), ("a", "a-half-s50", 2.5, 4000), ("3-gram", "3-gram", 4.0, 1)])
+    sizes = {"a": ("a", 30_000), "a-half-s50": ("a", 15_000), "3-gram": ("3-gram", 900_000)}
+    counted = [
+        metric_rows({"parameters": size}, system=dense, workload="w", variant=name, seed=0, split="texts")
+        for name, (dense, size) in sizes.items()
+    ]
+    shown = drawn(by_parameters(pa.concat_tables([table, *counted[1:]])))
+    assert {row["variant"]: (row["size"], row["mean"]) for row in shown} == {
+        "a-half-s50": (15_000, 2.5), "3-gram": (900_000, 4.0),
+    }  # fmt: skip
+    assert {row["system"] for row in shown} == {"a", "3-gram"}
+    with pytest.raises(InputError, match="the table has no models"):
+        by_parameters(table)
 
 
 def test_costs_show_compressed_models_below_the_dense_one_they_came_from():

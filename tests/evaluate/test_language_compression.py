@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.evaluate.drawing import drawn
-from tests.evaluate.language_workload import CONTEXT, VOCABULARY, write_workload
+from tests.evaluate.language_workload import CONTEXT, VOCABULARY, document, write_workload
 from tests.models.language_backends import net
 from winnow.compress.evopress_models import thinned
 from winnow.errors import InputError
@@ -16,6 +16,7 @@ from winnow.evaluate import language_compression as study
 from winnow.evaluate.language_charts import trade
 from winnow.models import build, save_model
 from winnow.pipeline.tables import metric_rows
+from winnow.train.ngram import fit_ngram
 
 CUT = SimpleNamespace(segment=4, group=4)
 ORIGINS = {"evopress": "deep", "duo": "net", "caches": "queries"}
@@ -75,7 +76,7 @@ def test_every_artefact_is_read_beside_the_dense_model_it_came_from(found):
 def test_what_is_told_is_there_for_every_one(told):
     for metrics, speeds in told.values():
         assert metrics.keys() == {
-            "bits_per_byte", "cross_entropy", "bytes_per_token", "bytes", "peak_bytes", "cache_bytes",
+            "bits_per_byte", "cross_entropy", "bytes_per_token", "bytes", "peak_bytes", "cache_bytes", "parameters",
         }  # fmt: skip
         assert speeds.keys() == {"scored_per_second", "drawn_per_second"} and min(speeds.values()) > 0
         assert np.isfinite(list(metrics.values())).all() and metrics["bits_per_byte"] > 0
@@ -87,6 +88,26 @@ def test_bytes_on_disk_are_those_of_both_files(told, found):
         path = found[name].path
         assert metrics["bytes"] == path.stat().st_size + path.with_suffix(".json").stat().st_size
     assert told["net-half-s50"][0]["bytes"] < told["net"][0]["bytes"]
+
+
+def test_parameters_are_the_weights_that_are_not_zero(told, found):
+    whole = sum(parameter.numel() for parameter in found["net"].net.parameters())
+    gone = sum(int((w == 0).sum()) for w in found["net-half-s50"].net.parameters())
+    assert told["net"][0]["parameters"] == whole and gone > 1000
+    assert told["net-half-s50"][0]["parameters"] == whole - gone
+    assert told["evopress depth"][0]["parameters"] < told["net"][0]["parameters"]
+    assert told["cache 16-2"][0]["parameters"] == told["cache 16"][0]["parameters"]
+
+
+def test_n_grams_are_judged_on_the_same_texts(workload):
+    short, long = (study.told_of_ngram(workload, order, [document(99)]) for order in (1, 3))
+    assert long["bits_per_byte"] < short["bits_per_byte"] and short.keys() == {
+        "bits_per_byte", "cross_entropy", "bytes_per_token", "parameters",
+    }  # fmt: skip
+    tokens = workload.tokens("train")
+    # One for each token that is there, and what the empty history spares.
+    assert short["parameters"] == len(set(tokens.tolist())) + 1
+    assert fit_ngram(tokens, 3, VOCABULARY).parameters == long["parameters"] > short["parameters"]
 
 
 def test_bytes_of_a_cache_are_those_of_its_keys_and_values(told):
@@ -121,9 +142,7 @@ def test_the_trade_is_drawn_with_a_point_for_each_model():
         )
         for dense, name, bits, size in (("a", "a", 2.0, 4000), ("a", "a-half-s50", 2.2, 2000), ("b", "b", 2.1, 9000))
     ]
-    shown = {
-        row["variant"]: (row["mean"], row["kilobytes"], row["system"]) for row in drawn(trade(pa.concat_tables(rows)))
-    }
+    shown = {row["variant"]: (row["mean"], row["size"], row["system"]) for row in drawn(trade(pa.concat_tables(rows)))}
     assert shown == {"a": (2.0, 4.0, "a"), "a-half-s50": (2.2, 2.0, "a"), "b": (2.1, 9.0, "b")}
     with pytest.raises(InputError, match="models"):
         trade(rows[0].slice(0, 0))

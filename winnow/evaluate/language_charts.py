@@ -102,18 +102,31 @@ def trade(metrics: pa.Table) -> alt.LayerChart:
 
     metrics: rows of bits_per_byte and bytes whose system is the dense model that a variant came from.
     """
-    told, bytes_ = (mean_bands(metric_values(metrics, m), ["system", "variant"]) for m in ("bits_per_byte", "bytes"))
-    sizes = {(row["system"], row["variant"]): row["mean"] for row in bytes_}
-    rows = [row | {"kilobytes": sizes[row["system"], row["variant"]] / 1000} for row in some(told, "models")]
+    return _against(metrics, "bytes", 1000, "kilobytes on disk (log scale)")
+
+
+def by_parameters(metrics: pa.Table) -> alt.LayerChart:
+    """Bits a byte against parameters, as `trade` against bytes.
+
+    metrics: rows of bits_per_byte and parameters whose system is the dense model that a variant came from.
+    """
+    return _against(metrics, "parameters", 1, "parameters other than zero (log scale)")
+
+
+def _against(metrics: pa.Table, metric: str, unit: float, title: str) -> alt.LayerChart:
+    told, found = (mean_bands(metric_values(metrics, m), ["system", "variant"]) for m in ("bits_per_byte", metric))
+    sizes = {(row["system"], row["variant"]): row["mean"] for row in found}
+    measured = [row for row in told if (row["system"], row["variant"]) in sizes]
+    rows = [row | {"size": sizes[row["system"], row["variant"]] / unit} for row in some(measured, "models")]
     key = key_of("system", "dense model", rows)
     # Names stand to the right of their points, so the axis ends far beyond the last.
-    across = (0.8 * min(row["kilobytes"] for row in rows), 2.2 * max(row["kilobytes"] for row in rows))
+    across = (0.8 * min(row["size"] for row in rows), 2.2 * max(row["size"] for row in rows))
     means = [row["mean"] for row in rows]
     margin = 0.08 * (max(means) - min(means)) or 0.1
     upward = (min(means) - margin, max(means) + margin)
     height = HEIGHT + 120
     placed = _apart(rows, across, upward, height)
-    x = alt.X("kilobytes:Q", title="kilobytes on disk (log scale)")
+    x = alt.X("size:Q", title=title)
     x = x.scale(type="log", domain=across, nice=False).axis(tickCount=6, format="~s")
     y = alt.Y("mean:Q", title="bits a byte", scale=alt.Scale(domain=upward, nice=False))
     base = alt.Chart(data(placed)).encode(x=x, y=y)
@@ -127,7 +140,7 @@ def _apart(rows: Rows, across: tuple[float, float], upward: tuple[float, float],
     line, scale = LINE * (upward[1] - upward[0]) / height, WIDE / math.log(across[1] / across[0])
     placed: Rows = []
     for row in sorted(rows, key=lambda row: -row["mean"]):
-        left, at = scale * math.log(row["kilobytes"] / across[0]), row["mean"]
+        left, at = scale * math.log(row["size"] / across[0]), row["mean"]
         right = left + LETTER * len(row["variant"])
         for other in sorted(placed, key=lambda other: -other["at"]):
             if left < other["right"] and other["left"] < right and abs(at - other["at"]) < line:

@@ -16,6 +16,8 @@ from winnow.evaluate.language_report import drawing_speeds, language_model_of
 from winnow.evaluate.language_scores import text_scores
 from winnow.evaluate.peak_memory import PeakMemory
 from winnow.models import load_model
+from winnow.train.ngram import fit_ngram
+from winnow.train.ngram_reader import NGramReader
 from winnow.workloads.texts import Texts
 
 TRIED = 64
@@ -63,8 +65,8 @@ def told(workload: Texts, artefact: Artefact, texts: Sequence[str], tokens: int)
     """Metrics and timings of an artefact.
 
     Metrics: bits_per_byte, cross_entropy and bytes_per_token of the texts; bytes of its files; peak_bytes of tensors,
-    weights among them, while a text is read and another drawn; cache_bytes of keys and values after the text. Timings:
-    tokens that are scored and drawn in a second of CPU time, one text at a time.
+    weights among them, while a text is read and another drawn; cache_bytes of keys and values after the text;
+    parameters other than zero. Timings: tokens that are scored and drawn in a second of CPU time, one text at a time.
     """
     model: Any = language_model_of(workload, artefact.net, artefact.name)
     started = time.process_time()
@@ -77,5 +79,13 @@ def told(workload: Texts, artefact: Artefact, texts: Sequence[str], tokens: int)
     card = artefact.path.with_suffix(".json")
     sizes = {"bytes": artefact.path.stat().st_size + card.stat().st_size}
     sizes |= {"peak_bytes": memory.peak, "cache_bytes": state.cache.bytes()}
+    sizes |= {"parameters": sum(int(parameter.count_nonzero()) for parameter in artefact.net.parameters())}
     (drawn,) = drawing_speeds(model, [1], tokens).values()
     return scores | sizes, {"scored_per_second": scored, "drawn_per_second": drawn}
+
+
+def told_of_ngram(workload: Texts, order: int, texts: Sequence[str]) -> dict[str, float]:
+    """bits_per_byte and what else the texts tell of an n-gram model of the training split, and its parameters."""
+    ngram = fit_ngram(workload.tokens("train"), order, workload.meta.vocabulary)
+    scores = text_scores(language_model_of(workload, NGramReader(ngram), f"{order}-gram"), texts)
+    return scores | {"parameters": ngram.parameters}

@@ -38,6 +38,11 @@ class NGram:
     vocabulary: int
     orders: tuple[_Order, ...]
 
+    @property
+    def parameters(self) -> int:
+        """Numbers of the model as a table: one for each n-gram, and what each history spares for shorter ones."""
+        return sum(len(order.grams) + len(order.histories) for order in self.orders)
+
     def probabilities(self, tokens: np.ndarray) -> np.ndarray:
         """float64[n]: of each token, given up to order - 1 tokens before it; the first has none before it.
 
