@@ -27,9 +27,12 @@ def planted_reasons(inputs, outputs, params, log):
         progress(done + 1, 1 + len(planted.SETS))
     reference, values, rows = found.pop(None).importance, {}, []
     for name, (accuracy, importance, on_part) in found.items():
-        judged = on_part & (accuracy >= params.least_accuracy)
+        learnt = accuracy >= params.least_accuracy
+        judged = on_part & learnt
         expected = "texture" if name == "confounded" else name
-        values[name] = {"accuracy": accuracy} | planted.named(importance, reference, edits, judged, expected)
+        values[name] = {"accuracy": accuracy, "learnt": float(learnt)} | planted.named(
+            importance, reference, edits, judged, expected
+        )
         if name in ("hue", "confounded"):  # the same sight, a coloured part; in one of them it is the reason
             values[name]["flagged"] = planted.flagged(importance, reference, edits, judged, "hue")
         for j, row in enumerate(standardised(importance, reference)):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from scipy import stats
 
@@ -276,6 +277,17 @@ def test_points_where_the_condition_never_occurs_are_left_out():
     never = [rows("theirs", [0.0] * 5, metric="collapse", variant=f"v{i}") for i in range(2)]
     overall = judge(claim("exact", measure=measure | {"where": where}), *tables, *never)[0]
     assert overall["verdict"] == "not run" and overall["note"].startswith("collapse = 1 never occurs")
+
+
+def test_where_the_condition_is_not_met_nothing_need_have_been_measured():
+    where = {"side": "left", "metric": "learnt", "equals": 1}
+    measure, tables = three_points(0.1, 0.1)
+    learnt = [rows("ours", [1.0 - i] * 5, metric="learnt", variant=f"v{i}") for i in range(2)]
+    # The second point has its condition, which is not met, and no row of what is compared.
+    kept = [table.filter(pc.not_equal(table["variant"], "v1")) for table in tables]
+    overall, met, unmet = judge(claim("exact", measure=measure | {"where": where}), *kept, *learnt)
+    assert overall["verdict"] == met["verdict"] == "holds" and overall["note"] == "1 of 1 comparisons hold"
+    assert unmet["verdict"] == "not run" and unmet["note"].startswith("learnt = 1 never occurs")
 
 
 def test_what_needs_people_is_not_checked_and_a_larger_scale_not_run():

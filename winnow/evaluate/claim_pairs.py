@@ -60,7 +60,11 @@ def comparisons(measure: Measure) -> list[Comparison]:
 
 
 def pairs(measure: Measure, comparison: Comparison, metrics: pa.Table) -> Pairs:
-    """One number per pair; raises NotRun where rows, partners or positive values are missing."""
+    """One number per pair; raises NotRun where rows, partners or positive values are missing.
+
+    Raises NotApplicable, whatever else is missing, where the measure's condition is never met.
+    """
+    met = _met(measure, comparison, metrics)
     left, unit = _cells(measure, comparison.left, metrics)
     rights = [_right_cells(measure, right, comparison.left, left, metrics) for right in comparison.rights]
     keys = [key for key in left if all(key in cells for cells in rights)]
@@ -68,8 +72,10 @@ def pairs(measure: Measure, comparison: Comparison, metrics: pa.Table) -> Pairs:
     note = f"without a partner: {measure.pair_by} {', '.join(lost)}" if lost else ""
     if not keys:
         raise NotRun(f"the two sides have no {measure.pair_by} in common; {note}")
-    if measure.where:
-        keys = _conditioned(measure, keys, comparison, metrics)
+    if met is not None:
+        keys = [key for key in keys if key in met]
+        if not keys:
+            raise NotApplicable("where the claim's condition is met, nothing is to compare")
     best = max if measure.direction == "higher" else min
     grouped: dict[Any, list[tuple[float, float]]] = {}
     for key in keys:
@@ -112,17 +118,16 @@ def _right_cells(measure: Measure, right: Side, left: Side, left_cells: Cells, m
     return _cells(measure, right, metrics)[0]
 
 
-def _conditioned(
-    measure: Measure, keys: list[tuple[Any, ...]], comparison: Comparison, metrics: pa.Table
-) -> list[tuple[Any, ...]]:
-    """The pairs in which the measure's condition is met."""
-    assert measure.where is not None
+def _met(measure: Measure, comparison: Comparison, metrics: pa.Table) -> set[tuple[Any, ...]] | None:
+    """The pairs in which the measure's condition is met; None where it has none."""
+    if measure.where is None:
+        return None
     side = comparison.left if measure.where.side == "left" else comparison.rights[0]
     cells, _ = _cells(measure, side.model_copy(update={"metric": measure.where.metric}), metrics)
-    kept = [key for key in keys if cells.get(key) == measure.where.equals]
-    if not kept:
+    met = {key for key, value in cells.items() if value == measure.where.equals}
+    if not met:
         raise NotApplicable(f"{measure.where.metric} = {measure.where.equals:g} never occurs: nothing to compare")
-    return kept
+    return met
 
 
 def _interpolated(

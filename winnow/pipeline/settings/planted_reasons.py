@@ -19,11 +19,11 @@ class PlantedReasons(System):
     """The part whose factor tells the class."""
     side: int = Field(56, ge=56, le=224)
     """Height and width of the planted images; the warp moves nothing below 56 pixels."""
-    scenes: int = Field(1200, ge=16)
+    scenes: int = Field(1800, ge=16)
     """Images that the network of a planted set is trained on."""
     judged: int = Field(200, ge=8)
     """Training images over which importances are taken, and held-out ones for the accuracy."""
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(14, ge=1)
     """Passes of such a network over its images."""
     least_accuracy: float = Field(0.8, ge=0, le=1)
     """Held-out accuracy below which the reasons of a set's network are not judged."""
