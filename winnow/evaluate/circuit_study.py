@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,42 +56,60 @@ def study(
 ) -> tuple[Rows, Rows, Rows, dict[tuple[str, str], list[dict[str, float]]]]:
     """Rows of nodes and of faithfulness, CPU seconds of methods, and measures of each method and task, one a draw.
 
-    settings: prompts, draws, evaluated, references, frames, rounds, keep and sizes, as params.yaml has them. Nodes are
-    scored on prompts of the valid split and measured on those of test. Sizes above the number of nodes are left out.
+    Measures are blocks run, correlation of scores with effects, area, share of faithfulness above 1, and beats_random:
+    the share of sizes and drawn orders at which circuits are more faithful. `random` has one of each drawn order.
+
+    settings: prompts, draws, random_orders, evaluated, references, frames, rounds, keep and sizes, as params.yaml has
+    them. Nodes are scored on prompts of the valid split and measured on those of test; orders by chance, `random`, are
+    drawn once for all draws of prompts. Sizes above the number of nodes are left out.
     """
     nodes, curves, seconds = [], [], []
     measures: dict[tuple[str, str], list[dict[str, float]]] = {}
-    methods: dict[str, Scorer | None] = {**scorers(settings.rounds, settings.keep), "random": None}
+    methods = scorers(settings.rounds, settings.keep)
     evaluated = dict(tasks(model, "test", settings.evaluated, settings, seed))
     effects = {name: discovery.activation_patching(model, task) for name, task in evaluated.items()}
+    sizes = {name: [size for size in settings.sizes if size <= found.numel()] for name, found in effects.items()}
+    chance = {
+        name: by_chance(model, task, sizes[name], settings.random_orders, seed) for name, task in evaluated.items()
+    }
+    for name, values in chance.items():
+        curves += [row for i, found in enumerate(values) for row in _curve(name, i, "random", sizes[name], found)]
+        measures["random", name] = [_told(found) for found in values]
     done, total = 0, settings.draws * len(methods) * len(evaluated)
     for draw in range(settings.draws):
-        for name, _ in tasks(model, "valid", settings.prompts, settings, seed * settings.draws + draw):
-            whole, effect = evaluated[name], effects[name]
-            sizes = [size for size in settings.sizes if size <= effect.numel()]
+        for name, scored in tasks(model, "valid", settings.prompts, settings, seed * settings.draws + draw):
             for method, scorer in methods.items():
-                task = dict(tasks(model, "valid", settings.prompts, settings, seed * settings.draws + draw))[name]
-                labels = {"task": name, "draw": draw, "method": method}
-                found: dict[str, float] = {}
-                if scorer is None:
-                    order = discovery.random_order(model, task, seed * settings.draws + draw)
-                else:
-                    begun = time.process_time()
-                    scores = scorer(model, task)
-                    seconds.append(labels | {"seconds": time.process_time() - begun})
-                    order = discovery.ranked(scores)
-                    found = {"blocks": float(task.blocks), "correlation": correlation(scores, effect)}
-                    for node in order:
-                        told = {"score": float(scores[node]), "effect": float(effect[node])}
-                        nodes.append(labels | node._asdict() | told)
-                values = discovery.faithfulness(model, whole, order, sizes)
-                rows = zip(sizes, values, strict=True)
-                curves += [labels | {"size": size, "faithfulness": value} for size, value in rows]
-                above = float(np.mean([value > 1 for value in values]))
-                measures.setdefault((method, name), []).append(found | {"area": area(values), "above_1": above})
+                task, labels = replace(scored, blocks=0), {"task": name, "draw": draw, "method": method}
+                begun = time.process_time()
+                scores = scorer(model, task)
+                seconds.append(labels | {"seconds": time.process_time() - begun})
+                order, effect = discovery.ranked(scores), effects[name]
+                for node in order:
+                    told = {"score": float(scores[node]), "effect": float(effect[node])}
+                    nodes.append(labels | node._asdict() | told)
+                values = np.array(discovery.faithfulness(model, evaluated[name], order, sizes[name]))
+                curves += _curve(name, draw, method, sizes[name], values)
+                found = {"blocks": float(task.blocks), "correlation": correlation(scores, effect)}
+                found["beats_random"] = float((values > chance[name]).mean())
+                measures.setdefault((method, name), []).append(found | _told(values))
                 done += 1
                 progress(done, total)
     return nodes, curves, seconds, measures
+
+
+def by_chance(model: HookedTransformer, task: Task, sizes: list[int], orders: int, seed: int) -> np.ndarray:
+    """float64[orders, sizes]: faithfulness of the first nodes of drawn orders."""
+    drawn = [discovery.random_order(model, task, seed * orders + i) for i in range(orders)]
+    return np.array([discovery.faithfulness(model, task, order, sizes) for order in drawn])
+
+
+def _curve(task: str, draw: int, method: str, sizes: list[int], values: np.ndarray) -> Rows:
+    labels = {"task": task, "draw": draw, "method": method}
+    return [labels | {"size": size, "faithfulness": float(v)} for size, v in zip(sizes, values, strict=True)]
+
+
+def _told(values: np.ndarray) -> dict[str, float]:
+    return {"area": area(values.tolist()), "above_1": float((values > 1).mean())}
 
 
 def correlation(scores: Tensor, effects: Tensor) -> float:
@@ -112,14 +131,15 @@ def work_ratios(measures: dict[tuple[str, str], list[dict[str, float]]], task: s
     }
 
 
-SHOWN = 12
+SHOWN, SENTENCES = 12, 50
 
 
 def circuit(model: HookedTransformer, name: str, task: Task, seed: int) -> Rows:
     """The best nodes by decomposition and what they give to each other; a row a node (`to` is "") or an edge.
 
-    Words are those of the task's first sentence.
+    Of the task's first sentences. Words are those of the task's first sentence.
     """
+    task = replace(task, tokens=task.tokens[:SENTENCES], weights=task.weights[:SENTENCES])
     scores, words = discovery.decomposition(model, task), vocabulary()
     nodes = discovery.ranked(scores)[:SHOWN]
     ends = {node: f"{node.layer}.{node.head} at {node.position}" for node in nodes}

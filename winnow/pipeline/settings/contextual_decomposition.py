@@ -17,10 +17,12 @@ class ContextualDecomposition(System):
     pictures = ("faithfulness", "map", "effects", "circuit")
     model: str = "lm_names"
     """Train variant whose circuits are looked for."""
-    prompts: int = Field(16, ge=2)
+    prompts: int = Field(12, ge=2)
     """Prompts on which nodes are scored, of each draw."""
-    draws: int = Field(3, ge=1)
+    draws: int = Field(4, ge=1)
     """Draws of them."""
+    random_orders: int = Field(10, ge=1)
+    """Orders of nodes that are drawn by chance."""
     evaluated: int = Field(200, ge=2)
     """Other prompts, on which circuits are measured."""
     references: int = Field(300, ge=1)
