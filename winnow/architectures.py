@@ -24,6 +24,7 @@ OF_TEXT = {
     "duo_transformer": "winnow.compress.duo.DuoTransformer",
     "routed_transformer": "winnow.models.routed_transformer.RoutedTransformer",
     "thin_transformer": "winnow.models.thin_transformer.ThinTransformer",
+    "text_encoder": "winnow.models.text_encoder.TextEncoder",
 }
 OF_INTERACTIONS = {"sasrec": "winnow.models.sasrec.SASRec", "gru4rec": "winnow.models.gru4rec.GRU4Rec"}
 ARCHITECTURES = OF_IMAGES | OF_TABLES | OF_TEXT | OF_INTERACTIONS

@@ -5,25 +5,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.evaluate.circuits import random_transformer
+from tests.evaluate.circuits import random_encoder, random_transformer
 from winnow.errors import InputError
-from winnow.evaluate import contextual_decomposition
+from winnow.evaluate import decomposition_rules
 from winnow.evaluate.contextual_decomposition import (
     MLP,
     Node,
-    Parts,
     Tokens,
-    activate,
-    attend,
-    clean,
     explain,
     explain_phrases,
-    layer_norm,
-    linear,
     node_hooks,
     propagate,
     reference_means,
 )
+from winnow.evaluate.decomposition_rules import Parts, activate, attend, clean, layer_norm, linear
 
 TOKENS = torch.tensor([[1, 4, 2, 7, 3], [1, 5, 9, 2, 8]])
 REFERENCE = torch.tensor([[1, 6, 3, 7, 3], [1, 5, 4, 2, 10], [1, 2, 2, 9, 8]])
@@ -94,11 +89,57 @@ def test_parts_add_up_to_the_activation_at_every_hook(seed, split, signs, normal
     assert {*found.saved} == {*names}
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 99), split=st.booleans(), signs=st.booleans(), single=st.booleans())
+def test_in_an_encoder_as_well_padded_texts_included(seed, split, signs, single):
+    dtype, tolerance = (torch.float32, 1e-5) if single else (torch.float64, 1e-10)
+    model = random_encoder(seed, dtype=dtype)
+    texts = torch.tensor([[1, 4, 2, 7, 3], [1, 5, 9, 0, 0]])
+    apart = ("hook_scale", "hook_attn_scores", "hook_pattern")
+    names = [n for n in model.all_hook_points() if n.startswith(("blocks", "pooler")) and not n.endswith(apart)]
+    sources = [Tokens({0, 2}), frozenset({Node(0, 1, 1), Node(1, 0, MLP)}), Tokens({1})]
+    means = reference_means(model, REFERENCE)
+    found = propagate(model, texts, sources, None, means, "split" if split else "fixed", signs, save=names)
+    with torch.no_grad():
+        logits, plain = model.run(texts, save=names)
+    for name, parts in {**found.saved, "logits": found.logits}.items():
+        whole = plain.get(name, logits)
+        bound = tolerance * max(1.0, float(whole.abs().max()))
+        torch.testing.assert_close(sum(parts), whole.expand_as(parts.rel), atol=bound, rtol=0)
+    assert {*found.saved} == {*names}
+    alone = propagate(model, texts[1:, :3], sources, None, {n: m[:3] for n, m in means.items()}).logits
+    if not (split or signs):
+        torch.testing.assert_close(alone.rel[:, 0], found.logits.rel[:, 1], atol=100 * bound, rtol=0)
+
+
 @pytest.mark.parametrize("pattern", ["fixed", "split"])
-def test_with_all_tokens_relevant_nothing_is_left(pattern, monkeypatch):
+def test_what_no_token_sees_gives_an_encoder_s_logits_nothing(pattern):
+    model, texts = random_encoder(), torch.tensor([[1, 4, 2, 0]])
+    seen, unseen = propagate(model, texts, [Tokens({2}), Tokens({3})], pattern=pattern).logits.rel
+    assert seen.abs().min() > 1e-3
+    # The leak of the 1e-8 in shares of biases.
+    assert unseen.abs().max() < 1e-5
+
+
+def test_explanations_of_an_encoder_are_weighted_parts_of_its_classes(monkeypatch):
+    monkeypatch.setattr(decomposition_rules, "TOLERANCE", 0.0)
+    model, texts = random_encoder(), TOKENS
+    weights = torch.tensor([[1.0, -1, 0], [0, 1, 0]], dtype=torch.float64)
+    logits = propagate(model, texts, [Tokens({2})]).logits.rel[0]
+    expected = torch.stack([logits[0, 0] - logits[0, 1], logits[1, 1]])
+    scores = explain(model, texts, weights)
+    assert scores.shape == (2, 5)
+    torch.testing.assert_close(scores[:, 2], expected)
+    whole = explain_phrases(model, texts, [Tokens(range(5))], weights)[:, 0]
+    torch.testing.assert_close(whole, (model(texts) * weights).sum(1), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("pattern", ["fixed", "split"])
+@pytest.mark.parametrize("make", [random_transformer, random_encoder])
+def test_with_all_tokens_relevant_nothing_is_left(make, pattern, monkeypatch):
     # The 1e-8 that keeps shares of biases finite leaks, and later shares of small numbers make more of it.
-    monkeypatch.setattr(contextual_decomposition, "TOLERANCE", 0.0)
-    model = random_transformer(activation="relu")
+    monkeypatch.setattr(decomposition_rules, "TOLERANCE", 0.0)
+    model = make()
     logits = propagate(model, TOKENS, [Tokens(range(5))], pattern=pattern).logits
     assert not logits.irrel.any()
     torch.testing.assert_close(logits.rel[0], model(TOKENS), atol=1e-12, rtol=0)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from winnow.errors import InputError
-from winnow.evaluate.contextual_decomposition import Node, Parts, heads_of, propagate, reference_means
+from winnow.evaluate.contextual_decomposition import Node, heads_of, propagate, reference_means
+from winnow.evaluate.decomposition_rules import Parts
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.randomness import numpy_generator
 from winnow.workloads.names_language import YEARS, indirect_objects, tokens_of, vocabulary, year_spans

@@ -9,7 +9,7 @@ patterns are in use; `fixed` takes patterns from the sums, `split` also those of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from winnow.errors import InputError
-from winnow.models.hooked_transformer import Attention, Block, HookedTransformer, Normalisation
+from winnow.evaluate.decomposition_rules import Parts, activate, add, attend, clean, layer_norm, linear
+from winnow.models.hooked_transformer import Attention, Block, FeedForward, HookedTransformer, Normalisation
+from winnow.models.text_encoder import EncoderBlock, TextEncoder, seen
 
-TOLERANCE = 1e-8
 MLP = -1
 PATTERNS = ("fixed", "split")
+Model = HookedTransformer | TextEncoder
 STREAM = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
 
 
@@ -48,91 +50,32 @@ class Tokens(frozenset[int]):
 Source = frozenset[Node] | Tokens
 
 
-class Parts(NamedTuple):
-    """Relevant and irrelevant part of a tensor, of its shape each."""
-
-    rel: Tensor
-    irrel: Tensor
-
-
 @dataclass(frozen=True)
 class Result:
     """What came of a propagation; the first axis is that of the sources."""
 
     logits: Parts | None
-    """float[s, n, t, vocabulary] each; None where targets were asked for."""
+    """float[s, n, t, vocabulary] each, of an encoder float[s, n, classes]; None where targets were asked for."""
     targets: dict[Node, Parts]
     """float[s, n, d] each."""
     saved: dict[str, Parts]
     """float[s, *shape of the hook] each."""
 
 
-def _share(parts: Parts) -> Tensor:
-    return parts.rel.abs() / (parts.rel.abs() + parts.irrel.abs() + TOLERANCE)
-
-
-def linear(parts: Parts, weight: Tensor, bias: Tensor | None = None) -> Parts:
-    """x W' + b of each part, the bias shared by magnitude: weight float[out, in], bias float[out]."""
-    moved = Parts(*(part @ weight.T for part in parts))
-    if bias is None:
-        return moved
-    own = bias * _share(moved)
-    # The complement, not a second share: the parts add up also where both are zero.
-    return Parts(moved.rel + own, moved.irrel + (bias - own))
-
-
-def layer_norm(parts: Parts, weight: Tensor, bias: Tensor, scale: Tensor) -> Parts:
-    """LayerNorm of each part by the standard deviation `scale` of their sum, float[..., 1]."""
-    rel, irrel = ((part - part.mean(-1, keepdim=True)) / scale * weight for part in parts)
-    own = bias * _share(parts)
-    return Parts(rel + own, irrel + (bias - own))
-
-
-def activate(parts: Parts, function: Callable[[Tensor], Tensor]) -> Parts:
-    """An elementwise function: the irrelevant part keeps what it gives alone, the relevant one gets the rest."""
-    alone = function(parts.irrel)
-    return Parts(function(parts.rel + parts.irrel) - alone, alone)
-
-
-def attend(value: Parts, pattern: Tensor, relevant_pattern: Tensor | None = None) -> Parts:
-    """Values [..., key, head, d] averaged by patterns [..., head, query, key], others in the relevant part if given."""
-
-    def averaged(by: Tensor, part: Tensor) -> Tensor:
-        return torch.einsum("...hqk,...khd->...qhd", by, part)
-
-    if relevant_pattern is None:
-        return Parts(averaged(pattern, value.rel), averaged(pattern, value.irrel))
-    rel = averaged(relevant_pattern, value.rel)
-    return Parts(rel, averaged(pattern, value.rel + value.irrel) - rel)
-
-
-def clean(parts: Parts) -> Parts:
-    """Where the parts differ in sign, the larger gets their sum and the other zero."""
-    opposed, larger = parts.rel * parts.irrel < 0, parts.rel.abs() >= parts.irrel.abs()
-    total, zero = parts.rel + parts.irrel, torch.zeros_like(parts.rel)
-    rel = torch.where(opposed, torch.where(larger, total, zero), parts.rel)
-    return Parts(rel, torch.where(opposed, torch.where(larger, zero, total), parts.irrel))
-
-
-def add(first: Parts, second: Parts) -> Parts:
-    """The sum of two tensors, part by part."""
-    return Parts(first.rel + second.rel, first.irrel + second.irrel)
-
-
-def heads_of(model: HookedTransformer) -> int:
+def heads_of(model: Model) -> int:
     """Heads of each layer."""
     block = model.blocks[0]
-    assert isinstance(block, Block)
+    assert isinstance(block, Block | EncoderBlock)
     return block.attn.heads
 
 
-def node_hooks(model: HookedTransformer) -> list[str]:
+def node_hooks(model: Model) -> list[str]:
     """The hook points at which nodes lie."""
     return [f"blocks.{i}.{name}" for i in range(len(model.blocks)) for name in ("attn.hook_z", "hook_mlp_out")]
 
 
 @torch.no_grad()
-def reference_means(model: HookedTransformer, tokens: Tensor) -> dict[str, Tensor]:
+def reference_means(model: Model, tokens: Tensor) -> dict[str, Tensor]:
     """Hook point -> mean over sentences int64[n, t] of one length: float[t, head, d], or [t, d] of feed-forward layers.
 
     Raises InputError for no sentence, or for padding, which would mix positions of different sentences.
@@ -142,7 +85,7 @@ def reference_means(model: HookedTransformer, tokens: Tensor) -> dict[str, Tenso
     return {name: value.mean(0) for name, value in model.run(tokens, save=node_hooks(model))[1].items()}
 
 
-def _check(model: HookedTransformer, length: int, sources: Sequence[Source], targets: Sequence[Node] | None) -> None:
+def _check(model: Model, length: int, sources: Sequence[Source], targets: Sequence[Node] | None) -> None:
     if not sources or not all(sources):
         raise InputError("sources: none, or an empty one; give at least one token or node each")
     if targets is not None and not targets:
@@ -165,6 +108,7 @@ class _Propagation:
     def __init__(self, sources: Sequence[Source], plain: dict[str, Tensor], means: Mapping[str, Tensor]) -> None:
         self.sources, self.plain, self.means = sources, plain, means
         self.split = self.clean_signs = False
+        self.hidden = torch.zeros(1, 1, dtype=torch.bool)
         self.save: Collection[str] = ()
         self.saved: dict[str, Parts] = {}
 
@@ -198,26 +142,47 @@ class _Propagation:
             query, key = heads("q", layer.query), heads("k", layer.key)
             if self.split:
                 scores = torch.einsum("...qhd,...khd->...hqk", query.rel, key.rel) / math.sqrt(layer.head_width)
-                later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-                relevant = scores.masked_fill(later, float("-inf")).softmax(-1)
+                relevant = scores.masked_fill(self.hidden, float("-inf")).softmax(-1)
         mixed = attend(heads("v", layer.value), self.plain[f"{name}.hook_pattern"], relevant)
         mixed = self.tap(f"{name}.hook_z", mixed)
         return linear(Parts(*(part.flatten(-2) for part in mixed)), layer.output.weight, layer.output.bias)
 
-    def block(self, parts: Parts, block: Block, name: str) -> Parts:
-        parts = self.tap(f"{name}.hook_resid_pre", parts)
-        mixed = self.attention(self.norm(parts, block.ln1, f"{name}.ln1"), block.attn, f"{name}.attn")
-        parts = self.tap(f"{name}.hook_resid_mid", add(parts, self.tap(f"{name}.hook_attn_out", mixed)))
-        inner, mlp = self.norm(parts, block.ln2, f"{name}.ln2"), block.mlp
-        pre = self.tap(f"{name}.mlp.hook_pre", linear(inner, mlp.up.weight, mlp.up.bias))
+    def feed_forward(self, parts: Parts, mlp: FeedForward, name: str) -> Parts:
+        pre = self.tap(f"{name}.mlp.hook_pre", linear(parts, mlp.up.weight, mlp.up.bias))
         post = self.tap(f"{name}.mlp.hook_post", activate(pre, mlp.activation))
-        added = self.tap(f"{name}.hook_mlp_out", linear(post, mlp.down.weight, mlp.down.bias))
-        return self.tap(f"{name}.hook_resid_post", add(parts, added))
+        return self.tap(f"{name}.hook_mlp_out", linear(post, mlp.down.weight, mlp.down.bias))
+
+    def block(self, parts: Parts, block: torch.nn.Module, name: str) -> Parts:
+        assert isinstance(block, Block | EncoderBlock)
+        # An encoder's block normalises sums, the other one what is read from them.
+        after = isinstance(block, EncoderBlock)
+        parts = self.tap(f"{name}.hook_resid_pre", parts)
+        read = parts if after else self.norm(parts, block.ln1, f"{name}.ln1")
+        mixed = self.tap(f"{name}.hook_attn_out", self.attention(read, block.attn, f"{name}.attn"))
+        parts = self.tap(f"{name}.hook_resid_mid", add(parts, mixed))
+        parts = self.norm(parts, block.ln1, f"{name}.ln1") if after else parts
+        read = parts if after else self.norm(parts, block.ln2, f"{name}.ln2")
+        parts = self.tap(f"{name}.hook_resid_post", add(parts, self.feed_forward(read, block.mlp, name)))
+        return self.norm(parts, block.ln2, f"{name}.ln2") if after else parts
+
+    def logits(self, parts: Parts, model: Model) -> Parts:
+        if isinstance(model, HookedTransformer):
+            return linear(self.norm(parts, model.ln_final, "ln_final"), model.unembed.weight)
+        first = Parts(*(part[..., 0, :] for part in parts))
+        pre = self.tap("pooler.hook_pre", linear(first, model.pooler.dense.weight, model.pooler.dense.bias))
+        return linear(self.tap("pooler.hook_post", activate(pre, torch.tanh)), model.classes.weight, model.classes.bias)
+
+
+def _hidden(model: Model, tokens: Tensor) -> Tensor:
+    """bool, to be laid over scores [n, head, query, key]: what a query does not see."""
+    if isinstance(model, TextEncoder):
+        return ~seen(tokens)[:, None, None]
+    return torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).triu(1)
 
 
 @torch.no_grad()
 def propagate(
-    model: HookedTransformer,
+    model: Model,
     tokens: Tensor,
     sources: Sequence[Source],
     targets: Sequence[Node] | None = None,
@@ -256,26 +221,30 @@ def propagate(
             relevant[i, :, list(source)] = True
     parts = Parts(torch.where(relevant, stream, 0), torch.where(relevant, 0, stream))
     made = _Propagation(sources, plain, means or {})
-    made.split, made.clean_signs = pattern == "split", clean_signs
+    made.split, made.clean_signs, made.hidden = pattern == "split", clean_signs, _hidden(model, tokens)
     made.save = {*save, *(node.hook for node in targets or ())}
     for i in range(first, last + 1):
-        parts = made.block(parts, model.blocks[i], f"blocks.{i}")  # type: ignore[arg-type]
+        parts = made.block(parts, model.blocks[i], f"blocks.{i}")
     if targets is not None:
         found = {node: Parts(*(node.of(part) for part in made.saved[node.hook])) for node in targets}
         return Result(None, found, made.saved)
-    return Result(linear(made.norm(parts, model.ln_final, "ln_final"), model.unembed.weight), {}, made.saved)
+    return Result(made.logits(parts, model), {}, made.saved)
 
 
-def explain(model: HookedTransformer, tokens: Tensor, weights: Tensor, pattern: str = "fixed") -> Tensor:
-    """float[n, t]: what each token of int64[n, t] adds to the sum of last logits weighted by float[n, vocabulary]."""
+def explain(model: Model, tokens: Tensor, weights: Tensor, pattern: str = "fixed") -> Tensor:
+    """float[n, t]: what each token of int64[n, t] adds to the sum of logits by weights float[n, vocabulary or classes].
+
+    Of a model that foresees tokens, the logits are the last ones.
+    """
     sources = [Tokens({position}) for position in range(tokens.shape[1])]
     return explain_phrases(model, tokens, sources, weights, pattern)
 
 
 def explain_phrases(
-    model: HookedTransformer, tokens: Tensor, phrases: Sequence[Tokens], weights: Tensor, pattern: str = "fixed"
+    model: Model, tokens: Tensor, phrases: Sequence[Tokens], weights: Tensor, pattern: str = "fixed"
 ) -> Tensor:
     """float[n, phrase]: the same of sets of tokens, whose scores are more than the sums of those of their tokens."""
     logits = propagate(model, tokens, phrases, pattern=pattern).logits
     assert logits is not None
-    return torch.einsum("snv,nv->ns", logits.rel[:, :, -1], weights)
+    rel = logits.rel if isinstance(model, TextEncoder) else logits.rel[:, :, -1]
+    return torch.einsum("snv,nv->ns", rel, weights)

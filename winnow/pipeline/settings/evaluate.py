@@ -50,6 +50,7 @@ from winnow.pipeline.settings.subword import Subword
 from winnow.pipeline.settings.supervised_dictionaries import SupervisedDictionaries
 from winnow.pipeline.settings.transcoder import Transcoder, TranscoderCircuits
 from winnow.pipeline.settings.word2vec_ceo import Word2VecCeo
+from winnow.pipeline.settings.word_explanations import WordExplanations
 
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct)]
 Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -309,6 +310,8 @@ class EvaluateText(EvaluateModels):
     """Gradients of adapters in nearly linear time."""
     subspace_rerouting: SubspaceRerouting | None = None
     """Suffixes that reroute a model which declines, and defences."""
+    word_explanations: WordExplanations | None = None
+    """Explanations of a classifier of texts, word by word."""
     local_interaction_basis: LocalInteractionBasis | None = None
     """Directions and edges that a network needs."""
 
