@@ -1,4 +1,12 @@
-"""What a chart's specification holds, for tests that look at the rows it draws."""
+"""What a chart's specification and its file hold, for tests that look at what it draws."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pyarrow as pa
+
+from winnow.evaluate.chart_parts import PALETTE, save_chart
+from winnow.pipeline.tables import metric_rows
 
 
 def found(node, key):
@@ -18,3 +26,52 @@ def drawn(chart):
         if row not in unique:
             unique.append(row)
     return unique
+
+
+def encodings(chart):
+    """Every encoding of a chart, in order."""
+    return found(chart.to_dict(), "encoding")
+
+
+def titles(chart):
+    """Titles of all its axes."""
+    axes = [e for encoding in encodings(chart) for key, e in encoding.items() if key in ("x", "y")]
+    return {e["title"] for e in axes if e.get("title")}
+
+
+def sorts(chart, channel="y"):
+    """In which order the values of an axis stand, each order once."""
+    orders = [encoding[channel].get("sort") for encoding in encodings(chart) if channel in encoding]
+    return [order for place, order in enumerate(orders) if order is not None and order not in orders[:place]]
+
+
+def spans(chart):
+    """Pairs of fields from one to the other of which something is drawn."""
+    pairs = [(e[a]["field"], e[b]["field"]) for e in encodings(chart) for a, b in (("x", "x2"), ("y", "y2")) if b in e]
+    return set(pairs)
+
+
+def seeded(system, variant, seeds, values, metric="accuracy", step=None):
+    """Rows of a metric, one a seed."""
+    labels = {"system": system, "workload": "digits", "variant": variant, "split": "test"}
+    pairs = zip(seeds, values, strict=True)
+    return pa.concat_tables([metric_rows([(metric, v, step)], seed=s, **labels) for s, v in pairs])
+
+
+def check_look(draw, folder, others=()):
+    """A chart is of report size, its type can be read, its file stands alone, and it is the same each time.
+
+    Series have colours of the palette that colour-blind readers tell apart, or of the others that are named.
+    """
+    for name in ("first", "again"):
+        save_chart(draw(), folder / f"{name}.svg")
+    text = (folder / "first.svg").read_text()
+    assert text == (folder / "again.svg").read_text()
+    root = ElementTree.fromstring(text)
+    assert 500 <= float(root.get("width")) <= 1000 and 100 <= float(root.get("height")) <= 600
+    sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)px"', text)]
+    assert sizes and min(sizes) >= 14
+    assert not re.search(r'(href|src)="http', text)
+    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(re.findall(r'id="([^"]+)"', text))
+    ranges = [v for scale in found(draw().to_dict(), "scale") if scale for v in scale.get("range", [])]
+    assert {v for v in ranges if isinstance(v, str) and v.startswith("#")} <= {*PALETTE, *others}

@@ -1,4 +1,4 @@
-"""What all charts share; that it serves each chart is shown in test_charts.py."""
+"""What all charts share: intervals, names, colours, and a file that is the same each time."""
 
 import altair as alt
 import numpy as np
@@ -48,3 +48,13 @@ def test_series_beyond_the_palette_start_it_again_with_the_order_of_the_rows():
 def test_charts_are_saved_as_svg_only(tmp_path):
     with pytest.raises(InputError, match=r"chart\.png: charts are written as SVG"):
         save_chart(alt.Chart(alt.InlineData(values=[{}])).mark_point(), tmp_path / "chart.png")
+
+
+def test_gradients_and_clips_are_numbered_from_0_in_each_file(tmp_path):
+    rows = [{"x": i, "value": i} for i in range(3)]
+    chart = alt.Chart(alt.InlineData(values=rows)).mark_rect(clip=True).encode(x="x:O", color="value:Q")
+    for name in ("first", "again"):
+        save_chart(chart, tmp_path / f"{name}.svg")
+    text = (tmp_path / "first.svg").read_text()
+    assert text == (tmp_path / "again.svg").read_text()
+    assert "url(#mark0)" in text and "gradient_" not in text
