@@ -18,7 +18,6 @@ from winnow.dictionaries.interaction_basis import (
     synchronised,
 )
 from winnow.errors import InputError
-from winnow.evaluate.planted_degeneracy import KINDS, counts, planted_network
 
 
 def normal(seed, *shape):
@@ -36,21 +35,6 @@ def small_network(seed=0, widths=(5, 6, 6, 4)):
 
 def parts_of(model):
     return [model[0:2], model[2:4], model[4:]]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_predicted_null_dimension_is_that_of_the_jacobian_and_of_the_hessian(kind, seed):
-    found = counts(planted_network(kind, seed))
-    assert found.predicted == found.counted == found.counted_in_hessian
-
-
-def test_the_report_names_what_is_planted():
-    layers = counts(planted_network("synchronised", 3)).layers
-    assert [layer.layer for layer in layers] == ["0", "2", "4"]
-    assert [layer.sync_blocks for layer in layers] == [1, 0, 0]
-    assert layers[0].mixing == 3 * 3 + 5  # of the block, and scalings of the five others
-    assert [(layer.inputs, layer.outputs) for layer in layers] == [(7, 8), (9, 8), (9, 3)]
 
 
 def test_the_hessian_is_what_finite_differences_say():
