@@ -5,11 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import chisquare
-from torch.nn.functional import logsigmoid
 
-from winnow.curate._word2vec_loops import descend
 from winnow.curate.word2vec import Targets, Word2Vec, _bags, _pairs, huffman, pairs
 from winnow.errors import InputError
 
@@ -29,41 +26,6 @@ def test_words_of_one_topic_come_together(architecture, softmax):
     within = (cosine[:10, :10].sum() - 10) / 90 / 2 + (cosine[10:, 10:].sum() - 10) / 90 / 2
     assert within > cosine[:10, 10:].mean() + 0.5
     assert model.loss_curve[-1] < model.loss_curve[0] and len(model.loss_curve) == 8
-
-
-@pytest.mark.parametrize("inputs", [[3], [4, 7, 4]])
-def test_a_step_goes_down_the_gradient(inputs):
-    generator = np.random.default_rng(7)
-    start = [generator.normal(size=(20, 4)).astype(np.float32) for _ in range(2)]
-    rows, labels = np.array([[5, 9, 2, 8]]), np.array([[True, False, False, False]])
-    counts = np.array([[True, True, False, True]])
-    vectors, context = (torch.from_numpy(part.copy()).double().requires_grad_() for part in start)
-    hidden = vectors[torch.tensor(inputs)].mean(0)
-    loss = -logsigmoid(context[5] @ hidden) - logsigmoid(-context[9] @ hidden) - logsigmoid(-context[8] @ hidden)
-    into = torch.autograd.grad(loss, [vectors, context])
-    moved = [part.copy() for part in start]
-    found = descend(*moved, np.array(inputs), np.array([0, len(inputs)]), rows, labels, counts, np.float32([0.1]))
-    assert found == pytest.approx(float(loss.detach()), rel=1e-5)
-    for before, after, gradient in zip(start, moved, into, strict=True):
-        assert after == pytest.approx(before - 0.1 * gradient.numpy(), abs=1e-5)
-
-
-def test_bags_follow_one_another():
-    start = [np.full((3, 2), 0.5, np.float32), np.full((3, 2), 0.25, np.float32)]
-    once, twice = ([part.copy() for part in start] for _ in range(2))
-    one = (np.array([[1]]), np.array([[True]]), np.array([[True]]), np.float32([0.3]))
-    for _ in range(2):
-        descend(*twice, np.array([0]), np.array([0, 1]), *one)
-    both = [np.repeat(part, 2, axis=0) for part in one]
-    descend(*once, np.array([0, 0]), np.array([0, 1, 2]), *both)
-    assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
-
-
-def test_scores_far_out_have_finite_losses():
-    vectors, context = np.full((1, 1), 1e3, np.float32), np.array([[1e3], [-1e3]], np.float32)
-    rows, labels, counts = np.array([[0, 1]]), np.array([[False, True]]), np.ones((1, 2), bool)
-    loss = descend(vectors, context, np.array([0]), np.array([0, 1]), rows, labels, counts, np.float32([1e-9]))
-    assert loss == pytest.approx(2e6)
 
 
 def test_negatives_are_drawn_by_powers_of_counts():
