@@ -218,12 +218,6 @@ def test_without_the_implicit_part_the_gradient_is_the_straight_through_one():
         assert torch.allclose(mask_gradient(model.get_parameter(name), gradient, 0.0), expected, rtol=1e-10)
 
 
-def test_scores_start_in_proportion_to_magnitudes_within_each_layer():
-    conv = torch.tensor([[[[1.0, -4.0]], [[2.0, 0.0]]]])  # fan-in 4
-    assert initial_scores(conv).flatten().tolist() == pytest.approx([v * 1.5**0.5 for v in (0.25, 1, 0.5, 0)])
-    assert initial_scores(torch.zeros(2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
-
-
 @pytest.mark.parametrize("name", ["mlp", "depthwise_cnn", "fastgrnn"])
 def test_pruned_weights_may_return_and_the_rest_is_zero(name, blobs):
     model = build(name, **IMAGE, seed=1)

@@ -5,30 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.dictionaries.harvesting import HOOK, harvested
-from winnow.dictionaries.activations import open_store, scattered
 from winnow.dictionaries.harvest import corpus_of, read_hooks
 from winnow.errors import InputError
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.workloads.names_language import BEGIN, PAD, vocabulary
 
 PAIR = ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out")
-
-
-@given(st.integers(1, 3000), st.integers(0, 50))
-def test_every_row_has_a_place_of_its_own(count, seed):
-    assert sorted(scattered(np.arange(count), count, seed)) == list(range(count))
-
-
-def test_neighbours_part_and_places_are_spread_evenly():
-    places = scattered(np.arange(100_000), 100_000, 0)
-    # Differences of neighbours of a random permutation are a third of the count apart on average.
-    assert np.abs(np.diff(places)).mean() == pytest.approx(100_000 / 3, rel=0.02)
-    assert (np.bincount(places[:10_000] // 12_500, minlength=8) > 1100).all()  # 1,250 expected in each shard
-    assert not np.array_equal(places, scattered(np.arange(100_000), 100_000, 1))
 
 
 def test_rows_are_the_model_s_own_at_the_tokens_that_the_table_names(store, model, workload):
@@ -84,23 +68,6 @@ def test_a_folder_of_another_model_is_refused(tmp_path, model, workload):
         harvested(tmp_path, model, corpus, model_sha256="cc")
 
 
-def test_a_store_of_another_model_or_with_a_foreign_shard_is_refused(tmp_path, store, model, workload):
-    assert open_store(store.rows.parent / "meta.json", "aa").meta["model_sha256"] == "aa"
-    with pytest.raises(InputError, match="of another model"):
-        open_store(store.rows.parent / "meta.json", "cc")
-    other = harvested(tmp_path, model, corpus_of(workload, "train"), model_sha256="cc")
-    other.shards[1].write_bytes(store.shards[1].read_bytes())
-    with pytest.raises(InputError, match=r"shard-00001.safetensors: is of another model"):
-        open_store(tmp_path / "meta.json")
-    other.shards[1].write_bytes(other.shards[0].read_bytes()[:-8])
-    with pytest.raises(InputError, match=r"shard-00001.safetensors: cannot be read"):
-        open_store(tmp_path / "meta.json")
-    other.shards[1].write_bytes(other.shards[0].read_bytes())
-    other.shards[2].write_bytes(other.shards[0].read_bytes())
-    with pytest.raises(InputError, match=r"shard-00002.safetensors: has tensors of shapes .* harvest the activations"):
-        open_store(tmp_path / "meta.json")
-
-
 def test_pairs_have_both_hook_points_in_the_same_rows(tmp_path, model, workload):
     store = harvested(tmp_path, model, corpus_of(workload, "train"), PAIR)
     rows = torch.cat(list(store.pieces(("x", "y"))))
@@ -109,18 +76,6 @@ def test_pairs_have_both_hook_points_in_the_same_rows(tmp_path, model, workload)
         expected = mlp.down(torch.nn.functional.gelu(mlp.up(rows[:, :8])))
     torch.testing.assert_close(rows[:, 8:], expected, rtol=1e-2, atol=2e-3)  # both sides are rounded to float16
     assert next(iter(store.reading(0, ("y",)))).shape[1] == 8
-
-
-def test_each_pass_reads_every_row_once_in_another_order(store, monkeypatch):
-    monkeypatch.setattr("winnow.dictionaries.activations.BLOCK", 64)
-    all_rows = torch.cat(list(store.pieces()))
-    reading, again = store.reading(1), store.reading(1)
-    first, second = torch.cat(list(reading)), torch.cat(list(reading))
-    assert not torch.equal(first, second)
-    assert torch.equal(first.sort(0).values, all_rows.sort(0).values)
-    assert torch.equal(second.sort(0).values, all_rows.sort(0).values)
-    assert torch.equal(torch.cat(list(again)), first)
-    assert not torch.equal(torch.cat(list(store.reading(2))), first)
 
 
 def test_numbers_beyond_half_precision_are_kept_in_single(tmp_path, model, workload):
