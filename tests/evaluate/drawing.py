@@ -58,20 +58,41 @@ def seeded(system, variant, seeds, values, metric="accuracy", step=None):
     return pa.concat_tables([metric_rows([(metric, v, step)], seed=s, **labels) for s, v in pairs])
 
 
-def check_look(draw, folder, others=()):
+def check_look(draw, folder, others=(), largest=(1000, 600), least=14):
     """A chart is of report size, its type can be read, its file stands alone, and it is the same each time.
 
-    Series have colours of the palette that colour-blind readers tell apart, or of the others that are named.
+    Series have colours of the palette that colour-blind readers tell apart, or of the others that are named. largest:
+    width and height; least: size of type, all in points.
     """
     for name in ("first", "again"):
         save_chart(draw(), folder / f"{name}.svg")
     text = (folder / "first.svg").read_text()
     assert text == (folder / "again.svg").read_text()
     root = ElementTree.fromstring(text)
-    assert 500 <= float(root.get("width")) <= 1000 and 100 <= float(root.get("height")) <= 600
+    assert 500 <= float(root.get("width")) <= largest[0] and 100 <= float(root.get("height")) <= largest[1]
     sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)px"', text)]
-    assert sizes and min(sizes) >= 14
+    assert sizes and min(sizes) >= least
     assert not re.search(r'(href|src)="http', text)
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(re.findall(r'id="([^"]+)"', text))
     ranges = [v for scale in found(draw().to_dict(), "scale") if scale for v in scale.get("range", [])]
     assert {v for v in ranges if isinstance(v, str) and v.startswith("#")} <= {*PALETTE, *others}
+
+
+def filled(chart):
+    """The chart as a dictionary in which each part holds the rows that it draws."""
+    spec = chart.to_dict()
+
+    def whole(node):
+        if isinstance(node, list):
+            return [whole(entry) for entry in node]
+        if not isinstance(node, dict):
+            return node
+        if set(node) == {"name"} and node["name"] in spec.get("datasets", {}):
+            return {"values": spec["datasets"][node["name"]]}
+        parts = {key: whole(entry) for key, entry in node.items() if key != "datasets"}
+        # A layer without data of its own draws those of the chart that it is part of.
+        if "data" in parts and "layer" in parts:
+            parts["layer"] = [{"data": parts["data"]} | layer for layer in parts["layer"]]
+        return parts
+
+    return whole(spec)

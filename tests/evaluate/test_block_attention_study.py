@@ -3,14 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
-from tests.evaluate.drawing import drawn as drawn_rows
 from tests.loud_transformer import loud_transformer
 from winnow.errors import InputError
-from winnow.evaluate import block_attention_charts as charts
 from winnow.evaluate.block_attention_study import (
     COPIED,
     TOLD,
@@ -22,7 +19,6 @@ from winnow.evaluate.block_attention_study import (
     samplers,
     with_copies,
 )
-from winnow.pipeline.tables import metric_rows
 
 
 @pytest.fixture(scope="module")
@@ -151,36 +147,3 @@ def test_requested_blocks_are_those_drawn_row_by_row(model, x):
         for layer in range(2):
             expected += [(layer, column) for column in sorted({0, max(row - 1, 0), row})] * 2
     assert asked == expected
-
-
-def test_charts_show_ways_masses_folds_and_copies():
-    labels = {"workload": "python", "split": "test"}
-    tables = []
-    for seed in (0, 1):
-        tables.append(metric_rows({"cross_entropy": 2.0}, system="full", variant="as trained", seed=seed, **labels))
-        for system in ("geometric_exactly", "window"):
-            values = {"cross_entropy": 3.0 + seed, "expected": 0.5, "kept": 0.4}
-            tables.append(metric_rows(values, system=system, variant="as trained-w1", seed=seed, **labels))
-            values = {"cross_entropy": 2.5, "copied": 0.1}
-            tables.append(metric_rows(values, system=system, variant="fine-tuned", seed=seed, **labels))
-    metrics = pa.concat_tables(tables)
-    rows = drawn_rows(charts.quality(metrics))
-    assert {(row["way"], row["percent"], row["mean"]) for row in rows if "way" in row} == {
-        ("geometric exactly", 50, 3.5),
-        ("window", 50, 3.5),
-    }
-    shown = drawn_rows(charts.after_tuning(metrics))
-    assert {row["metric"] for row in shown} == {"cross_entropy", "copied"} and len(shown) == 8
-    mass = [{"layer": 0, "distance": d, "mass": 0.5**d} for d in range(8)]
-    assert {row["what"] for row in drawn_rows(charts.mass(mass, 2))} == {
-        "attention, layer 1",
-        "chance, geometric",
-        "chance, harmonic",
-    }
-    folded = charts.folding(8, 2).to_dict()
-    counts = [
-        len(folded["datasets"][panel["data"]["name"]]) if "datasets" in folded else 0 for panel in folded["hconcat"]
-    ]
-    assert counts[0] == counts[1]
-    with pytest.raises(InputError, match="no masses"):
-        charts.mass([], 2)

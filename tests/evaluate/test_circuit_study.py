@@ -1,4 +1,4 @@
-"""One run of the study on a small transformer, its numbers, and its charts."""
+"""One run of the study on a small transformer, and its numbers."""
 
 from types import SimpleNamespace
 
@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from tests.evaluate.circuits import random_transformer
-from tests.evaluate.drawing import drawn
-from winnow.evaluate import circuit_charts as charts
+from winnow.evaluate import circuit_discovery as discovery
 from winnow.evaluate import circuit_study as study
 from winnow.workloads.names_language import vocabulary
 
@@ -59,14 +58,18 @@ def test_decomposition_adds_up_on_the_task_itself_and_scores_of_one_value_correl
     assert study.correlation(torch.arange(3), 1 - 2 * torch.arange(3)) == pytest.approx(-1)
 
 
-def test_charts_draw_what_was_found(model, made):
-    (nodes, curves, _, _), _ = made
+def test_a_circuit_has_the_best_nodes_with_their_words_and_what_they_give_to_each_other(model):
     task = dict(study.tasks(model, "test", 3, SETTINGS, 0))["names0"]
     assert len({tuple(row) for row in study.by_chance(model, task, [3, 20], 3, 1).tolist()}) == 3
-    rows = study.circuit(model, "names0", task, 0)
-    assert len([row for row in rows if not row["to"]]) == study.SHOWN
-    assert any(row.get("by") == "decomposition" for row in drawn(charts.faithfulness(curves)))
-    assert any(row.get("head") == "1.1" for row in drawn(charts.node_map(nodes, rows)))
-    assert any("effect" in row for row in drawn(charts.effects(nodes)))
-    shown = drawn(charts.circuit(rows, least=-10.0))
-    assert sum("label" in row for row in shown) == study.SHOWN and any("share" in row for row in shown)
+    rows = study.circuit(model, "names0", task, 4)
+    nodes = {row["from"]: row for row in rows if not row["to"]}
+    scores = discovery.decomposition(model, task)
+    best = scores.flatten().sort(descending=True).values[: study.SHOWN]
+    assert [row["score"] for row in nodes.values()] == best.tolist()
+    words = [vocabulary()[token] for token in task.tokens[0].tolist()]
+    for name, row in nodes.items():
+        assert name == f"{row['layer']}.{row['head']} at {row['position']}" and row["word"] == words[row["position"]]
+        assert row["score"] == float(scores[row["layer"], row["position"], row["head"]])
+        assert (row["task"], row["seed"]) == ("names0", 4)
+    given = [row for row in rows if row["to"]]
+    assert given and all(nodes[row["from"]]["layer"] < nodes[row["to"]]["layer"] for row in given)

@@ -1,22 +1,18 @@
 """Dictionaries under compression: effects by finite differences, and what must hold of a model beside itself."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
 from scipy.optimize import linear_sum_assignment
 from torch.nn.functional import normalize
 
-from tests.evaluate.drawing import drawn, found
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.harvest import Corpus
 from winnow.dictionaries.on_language import HeldOut
 from winnow.evaluate.dictionary_effects import Fitted, compared, fidelity, leading, row_gradients
-from winnow.evaluate.dictionary_effects_charts import PANELS, effects, effects_table
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.pipeline.settings.dictionary_effects import DictionaryEffects
-from winnow.pipeline.tables import metric_rows
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -96,31 +92,6 @@ def test_strongest_features_are_counted_through_the_matching(held_out):
 
 def test_leading_features_go_by_size_and_ties_to_the_lower_number():
     assert leading(np.array([1.0, 3.0, 3.0, 0.5]), 3) == [1, 2, 0]
-
-
-def table():
-    names = (*PANELS, "fvu")
-    tables = []
-    for seed in (0, 1):
-        for place, variant in enumerate(("lm", "refitted", "lm-magnitude-s50")):
-            values = dict.fromkeys(names[: 1 if variant == "lm" else 5], 0.9 - 0.2 * place + 0.05 * seed)
-            labels = {"system": "dictionary_effects", "workload": "w", "variant": variant, "split": "test"}
-            tables.append(metric_rows(values, seed=seed, **labels))
-    return pa.concat_tables(tables)
-
-
-def test_the_picture_shows_means_of_every_panel_and_model():
-    chart = effects(table())
-    rows = drawn(chart)
-    assert {row["variant"] for row in rows} == {"lm", "refitted", "lm-magnitude-s50"}
-    assert {round(row["mean"], 3) for row in rows} == {0.925, 0.725, 0.525}
-    assert set(PANELS.values()) <= {title for title in found(chart.to_dict(), "title") if isinstance(title, str)}
-
-
-def test_the_table_has_means_over_seeds_and_gaps_where_nothing_was_measured():
-    rows = effects_table(table()).to_pylist()
-    assert [row["model"] for row in rows] == ["lm", "refitted", "lm-magnitude-s50"]
-    assert rows[0]["survival"] is None and rows[1]["survival"] == pytest.approx(0.725)
 
 
 @pytest.mark.parametrize(

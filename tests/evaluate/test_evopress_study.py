@@ -3,17 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
-from tests.evaluate.drawing import drawn as drawn_rows
 from tests.loud_transformer import loud_transformer
 from winnow.compress.evopress_database import depth_database, layer_databases
 from winnow.errors import InputError
-from winnow.evaluate import evopress_charts
 from winnow.evaluate.evopress_study import all_arms, histories, levels_of, owl_weights, window_losses, windows
-from winnow.pipeline.tables import metric_rows
 
 SETTINGS = SimpleNamespace(
     offspring=3,
@@ -132,40 +128,3 @@ def test_windows_are_the_same_for_all_and_cut_to_length():
     for count, length in ((5, 5), (3, 13)):
         with pytest.raises(InputError, match="train: has"):
             windows(Corpus(), "train", count, length)
-
-
-def test_charts_show_every_arm(arms):
-    found = arms[0]
-    audit = [{"dropped": [0], "sum_of_errors": 1.0, "error": 1.0}]
-    audit += [{"dropped": [0, u], "sum_of_errors": u + 1.0, "error": 2.0 / u} for u in (1, 2)]
-    drawn = evopress_charts.additivity(audit, [{"fewer": [0], "more": [0, 2]}]).to_dict()
-    assert len(drawn["layer"]) == 3 and "2 blocks" in str(drawn)
-    labels = {"workload": "python", "seed": 0, "split": "test"}
-    tables = [
-        metric_rows({"cross_entropy": float(i)}, system=arm, variant=kind, **labels)
-        for kind, those in found.items()
-        for i, arm in enumerate(those)
-    ]
-    drawn = evopress_charts.arms(pa.concat_tables(tables)).to_dict()
-    assert [panel["title"] for panel in drawn["concat"]] == [
-        "25 % of layers dropped",
-        "50 % of layers dropped",
-        "sparsity",
-        "bits",
-    ]
-    assert "norm ratio" in str(drawn)
-    assert len(evopress_charts.searches([histories(found)]).to_dict()["concat"]) == 4
-    strips = evopress_charts.kept(levels_of({"depth-50": found["depth-50"]}))
-    shown = drawn_rows(strips)
-    assert (
-        len(strips.to_dict()["vconcat"]) == 1
-        and sum(r["what"] == "dropped" for r in shown if r["arm"] == "evopress") == 4
-    )
-    assert {r["layer"] for r in shown} == {f"{part}{block}" for part in "AF" for block in range(4)}
-    sizes = [
-        metric_rows({"bytes": 10.0, "cross_entropy": 1.0}, system="evopress", variant=name, **labels)
-        for name in ("dense", "bits")
-    ]
-    assert "kilobytes" in str(evopress_charts.realised(pa.concat_tables(sizes)).to_dict())
-    with pytest.raises(InputError, match="chart: the table has no"):
-        evopress_charts.arms(pa.concat_tables(sizes).slice(0, 0))

@@ -1,19 +1,15 @@
-"""Caches judged while a model decodes: what is full loses nothing, bytes by hand, charts of every cache."""
+"""Caches judged while a model decodes: what is full loses nothing, bytes by hand."""
 
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
-from tests.evaluate.drawing import drawn
 from winnow.compress.staircase_kv import KIVICache
 from winnow.errors import InputError
-from winnow.evaluate import kv_quantise_charts
 from winnow.evaluate import kv_quantise_study as study
 from winnow.models import build
-from winnow.pipeline.tables import metric_rows
 
 CUT = SimpleNamespace(segment=4, group=2, segments=3)
 STAIRCASES = [[8, 4, 2], [4, 2]]
@@ -107,29 +103,3 @@ def test_sizes_grow_with_the_tokens():
     segment = 2 * 8 * 4 * 2 // 8 + 2 * 8 * 4 // 2 * 4
     assert [row["bytes"] for row in rows] == [64, segment, segment + 64, 2 * segment]
     assert [row["tokens"] for row in rows] == [2, 4, 6, 8] and rows[0]["levels"] == "2"
-
-
-def test_charts_show_every_cache(found):
-    labels = {"workload": "python", "seed": 0, "split": "test"}
-    tables = [
-        metric_rows(values, system=system, variant=f"{'-'.join(map(str, levels))}-t12", **labels)
-        for (system, levels), values in found.items()
-    ]
-    metrics = pa.concat_tables(tables)
-    quality = drawn(kv_quantise_charts.quality(metrics))
-    assert {row["levels"] for row in quality if "levels" in row} == {"8", "2", "8-4-2", "4-2"}
-    orders = [row for row in drawn(kv_quantise_charts.orders(metrics)) if "order" in row]
-    assert len(orders) == 8
-    ages = drawn(kv_quantise_charts.ages(CUT, STAIRCASES))
-    assert [row["bits"] for row in ages if row["levels"] == "4-2"][:8] == [16, 16, 4, 4, 4, 4, 2, 2]
-    rows = [
-        row | {"segment": 4, "segments": 3}
-        for policy in study.policies(CUT, [8, 4, 2], STAIRCASES, [])
-        if policy.system in ("full", "uniform", "staircase")
-        for row in study.sizes(policy, 8, range(2, 9, 2))
-    ]
-    shown = {row["cache"] for row in drawn(kv_quantise_charts.sizes(rows))}
-    assert shown == {"full 16", "uniform 2", "uniform 4", "staircase 4-2", "staircase 8-4-2"}
-    for chart in (kv_quantise_charts.quality, kv_quantise_charts.orders):
-        with pytest.raises(InputError, match="chart: the table has no caches"):
-            chart(metrics.slice(0, 0))

@@ -10,10 +10,8 @@ from torch import nn
 
 from winnow.errors import InputError
 from winnow.evaluate import lime_charts, lime_study
-from winnow.evaluate.chart_parts import save_chart
 from winnow.evaluate.gallery_charts import region_weights
 from winnow.evaluate.segments import grid
-from winnow.pipeline.tables import metric_rows
 from winnow.randomness import numpy_generator
 
 
@@ -136,22 +134,6 @@ def test_the_first_explained_image_of_each_class_is_drawn_with_its_regions_weigh
         maps["images"], ["mine", "wreck"], maps["grid"], own, [0.1, 0.3], maps["truth"].astype(bool)
     )
     assert chart.to_dict() == expected.to_dict()
-
-
-def test_charts_show_all_regions_and_both_picks(tmp_path):
-    tables = []
-    for seed in (0, 1):
-        labels = {"workload": "w", "seed": seed, "split": "test"}
-        for system in ("slic", "grid"):
-            values = dict.fromkeys(lime_charts.SHOWN, 0.5 + 0.1 * seed)
-            tables.append(metric_rows(values, system=system, variant="top5", **labels))
-        for system in ("submodular_pick", "random_pick"):
-            steps = [("coverage", 1.0, 1), ("coverage", 2.0, 2), ("coverage", 2.0, None)]
-            tables.append(metric_rows(steps, system=system, variant="slic", **labels))
-    metrics = pa.concat_tables(tables)
-    for name, texts in (("localisation", ("slic", "grid", "precision")), ("coverage", ("submodular pick", "random"))):
-        save_chart(getattr(lime_charts, name)(metrics), tmp_path / f"{name}.svg")
-        assert all(text in (tmp_path / f"{name}.svg").read_text() for text in texts)
 
 
 def test_a_summary_has_means_and_scipys_signed_rank_test():

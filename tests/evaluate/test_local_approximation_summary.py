@@ -1,16 +1,13 @@
 """What claims are judged by, against small tables worked out by hand and scipy."""
 
-import pyarrow as pa
 import pytest
 import torch
 from scipy import stats
 from torch import nn
 
 from winnow.attribution.perturbation import from_numpy
-from winnow.evaluate import local_approximation_charts as charts
 from winnow.evaluate import local_approximation_study as study
 from winnow.evaluate import local_approximation_summary as judged
-from winnow.evaluate.chart_parts import save_chart
 from winnow.evaluate.local_approximation import ADDITIVE, METHODS, MULTIPLICATIVE
 from winnow.randomness import torch_generator
 
@@ -110,14 +107,3 @@ def test_attributions_are_the_weights_of_both_forms():
         source = native if row["form"] == "native" else framework
         assert row["weight"] == float(source[row["row"], row["feature"]])
         assert (row["error"] is None) == (row["form"] == "native")
-
-
-def test_charts_hold_all_methods_and_models(tmp_path):
-    tables, _ = measured()
-    assert len(tables["perturbation"]) == 8 * 2 * 2 * 4
-    for name in ("distances", "losses", "limits", "perturbation"):
-        rows = [row | {"model": model} for model in ("tanh", "mlp") for row in tables[name]]
-        save_chart(getattr(charts, name)(pa.Table.from_pylist(rows)), tmp_path / f"{name}.svg")
-        text = (tmp_path / f"{name}.svg").read_text()
-        assert "SmoothGrad" in text and ("LIME" in text or name == "limits")
-        assert "tanh" in text and "mlp" in text

@@ -1,18 +1,13 @@
-"""Forks are planted as told, arms have equal budgets, copies are scored against the truth, charts draw the numbers."""
+"""Forks are planted as told, arms have equal budgets, copies are scored against the truth."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from tests.curate.test_texts import many, program, raw
-from tests.evaluate.drawing import drawn
 from winnow.curate.byte_pairs import train_byte_pairs
 from winnow.curate.opencoder import Dropped
 from winnow.errors import InputError
-from winnow.evaluate import opencoder_charts as charts
 from winnow.evaluate import opencoder_study as study
-from winnow.evaluate.chart_parts import save_chart
-from winnow.pipeline.tables import metric_rows
 
 IMPORTS = b"import one\nfrom three_b.parts import y\nimport two\n"
 TABLE = raw(
@@ -75,23 +70,3 @@ def test_arms_learn_from_as_many_tokens_and_too_few_are_refused():
     for files in (FOUND["file"][0], []):
         with pytest.raises(InputError, match="budget: is 10000000 tokens"):
             study.learned(files, {}, tokenizer, 10_000_000, 2, 0)
-
-
-def test_charts_draw_the_numbers(tmp_path):
-    labels = {"system": "opencoder", "workload": "w", "split": "held_out"}
-    tables = [
-        metric_rows({"bits_per_token": value + seed}, variant=arm, seed=seed, **labels)
-        for arm, value in (("raw", 6.0), ("exact", 5.5))
-        for seed in (0, 1)
-    ]
-    chart = charts.ablation(pa.concat_tables(tables))
-    assert [(r["arm"], r["mean"]) for r in drawn(chart) if "arm" in r] == [("without exact copies", -0.5)]
-    save_chart(chart, tmp_path / "ablation.svg")
-    told = {"arm": "downsample"}
-    steps = [told | {"step": s, "files_in": 9 - i, "files_out": 8 - i} for i, s in enumerate(charts.STEPS)]
-    found = [(r["step"], r["files"]) for r in drawn(charts.funnel(pa.Table.from_pylist(steps))) if "step" in r]
-    assert found == [("pool", 9), *zip(charts.STEPS.values(), (8, 7, 6, 5, 4), strict=True)]
-    told = [("downsample", "filter", "mean_word")] * 2 + [("downsample", "near", "near_copy")]
-    rows = [{"arm": arm, "step": step, "reason": reason} for arm, step, reason in told]
-    found = [(r["reason"], r["files"]) for r in drawn(charts.reasons(pa.Table.from_pylist(rows))) if "reason" in r]
-    assert found == [("mean word", 2)]

@@ -4,7 +4,6 @@ import logging
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -139,10 +138,3 @@ def test_pictures_show_what_the_stage_wrote(stage_run):
         "relevance, dense",
         "relevance, pruned",
     }
-
-
-def test_charts_without_rows_say_so():
-    with pytest.raises(InputError, match="has no curves"):
-        accuracy_curves(read_metrics([]))
-    with pytest.raises(InputError, match="has no kept units"):
-        kept_units(pa.table({"variant": pa.array([], pa.string())}))

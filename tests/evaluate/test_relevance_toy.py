@@ -1,18 +1,12 @@
 """The toy experiment is checked by ranks of scipy, by dead units that must go first, and by its draws."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from scipy import stats
 
-from tests.evaluate.drawing import drawn
-from winnow.errors import InputError
-from winnow.evaluate.chart_parts import save_chart
-from winnow.evaluate.relevance_charts import toy_curves
 from winnow.evaluate.relevance_pruning import accuracy
 from winnow.evaluate.relevance_toy import CLASSES, TOYS, points, rank_agreement, runs, toy_network
-from winnow.pipeline.tables import metric_rows
 
 
 def test_agreement_is_the_mean_of_scipys_rank_correlations():
@@ -62,22 +56,3 @@ def test_weights_need_no_samples_and_other_criteria_see_the_ones_that_are_drawn(
     # With every sample of a class, all draws are the same set.
     whole = [run.scores for run in runs(model, train, test, "relevance", 50, 2, 0.3, 0)]
     assert np.allclose(whole[0], whole[1], rtol=1e-3)
-
-
-def test_the_chart_has_means_over_seeds_for_each_toy_and_both_measures(tmp_path):
-    tables = [
-        metric_rows(
-            {"accuracy": 0.8 + seed / 10, "rank_agreement": 0.5 if system == "taylor" else None},
-            system=system, variant=variant, workload="w", seed=seed, split="test",
-        )
-        for seed in (0, 1)
-        for system, variant in (("taylor", "moons-n1"), ("taylor", "blobs-n20"), ("dense", "moons"))
-    ]  # fmt: skip
-    chart = toy_curves(pa.concat_tables(tables))
-    rows = [row for row in drawn(chart) if "samples" in row]
-    assert {(row["samples"], round(row["mean"], 6)) for row in rows} == {(1, 0.85), (20, 0.85), (1, 0.5), (20, 0.5)}
-    save_chart(chart, tmp_path / "a.svg")
-    text = (tmp_path / "a.svg").read_text()
-    assert "moons" in text and "blobs" in text and "before" in text and "rank correlation" in text
-    with pytest.raises(InputError, match="pruned toys"):
-        toy_curves(tables[-1])

@@ -1,17 +1,11 @@
-"""Code lengths add up over words and files, tokens come back as bytes, and charts draw what the tables hold."""
+"""Code lengths add up over words and files, and tokens come back as bytes."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from tests.evaluate.drawing import drawn
 from winnow.curate.subword import train_pairs
 from winnow.curate.subword_lattice import pack, word_counts
-from winnow.errors import InputError
-from winnow.evaluate import subword_charts as charts
 from winnow.evaluate import subword_study as study
-from winnow.evaluate.chart_parts import save_chart
-from winnow.pipeline.tables import metric_rows
 
 CONTENTS = [b"def read_file(path):\n    return path\n" * 8, b"for line in read_lines(path):\n    print(line)\n" * 9]
 WORDS = pack(word_counts(CONTENTS))
@@ -73,32 +67,3 @@ def test_pieces_and_cuts_are_told():
     cuts = study.cut_rows({"bpe": train_pairs(words, 257)}, words, 1)
     assert [row["word"] for row in cuts] == ["a_long_5_name"]
     assert cuts[0]["pieces"].replace(" ", "") == "a_long_5_name"
-
-
-LABELS = {"system": "subword", "workload": "w"}
-
-
-def test_charts_draw_the_numbers(tmp_path):
-    tables = [
-        metric_rows({"bits_per_byte": 3 + size / 1000 + seed}, variant=f"{m}-{size}", seed=seed, split=split, **LABELS)
-        for m in ("bpe", "swe")
-        for size in (300, 600)
-        for seed in (0, 2)
-        for split in ("train", "held_out", "unseen")
-    ]
-    chart = charts.code_length(pa.concat_tables(tables))
-    found = {(row["method"], row["size"], row["mean"]) for row in drawn(chart) if "size" in row}
-    assert found == {(m, s, 4 + s / 1000) for m in ("BPE", "optimum") for s in (300, 600)}
-    save_chart(chart, tmp_path / "code.svg")
-    told = [("bpe", "ab", 3.0), ("bpe", "cd", 4.0), ("swe", "ab", 5.0), ("swe", "e ", 6.0), ("swe", "fgh", 7.0)]
-    rows = [{"method": m, "size": 300, "seed": 0, "piece": p, "bytes": len(p), "count": n} for m, p, n in told]
-    pieces = pa.Table.from_pylist(rows)
-    found = {(r["method"], r["bytes"], r["mean"]) for r in drawn(charts.piece_lengths(pieces)) if "bytes" in r}
-    assert found == {("BPE", 2, 2), ("optimum", 2, 2), ("optimum", 3, 1)}
-    found = [(r["piece"], r["count"]) for r in drawn(charts.exchanged(pieces, 300)) if "piece" in r]
-    assert found == [("fgh", 7), ("e␣", 6), ("cd", 4)]
-    with pytest.raises(InputError, match="no pieces of size 4"):
-        charts.exchanged(pieces, 4)
-    told = [{"word": "abcd", "method": m, "pieces": p} for m, p in (("bpe", "a bcd"), ("swe", "ab cd"))]
-    cuts = pa.Table.from_pylist(told)
-    assert [r["pieces"] for r in drawn(charts.cuts(cuts)) if "word" in r] == ["a · bcd", "ab · cd"]

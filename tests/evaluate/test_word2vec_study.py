@@ -5,10 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.evaluate.drawing import drawn
 from winnow.curate.cross_entropy import Choice
 from winnow.errors import InputError
-from winnow.evaluate import word2vec_charts
 from winnow.evaluate.word2vec_study import (
     DEFAULT,
     METHODS,
@@ -137,28 +135,14 @@ def test_rounds_are_those_of_the_method_itself():
     assert rounds_of(rows) == {"first round": 0.05, "last round": 0.3}
 
 
-def test_charts_show_methods_laws_and_thresholds(words):
-    tables, laws = [], []
-    for seed in (0, 1):
-        rows = []
-        for method in ("cross_entropy", "random"):
-            trials, law = search(method, words, 2, 4, SETTINGS, seed, lambda step, total: None)
-            laws = law or laws
-            rows += [
-                {"method": method, "trial": i, "round": t.round, "score": t.score, "elite": t.elite}
-                for i, t in enumerate(trials)
-            ]
-        tables.append(rows)
-    bands = drawn(word2vec_charts.anytime(tables))
-    assert {row["method"] for row in bands} == {"cross entropy", "random"} and len(bands) == 16
-    first = [row["mean"] for row in bands if row["method"] == "random"]
-    assert first == sorted(first)
-    shown = drawn(word2vec_charts.law(plain(laws)))
-    shares = [row for row in shown if "share" in row and row["round"] == 2]
-    assert sum(row["share"] for row in shares) == pytest.approx(5)
-    numbers = [row for row in shown if "low" in row]
-    assert len(numbers) == 6 and all(row["low"] < row["mean"] < row["high"] for row in numbers)
-    steps = [row for row in drawn(word2vec_charts.every_trial(tables[0], plain(laws))) if "from" in row]
-    assert [(row["from"], row["to"]) for row in steps] == [(0.5, 4.5), (4.5, 8.5)]
-    with pytest.raises(InputError, match="no trials"):
-        word2vec_charts.every_trial([], laws)
+def test_laws_have_values_of_choices_as_text(words):
+    _, laws = search("cross_entropy", words, 2, 4, SETTINGS, 0, lambda step, total: None)
+    told = plain(laws)
+    assert [law["round"] for law in told] == [0, 1] and all(np.isfinite(law["threshold"]) for law in told)
+    for each in SPACE:
+        keys = {str(value) for value in each.values} if isinstance(each, Choice) else {"mean", "deviation"}
+        assert all(set(law["law"][each.name]) == keys for law in told)
+    first = next(each for each in SPACE if isinstance(each, Choice))
+    assert [laws[0]["law"][first.name][value] for value in first.values] == [
+        told[0]["law"][first.name][str(value)] for value in first.values
+    ]

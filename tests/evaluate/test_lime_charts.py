@@ -1,0 +1,58 @@
+"""Charts of LIME on images draw each measure by its name for each kind of regions, and coverage image by image."""
+
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from tests.evaluate.drawing import check_look, drawn, sorts, spans, titles
+from winnow.errors import InputError
+from winnow.evaluate import lime_charts as charts
+from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
+
+
+def metrics():
+    tables = []
+    for seed in (0, 1):
+        labels = {"workload": "w", "seed": seed, "split": "test"}
+        for place, system in enumerate(("slic", "grid")):
+            values = {name: 0.1 * i + 0.01 * place + 0.2 * seed for i, name in enumerate(charts.SHOWN)}
+            tables.append(metric_rows(values, system=system, variant="top5", **labels))
+        for system, gained in (("submodular_pick", 2.0), ("random_pick", 1.0), ("other", 9.0)):
+            steps = [("coverage", gained * n + seed, n) for n in (1, 2)] + [("coverage", 7.0, None)]
+            tables.append(metric_rows(steps, system=system, variant="slic", **labels))
+    return pa.concat_tables(tables)
+
+
+def test_measures_are_means_over_seeds_for_each_kind_of_regions():
+    chart = charts.localisation(metrics())
+    found = {(r["measure"], r["system"]): r for r in drawn(chart)}
+    assert {key: round(row["mean"], 6) for key, row in found.items()} == {
+        (name, system): round(0.1 * i + 0.01 * place + 0.1, 6)
+        for i, name in enumerate(charts.SHOWN.values())
+        for place, system in enumerate(("slic", "grid"))
+    }
+    interval = stats.ttest_1samp([0.1, 0.3], 0).confidence_interval(0.95)
+    row = found["precision at random", "slic"]
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert sorts(chart, "x") == [list(charts.SHOWN.values())] and titles(chart) == {"share"}
+    assert spans(chart) == {("low", "high")}
+
+
+def test_coverage_grows_by_images_shown_of_both_picks_and_of_no_other():
+    chart = charts.coverage(metrics())
+    found = {(r["system"], r["step"]): r["mean"] for r in drawn(chart)}
+    assert found == {
+        ("submodular pick, slic", 1): 2.5,
+        ("submodular pick, slic", 2): 4.5,
+        ("at random, slic", 1): 1.5,
+        ("at random, slic", 2): 2.5,
+    }
+    assert min(r["low"] for r in drawn(chart)) == 0  # no coverage is negative
+    assert titles(chart) == {"images shown", "coverage"}
+
+
+@pytest.mark.parametrize("draw", [charts.localisation, charts.coverage])
+def test_a_chart_can_be_read_in_a_report(draw, tmp_path):
+    check_look(lambda: draw(metrics()), tmp_path)
+    with pytest.raises(InputError, match="the table has no (localisation|coverage)"):
+        draw(METRICS_SCHEMA.empty_table())
