@@ -1,7 +1,4 @@
-"""The browser of features on models and dictionaries whose features are known, as numbers and as a page."""
-
-import json
-import re
+"""The browser of features on models and dictionaries whose features are known."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.workflow.chromium import chromium, click, needs_chromium, requested, see, wait, with_text
+from tests.evaluate.feature_examples import ROWS, Passing, axes, content, rows_of, table_of
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.errors import InputError
 from winnow.evaluate.feature_browser import (
@@ -21,42 +18,6 @@ from winnow.evaluate.feature_browser import (
     without_feature,
 )
 from winnow.evaluate.feature_page import feature_page
-from winnow.workloads.image_tables import encode_png
-
-
-def axes(d=4, extra=1):
-    """A dictionary whose first features are the axes of the activations, and whose last ones never fire."""
-    directions = torch.cat([torch.eye(d), torch.eye(d)[:extra]])
-    zero = torch.zeros(d)
-    bias = torch.cat([torch.zeros(d), torch.full((extra,), -100.0)])
-    return Dictionary(
-        directions.T.contiguous(), bias, directions, zero, zero, torch.zeros(d + extra), "relu_l1", "jumprelu"
-    )
-
-
-class Passing(nn.Module):
-    """What goes in is the hook point, and comes out as logits."""
-
-    def __init__(self):
-        super().__init__()
-        self.hook = nn.Identity()
-
-    def forward(self, x):
-        return self.hook(x)
-
-
-def rows_of(x):
-    counted = torch.ones(len(x), 1, dtype=torch.bool)
-    return Examples(x, counted, list("abcd"), lambda i: encode_png(np.full((3, 3, 1), i, np.uint8)))
-
-
-ROWS = torch.tensor([[3.0, 0, 0, 1], [0, 5, 0, 1], [1, 0, 0, 1], [2, 0, 0, 1]])
-
-
-def table_of(x, top=3):
-    dictionary, model, examples = axes(), Passing(), rows_of(x)
-    where = fired(dictionary, model, examples, "hook")
-    return feature_table(dictionary, model, examples, "hook", where, top), where, examples
 
 
 def test_features_on_axes_fire_where_their_coordinate_is_above_0():
@@ -130,24 +91,6 @@ def test_maps_fire_at_their_places():
     assert content(feature_page(table, where, examples, "t"))["features"][2]["seen"][0]["map"] == [0, 7.0, 0, 0]
 
 
-def content(page):
-    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-
-
-def test_a_page_holds_no_markup_of_its_data_and_is_the_same_again():
-    table, where, examples = table_of(ROWS)
-    named = examples._replace(outputs=["</script><b>", "b", "c", "d"])
-    again = feature_table(axes(), Passing(), named, "hook", where, 3)
-    page = feature_page(again, where, named, "<i>title</i>")
-    assert (
-        "</script><b>" not in page
-        and "<i>title" not in page
-        and page == feature_page(again, where, named, "<i>title</i>")
-    )
-    assert content(page)["features"][0]["lowered"][0] == "</script><b>"
-    assert content(page)["pictures"].keys() == {"0", "1", "2", "3"}
-
-
 def test_what_cannot_be_browsed_is_refused():
     class Table:
         kind = "table"
@@ -158,30 +101,6 @@ def test_what_cannot_be_browsed_is_refused():
     wide = Dictionary(a.W_enc, a.b_enc, torch.eye(5), a.b_dec_in, torch.zeros(5), a.threshold, "relu_l1", "jumprelu")
     with pytest.raises(InputError, match="maps 4 to 5 dimensions; a browser shows autoencoders"):
         fired(wide, Passing(), rows_of(ROWS), "hook")
-
-
-@pytest.mark.browser
-@needs_chromium
-def test_a_person_leafs_through_the_page_without_a_network(tmp_path):
-    table, where, examples = table_of(ROWS)
-    page = tmp_path / "browser.html"
-    page.write_text(feature_page(table, where, examples, "axes"), encoding="utf-8")
-    with chromium(tmp_path / "profile") as browser:
-        browser.get(page.as_uri())
-        see(browser, with_text("Feature 0", "h2"))
-        assert len(browser.find_elements("css selector", ".picture img")) == 3
-        decoded = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
-        wait(browser, lambda d: d.execute_script(decoded), "the pictures")
-        click(browser, "#next")
-        see(browser, with_text("Feature 1", "h2"))
-        click(browser, "#next")
-        see(browser, with_text("Feature 3", "h2"))  # 2 never fires
-        click(browser, with_text("feature 4 (0)", "button"))
-        see(browser, with_text("It never fires on these examples."))
-        browser.find_element("id", "order").send_keys("largest activation")
-        wait(browser, lambda d: d.find_element("css selector", "nav button").text.startswith("feature 1"), "the order")
-        assert "3 of 5 features; 2 never fire here" in browser.find_element("id", "count").text
-        assert set(requested(browser)) == {page.as_uri()}
 
 
 def test_the_table_has_its_schema():
