@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.evaluate.drawing import drawn
-from winnow.curate.byte_pairs import train_byte_pairs
 from winnow.curate.code_recall import RecallClassifier, recall_rounds
 from winnow.errors import InputError
-from winnow.evaluate.chart_parts import save_chart
-from winnow.evaluate.code_recall_study import SHORTEST, pages_of, recall_chart, study
-from winnow.pipeline.tables import metric_rows
 from winnow.randomness import numpy_generator
 
 
@@ -118,37 +113,3 @@ def test_a_page_is_the_set_of_its_tokens_and_neighbours():
 def test_impossible_requests_are_refused(seed_pages, share, words):
     with pytest.raises(InputError, match=words):
         recall_rounds(PAGES, DOMAINS, PREFIXES, seed_pages, lambda _: True, domain_share=share)
-
-
-WEB, OTHER = (
-    "Send a request to the server and read its response. ",
-    "Sort the rows of a table by the values in a column. ",
-)
-
-
-def test_documentation_is_pages_of_which_recall_and_precision_are_told(tmp_path):
-    documents = [
-        {
-            "package": name,
-            "path": f"{name}/{i}.py",
-            "text": f'"""{text * 2}{i}"""\n\n\ndef f():\n    """{text * 2}"""\n',
-        }
-        for name, text in (("http", WEB), ("net", WEB), ("sort", OTHER))
-        for i in range(6)
-    ]
-    documents.append({"package": "sort", "path": "sort/x.py", "text": f'"""{"x" * (SHORTEST - 1)}"""\n'})
-    pages = pages_of(documents)
-    assert len(pages) == 36 and pages[0] == {"package": "http", "path": "http/0.py", "text": f"{WEB * 2}0"}
-    tokenizer = train_byte_pairs([page["text"] for page in pages], 290)
-    options = {"rounds": 2, "domain_share": 0.1, "seed": 0}
-    told = study(pages, ["http", "net"], tokenizer, share=0.5, **options)
-    assert told == study(pages, ["http", "net"], tokenizer, share=0.5, **options)
-    assert told[0]["seed"] == 6 and told[-1]["recall"] >= told[0]["recall"] > 0.5 and told[-1]["precision"] > 0.9
-    with pytest.raises(InputError, match="wanted: nothing have 0 of 36 pages"):
-        study(pages, ["nothing"], tokenizer, share=0.5, **options)
-    labels = {"system": "code_recall", "workload": "w", "split": "train", "variant": "rounds", "seed": 0}
-    rows = [(name, row[name], row["round"]) for row in told for name in ("recall", "precision", "seed")]
-    chart = recall_chart(metric_rows(rows, **labels))
-    found = {(r["metric"], r["step"], r["mean"]) for r in drawn(chart) if "step" in r}
-    assert found == {(name, step, value) for name, value, step in rows if name != "seed"}
-    save_chart(chart, tmp_path / "recall.svg")

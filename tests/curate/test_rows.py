@@ -38,11 +38,7 @@ def test_copies_outside_train_stay_first():
     assert rows.precedence.tolist() == [2, 0, 1]
 
 
-groups = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 4), st.sampled_from(["train", "valid", "test"])),
-    min_size=1,
-    max_size=12,
-)
+grouped = st.tuples(st.integers(0, 3), st.integers(0, 4), st.sampled_from(["train", "valid", "test"]))
 
 
 @given(st.lists(grouped, min_size=1, max_size=12), st.randoms(use_true_random=False), st.booleans())

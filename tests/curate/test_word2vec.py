@@ -1,4 +1,4 @@
-"""word2vec's gradients are autograd's, its draws are those it names, and words of one topic come together."""
+"""word2vec's draws are those it names, and words of one topic come together."""
 
 import heapq
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Activations on disk: every row in one place, equal bytes however they were made, and no rows of another model."""
+"""Activations on disk are the model's own, whole sequences, and equal bytes however they were made."""
 
 import json
 

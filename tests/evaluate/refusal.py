@@ -1,11 +1,21 @@
-"""Small models and objectives for tests of rerouting."""
+"""Small models, an easy rule of questions and objectives for tests of rerouting."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 
+from winnow.evaluate import rerouting_study
+from winnow.evaluate.subspace_rerouting import SearchConfig
 from winnow.models.hooked_transformer import HookedTransformer
-from winnow.workloads.refusal_prompts import QUESTION, Questions
+from winnow.train.refusal_model import tune
+from winnow.workloads.refusal_prompts import QUESTION, SPECIAL, Questions, balanced_batches
+
+CONFIG = SearchConfig(width=12, topk=8, buffer=3, iterations=3, banned=tuple(range(len(SPECIAL))))
+SETTINGS = SimpleNamespace(
+    shift=0.5, defended=2, few=5, slots=[2, 3], prompts=6, rounds=1, tuning_steps=2, tuning_rate=1e-3, batch_size=8,
+    draws=2, penalty=1.0,
+)  # fmt: skip
 
 
 def random_model(vocabulary=30, layers=3, seed=0):
@@ -38,3 +48,21 @@ def random_questions(count, vocabulary=30, seed=0):
         torch.cat([torch.tensor([QUESTION]), torch.randint(6, vocabulary, (n,), generator=generator)]) for n in lengths
     ]
     return Questions(rows, torch.arange(count) % 2 == 0)
+
+
+def easy(count, seed):
+    """Marked where the first word is even; the second says nothing."""
+    words = torch.randint(6, 30, (count, 2), generator=torch.Generator().manual_seed(seed))
+    return Questions([torch.tensor([1, *row]) for row in words.tolist()], words[:, 0] % 2 == 0)
+
+
+def easy_questions():
+    """Split -> questions of the easy rule."""
+    return {split: easy(count, i) for i, (split, count) in enumerate((("train", 200), ("valid", 60), ("test", 60)))}
+
+
+def easy_scene(asked):
+    """A small model that learned the easy rule."""
+    model = random_model().requires_grad_(True)
+    tune(model, balanced_batches(asked["train"], 16, 120, seed=0), 120, 1e-2)
+    return rerouting_study.scene(model, asked, 6, seed=0)

@@ -7,7 +7,6 @@ from winnow.compress.paging import simulate
 from winnow.errors import InputError
 from winnow.evaluate import paging_audit
 from winnow.evaluate.paging_audit import audit_all, audit_search, canonical_traces, expected_cost, harmonic
-from winnow.evaluate.paging_study import noise_sweep, on_trace, timeline, worst
 from winnow.workloads.traces import cyclic_trace, requests_of, trace_of, zipf_trace
 
 
@@ -59,17 +58,3 @@ def test_made_up_traces():
     assert cyclic_trace(3, 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
     share = np.bincount(zipf_trace(50, 40_000, np.random.default_rng(0)), minlength=50) / 40_000
     np.testing.assert_allclose(share[:3], (1 / np.arange(1, 4)) / harmonic(50), rtol=0.05)
-
-
-def test_a_study_tells_what_policies_cost():
-    trace = zipf_trace(60, 1500, np.random.default_rng(3))
-    found = on_trace(trace, 6, seed=0)
-    assert found["lru"]["gap_closed"] == 0 and found["lfd"]["gap_closed"] == 1
-    assert all(policy["faults_over_optimum"] >= 1 for policy in found.values())
-    rows = noise_sweep({"zipf": (trace, 6)}, [0.0, 1.0], 0, lambda done, total: None)
-    assert all(row["bound"] is None or row["faults"] <= row["bound"] * 1.05 for row in rows)
-    told = worst(rows, "flush_when_all_0")
-    assert told["true_bits_over_optimum"] == 1 and told["worst_over_bound"] <= 1
-    assert "worst_over_bound" not in worst(rows, "robust_flush")
-    shown = timeline(trace, 6, 100, 0)
-    assert len(shown) == 400 and {row["policy"] for row in shown} >= {"lru", "marker"}

@@ -1,42 +1,25 @@
 """Attacks, choices and moved activations beside plain formulas, on a small model that learned an easy rule."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from tests.evaluate.refusal import random_model
+from tests.evaluate.refusal import CONFIG, SETTINGS, easy_questions, easy_scene, random_model
 from winnow.errors import InputError
-from winnow.evaluate import rerouting_defence_study as defences
 from winnow.evaluate import rerouting_study as study
 from winnow.evaluate.subspace_rerouting import SearchConfig
-from winnow.train.refusal_model import answers, tune
-from winnow.workloads.refusal_prompts import OK, REFUSE, SPECIAL, Questions, balanced_batches
-
-CONFIG = SearchConfig(width=12, topk=8, buffer=3, iterations=3, banned=tuple(range(len(SPECIAL))))
-SETTINGS = SimpleNamespace(
-    shift=0.5, defended=2, few=5, slots=[2, 3], prompts=6, rounds=1, tuning_steps=2, tuning_rate=1e-3, batch_size=8,
-    draws=2, penalty=1.0,
-)  # fmt: skip
-
-
-def easy(count, seed):
-    """Marked where the first word is even; the second says nothing."""
-    words = torch.randint(6, 30, (count, 2), generator=torch.Generator().manual_seed(seed))
-    return Questions([torch.tensor([1, *row]) for row in words.tolist()], words[:, 0] % 2 == 0)
+from winnow.train.refusal_model import answers
+from winnow.workloads.refusal_prompts import OK, REFUSE, SPECIAL
 
 
 @pytest.fixture(scope="module")
 def asked():
-    return {split: easy(count, i) for i, (split, count) in enumerate((("train", 200), ("valid", 60), ("test", 60)))}
+    return easy_questions()
 
 
 @pytest.fixture(scope="module")
 def scene(asked):
-    model = random_model().requires_grad_(True)
-    tune(model, balanced_batches(asked["train"], 16, 120, seed=0), 120, 1e-2)
-    return study.scene(model, asked, 6, seed=0)
+    return easy_scene(asked)
 
 
 def test_only_prompts_that_are_refused_or_accepted_rightly_are_in_a_scene(scene):
@@ -102,34 +85,3 @@ def test_the_reverse_lens_finds_words_of_marked_questions(scene, asked):
     assert len(rows) == 8
     assert sum(row["rank"] for row in rows) / len(rows) > 0.5
     assert all(row["log_odds"] > 0 for row in rows if int(row["word"][1:]) % 2 == 0)
-
-
-def test_defences_are_measured_on_fresh_attacks_beside_the_undefended_model(scene, asked):
-    _, _, suffixes = study.compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)
-    before = [parameter.clone() for parameter in scene.model.parameters()]
-    told = defences.defended(scene, asked, "probe_first", suffixes, SETTINGS, CONFIG, seed=0)
-    assert set(told) == {"undefended", "hardening", "penalty", "longer"}
-    for row in told.values():
-        assert row["beyond_half"] == pytest.approx(row["success"] - told["undefended"]["success"] / 2)
-        assert 0 <= row["benign"] <= 1
-    assert all(torch.equal(a, b) for a, b in zip(before, scene.model.parameters(), strict=True))
-    replayed = (answers(scene.model, scene.attacked, suffixes) == OK).double().mean()
-    assert told["undefended"]["replayed"] == pytest.approx(float(replayed))
-
-
-@pytest.mark.parametrize("wins", [True, False])
-def test_detectors_are_shown_attacks_that_succeed_or_all_where_none_does(wins, scene, asked, monkeypatch):
-    suffixes = torch.full((6, 2), 9)
-    won = torch.tensor([wins, False, False, wins, False, False])
-    monkeypatch.setattr(defences, "succeeded", lambda model, attacked, suffixes: won)
-    found, rows, _ = defences.detection(scene, asked, suffixes, frozenset({0}), seed=0)
-    assert set(found) == {"monitor", "disagreement", "surprise", "distance"}
-    assert sum(row["attack"] for row in rows) == 4 * (2 if wins else 6)
-
-
-def test_what_evades_the_monitor_is_part_of_what_succeeds(scene, asked):
-    _, _, detectors = defences.detection(scene, asked, torch.full((6, 2), 9), frozenset({0}), seed=0)
-    others = defences.held_out(scene.model, asked)
-    maker = study.makers(scene, 0.5)["probe_first"]
-    told = defences.adaptive(scene, maker, detectors, others, 2, CONFIG, seed=0)
-    assert 0 <= told["unnoticed"] <= told["success"] <= 1

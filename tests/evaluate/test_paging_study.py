@@ -1,0 +1,180 @@
+"""The study's numbers are those of simulations, of bits that are flipped as told, and of the bounds' own formula."""
+
+import math
+
+import numpy as np
+import pytest
+
+from winnow.compress.paging import DISCARD, PHASE, errors, lfd, phase_truth, simulate
+from winnow.compress.paging_bits import fit_bits
+from winnow.errors import InputError
+from winnow.evaluate.paging_audit import harmonic
+from winnow.evaluate.paging_study import (
+    FLIPS,
+    NOISY,
+    PLAIN,
+    PREDICTED,
+    noise_sweep,
+    on_layers,
+    on_trace,
+    timeline,
+    worst,
+)
+from winnow.workloads.traces import zipf_trace
+
+TRACE = zipf_trace(40, 900, np.random.default_rng(3))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return on_trace(TRACE, 6, seed=1)
+
+
+def test_policies_are_simulated_on_the_second_half_with_bits_learned_on_the_first(found):
+    test, k = TRACE[450:], 6
+    optimum, discard = lfd(test, k)
+    truths = {"discard": discard, "phase": phase_truth(test, k)}
+    assert list(found) == [*PLAIN, *PREDICTED, "lfd"]
+    lru = simulate(test, None, k, "lru").faults
+    for policy, told in found.items():
+        kind = "phase" if policy in PHASE else "discard"
+        bits = fit_bits(TRACE[:450], k, kind, 1).bits(test) if policy in PREDICTED else None
+        faults = simulate(test, bits, k, policy, 1).faults
+        assert told["faults"] == faults and told["faults_over_optimum"] == pytest.approx(faults / optimum)
+        assert told["gap_closed"] == pytest.approx((lru - faults) / (lru - optimum))
+        if bits is None:
+            assert set(told) == {"faults", "faults_over_optimum", "gap_closed"}
+        else:
+            zeros, ones = errors(bits, truths[kind])
+            assert (told["eta_0"], told["eta_1"]) == (zeros, ones)
+            assert told["error"] == pytest.approx(float((bits != truths[kind]).mean()))
+    assert found["lru"]["gap_closed"] == 0 and found["lfd"]["gap_closed"] == found["lfd"]["faults_over_optimum"] == 1
+
+
+def settled():
+    """A trace that comes to two pages alone in its second half."""
+    return np.concatenate([zipf_trace(10, 100, np.random.default_rng(0)), np.tile([0, 1], 50)])
+
+
+def test_there_is_no_gap_to_close_where_lru_is_optimal():
+    found = on_trace(settled(), 2, seed=0)
+    assert found["lru"]["faults"] == found["lfd"]["faults"] == 2
+    assert all(math.isnan(told["gap_closed"]) for told in found.values())
+    layers = on_layers(settled(), experts=10, k=2, seed=0)
+    assert math.isnan(layers["mark0"]["gap_closed"]) and layers["lru"]["faults_over_optimum"] == 1
+
+
+def test_each_layer_has_a_cache_of_its_own_share_and_faults_add_up():
+    generator = np.random.default_rng(5)
+    trace = np.empty(1200, np.int64)
+    for layer in range(3):  # layers take turns
+        trace[layer::3] = 10 * layer + zipf_trace(10, 400, generator)
+    found = on_layers(trace, experts=10, k=11, seed=2)
+    each = [on_trace(trace[layer::3], 3, 2) for layer in range(3)]
+    assert set(found) == set(each[0])
+    lru, optimum = (sum(part[policy]["faults"] for part in each) for policy in ("lru", "lfd"))
+    for policy, told in found.items():
+        faults = sum(part[policy]["faults"] for part in each)
+        assert told["faults"] == faults and told["faults_over_optimum"] == pytest.approx(faults / optimum)
+        assert told["gap_closed"] == pytest.approx((lru - faults) / (lru - optimum))
+    # A cache of one page tells no phases apart: each layer needs two.
+    with pytest.raises(InputError, match="k: is 1"):
+        on_layers(trace, experts=10, k=2, seed=2)
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    steps = []
+    traces = {"zipf": (TRACE[:300], 5), "short": (TRACE[:60], 3)}
+    rows = noise_sweep(traces, [0.0, 0.3, 1.0], 4, lambda done, total: steps.append((done, total)))
+    return rows, steps
+
+
+def test_a_sweep_has_every_policy_flip_and_chance_of_each_trace(sweep):
+    rows, steps = sweep
+    told = [(row["trace"], row["policy"], row["flipped"], row["chance"]) for row in rows]
+    assert told == [
+        (name, policy, flipped, chance)
+        for name in ("zipf", "short")
+        for policy in NOISY
+        for flipped in FLIPS
+        for chance in (0.0, 0.3, 1.0)
+    ]
+    assert steps == [(n, 72) for n in range(1, 73)]
+
+
+def test_true_bits_are_flipped_of_the_kind_and_with_the_chance_that_is_told(sweep):
+    rows, _ = sweep
+    trace, k = TRACE[:300], 5
+    for row in rows:
+        if row["trace"] != "zipf":
+            continue
+        truth = lfd(trace, k)[1] if row["policy"] in DISCARD else phase_truth(trace, k)
+        most = {
+            "keep told as evict": (0, int((truth == 0).sum())),
+            "evict told as keep": (int((truth == 1).sum()), 0),
+            "both": (int((truth == 1).sum()), int((truth == 0).sum())),
+        }[row["flipped"]]
+        for wrong, all_of_them in zip((row["eta_0"], row["eta_1"]), most, strict=True):
+            spread = 4 * (all_of_them * row["chance"] * (1 - row["chance"])) ** 0.5
+            assert abs(wrong - row["chance"] * all_of_them) <= spread
+        assert row["optimum"] == lfd(trace, k)[0]
+        if row["chance"] == 0:
+            assert row["faults"] == simulate(trace, truth, k, row["policy"], 4).faults
+        if row["flipped"] == "both" and row["chance"] == 1:
+            assert row["faults"] == simulate(trace, 1 - truth, k, row["policy"], 4).faults
+
+
+def test_more_of_the_same_bits_are_flipped_with_a_higher_chance(sweep):
+    rows, _ = sweep
+    for policy in NOISY:
+        for flipped in FLIPS:
+            mine = [r for r in rows if (r["trace"], r["policy"], r["flipped"]) == ("zipf", policy, flipped)]
+            counts = [row["eta_0"] + row["eta_1"] for row in mine]
+            assert counts == sorted(counts) and counts[0] == 0 < counts[1] < counts[2]
+    others = noise_sweep({"zipf": (TRACE[:300], 5)}, [0.3], 5, lambda done, total: None)
+    assert [row["eta_0"] for row in others] != [r["eta_0"] for r in rows if r["trace"] == "zipf" and r["chance"] == 0.3]
+
+
+def test_bounds_are_those_of_the_theorems_and_robust_forms_have_none(sweep):
+    rows, _ = sweep
+    for row in rows:
+        k = 5 if row["trace"] == "zipf" else 3
+        optimum, zeros, ones = row["optimum"], row["eta_0"], row["eta_1"]
+        allowed = {
+            "flush_when_all_0": optimum + (k - 1) * zeros + ones,
+            "mark0": optimum + 2 * harmonic(k) * zeros + ones,
+            "mark_and_predict": 2 * optimum + harmonic(k) * zeros + ones,
+            "robust_flush": None,
+        }[row["policy"]]
+        assert row["bound"] == (None if allowed is None else pytest.approx(allowed))
+
+
+def test_a_time_line_tells_the_last_requests_of_four_policies_with_true_bits():
+    rows = timeline(TRACE, 6, 100, 2)
+    truths = {"flush_when_all_0": lfd(TRACE, 6)[1], "mark_and_predict": phase_truth(TRACE, 6)}
+    assert [row["policy"] for row in rows[::100]] == ["lru", "marker", "mark_and_predict", "flush_when_all_0"]
+    for first in range(0, 400, 100):
+        mine = rows[first : first + 100]
+        hits = simulate(TRACE, truths.get(mine[0]["policy"]), 6, mine[0]["policy"], 2).hits
+        assert [row["request"] for row in mine] == list(range(100))
+        assert [row["hit"] for row in mine] == hits[-100:].tolist() and type(mine[0]["hit"]) is bool
+
+
+def test_a_claim_needs_the_worst_of_a_policys_rows():
+    def row(policy, chance, faults, optimum, bound):
+        return {"policy": policy, "chance": chance, "faults": faults, "optimum": optimum, "bound": bound}
+
+    rows = [
+        row("mark0", 0.0, 12, 10, 12.5),
+        row("mark0", 0.0, 11, 10, 10.0),
+        row("mark0", 0.5, 30, 20, 60.0),
+        row("robust_flush", 0.0, 10, 10, None),
+        row("robust_flush", 1.0, 90, 10, None),
+    ]
+    assert worst(rows, "mark0") == {
+        "true_bits_over_optimum": 1.2,
+        "worst_over_optimum": 1.5,
+        "worst_over_bound": 1.1,
+    }
+    assert worst(rows, "robust_flush") == {"true_bits_over_optimum": 1.0, "worst_over_optimum": 9.0}
