@@ -9,7 +9,9 @@ def supervised_dictionaries(inputs, outputs, params, log):
     import pyarrow as pa
 
     from winnow.evaluate import supervised_study as study
+    from winnow.evaluate.attribution_features import attribution_features
     from winnow.evaluate.dictionary_toys import toys
+    from winnow.evaluate.occluded_nodes import node_occlusion
     from winnow.models import load_model
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
@@ -29,11 +31,14 @@ def supervised_dictionaries(inputs, outputs, params, log):
         f"sae_{name}": lambda name=name: study.autoencoders(scene.seen, name, params, seed)
         for name in study.ARCHITECTURES
     }
+    made["sae_attribution"] = lambda: attribution_features(scene, params, seed)
     made["sae_general"] = lambda: study.autoencoders(general, "topk", params, seed)
     made["random"] = lambda: study.random_features(scene.seen, params.width, params.k, seed)
     made["components"] = lambda: study.components(scene.seen, params.k)
     for done, (name, make) in enumerate(made.items()):
-        found[name] = study.told_by_features(scene, make(), params.sizes)
+        features = make()
+        found[name] = study.told_by_features(scene, features, params.sizes)
+        found[name]["nodes"] = node_occlusion(scene, features)
         progress(done + 1, len(made))
     found |= toys(params, seed)
     units = {"l0": "features", "specific": "features"}

@@ -32,7 +32,11 @@ def nearest_in_l0(rows: Tensor, config: SaeConfig, penalties: Sequence[float], a
     """
     by_penalty = config.architecture in ("relu_l1", "gated")
     configs = [replace(config, l1=penalty) for penalty in penalties] if by_penalty else [config]
-    fitted = [dictionary for dictionary, _ in fit_many(rows, configs)]
+    return closest_in_l0([dictionary for dictionary, _ in fit_many(rows, configs)], rows, active)
+
+
+def closest_in_l0(fitted: Sequence[Dictionary], rows: Tensor, active: float) -> Dictionary:
+    """Of several dictionaries of rows float32[n, d] the one with a mean number of active features nearest `active`."""
     return min(fitted, key=lambda dictionary: abs(float((dictionary.dense(rows) > 0).sum(1).double().mean()) - active))
 
 

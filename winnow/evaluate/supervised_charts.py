@@ -28,6 +28,7 @@ NAMES = {
     "sae_batchtopk": "BatchTopK",
     "sae_relu_l1": "ReLU, L1",
     "sae_gated": "gated",
+    "sae_attribution": "ReLU, L1 by attribution",
     "sae_general": "TopK, other texts",
     "components": "principal components",
     "random": "random directions",

@@ -1,0 +1,73 @@
+"""The penalty weighted by attribution: gradients beside autograd, and what it spares beside plain L1."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.dictionaries.test_architectures import ROWS, D, M, pre_activations, problem, squared_error
+from winnow.dictionaries.architectures import Settings, relu_l1
+from winnow.dictionaries.attribution_l1 import attribution_l1, fit_attribution_l1
+from winnow.dictionaries.sae import SaeConfig, fit
+from winnow.errors import InputError
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_are_those_of_autograd(seed):
+    parameters, rows = problem(seed)
+    slopes = torch.randn(ROWS, D, generator=torch.Generator().manual_seed(seed + 9), dtype=torch.float64)
+    tracked = {key: value.clone().requires_grad_() for key, value in parameters.items()}
+    values = pre_activations(tracked, rows).relu()
+    error = squared_error(rows - tracked["b_dec"] - values @ tracked["decoder"])
+    loss = error + 0.7 * (values * (slopes @ tracked["decoder"].T)).abs().sum(1).mean()
+    loss.backward()
+    step = attribution_l1(parameters, rows, slopes, Settings(sparsity=0.7))
+    assert step.loss == pytest.approx(loss.item(), abs=1e-9)
+    assert step.squared_error == pytest.approx(error.item(), abs=1e-9)
+    for key, value in tracked.items():
+        torch.testing.assert_close(step.gradients[key], value.grad, atol=1e-9, rtol=0, msg=key)
+    torch.testing.assert_close(step.code.values, values.detach())
+
+
+def test_in_one_dimension_with_slopes_of_one_it_is_plain_l1():
+    parameters, rows = problem(0)
+    line = {name: value[..., :1] if name != "b_enc" else value for name, value in parameters.items()}
+    ours = attribution_l1(line, rows[:, :1], torch.ones(ROWS, 1, dtype=torch.float64), Settings(sparsity=0.3))
+    plain = relu_l1(line, rows[:, :1], Settings(sparsity=0.3))
+    assert ours.loss == pytest.approx(plain.loss, abs=1e-12)
+    for name, gradient in plain.gradients.items():
+        torch.testing.assert_close(ours.gradients[name], gradient, atol=1e-12, rtol=0)
+
+
+def planted():
+    """Rows of two blocks of directions, of which the answer hangs on the first alone."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.zeros(2048, 8)
+    for block in range(2):
+        rows[torch.arange(2048), 4 * block + torch.randint(0, 4, (2048,), generator=generator)] = 1.0
+    return rows, torch.cat([torch.ones(2048, 4), torch.zeros(2048, 4)], 1)
+
+
+def test_what_the_answer_does_not_hang_on_is_not_penalised():
+    rows, slopes = planted()
+    config = SaeConfig("relu_l1", m=16, l1=3.0, steps=250, batch=256, lr=3e-3, revive="none")
+
+    def missed(dictionary):
+        residual = rows - dictionary.dense(rows) @ dictionary.W_dec - dictionary.b_dec_out
+        return [float(residual[:, part].square().sum(1).mean()) for part in (slice(4), slice(4, 8))]
+
+    own = missed(fit_attribution_l1(rows, slopes, config))
+    plain = missed(fit(rows, config)[0])
+    assert own[1] < 0.5 * plain[1] and own[1] < 0.5 * own[0]
+    # The scale of gradients does not count.
+    assert missed(fit_attribution_l1(rows, 100 * slopes, config)) == pytest.approx(own, abs=1e-3)
+
+
+def test_gradients_of_another_shape_and_without_any_slope_are_refused():
+    rows, slopes = planted()
+    config = SaeConfig("relu_l1", m=M, steps=2, batch=8, revive="none")
+    for wrong in (slopes[:5], torch.zeros_like(slopes)):
+        with pytest.raises(InputError, match="gradients:"):
+            fit_attribution_l1(rows, wrong, config)
+    with pytest.raises(InputError, match="diverges at step 1"):
+        fit_attribution_l1(rows, slopes, replace(config, steps=9, lr=1e35, warmup=0.0))

@@ -1,0 +1,78 @@
+"""Gradients of the answer beside finite differences, features of every node, and occlusion in planted nodes."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from winnow.evaluate import supervised_study as study
+from winnow.evaluate.attribution_features import answer_gradients, attribution_features
+from winnow.evaluate.occluded_nodes import node_occlusion
+from winnow.evaluate.supervised_dictionaries import Features, logits_with
+from winnow.models import build
+from winnow.workloads.names_language import vocabulary
+
+
+@pytest.fixture(scope="module")
+def scene():
+    model = build("hooked_transformer", vocabulary=len(vocabulary()), context=32, width=16, layers=2, heads=2).double()
+    return study.scene_of(model, study.task_of("train", 800, 0), study.task_of("test", 30, 0), 0.0)
+
+
+def test_gradients_are_what_moving_a_node_does_to_the_logit_difference(scene):
+    found, prompts = answer_gradients(scene), scene.fit.prompts
+    assert found.shape == scene.seen.shape
+    generator = torch.Generator().manual_seed(0)
+    for node in range(4):
+        step = torch.randn(scene.seen.shape[2], generator=generator, dtype=torch.float64)
+
+        def difference(size, node=node, step=step):
+            values = scene.seen.clone()
+            values[:, node] += size * step
+            # Later nodes stay live, as the gradient has them.
+            here = scene.nodes[node : node + 1]
+            return prompts.difference(logits_with(scene.model, prompts.tokens, here, values[:, node : node + 1]))
+
+        slope = (difference(1e-5) - difference(-1e-5)) / 2e-5
+        torch.testing.assert_close(found[:, node] @ step, slope, atol=1e-7, rtol=1e-4)
+
+
+def test_every_node_gets_features_of_the_penalty_nearest_to_what_is_asked(scene):
+    single = scene._replace(seen=scene.seen.float(), model=scene.model)
+    settings = SimpleNamespace(width=12, k=2, steps=30, batch_size=128, penalties=[0.1, 3.0])
+    made = attribution_features(single, settings, 0)
+    assert len(made) == 4
+    for i, features in enumerate(made):
+        codes = features.encode(single.seen[:, i])
+        assert codes.shape == (800, 12) and (codes >= 0).all()
+    one = attribution_features(single, SimpleNamespace(**{**vars(settings), "penalties": [3.0]}), 0)
+    active = [
+        [float((f.encode(single.seen[:, i]) > 0).sum(1).double().mean()) for i, f in enumerate(m)] for m in (made, one)
+    ]
+    assert all(abs(a - 2) <= abs(b - 2) for a, b in zip(*active, strict=True))
+
+
+def test_longer_codes_with_more_telling_features_are_occlusion(scene):
+    names = {
+        name: torch.nn.functional.one_hot(scene.fit.attributes[name], 40).float() for name in ("indirect", "subject")
+    }
+    lengths = [(1.0, 0.2), (1.0, 0.6), (0.6, 1.0), (0.2, 1.0)]
+    seen = torch.stack([torch.cat([a * names["indirect"], b * names["subject"]], 1) for a, b in lengths], 1)
+    decoder = torch.eye(80)
+
+    def coder(kept):
+        def encode(x):
+            codes = (x > 0).float()
+            codes[:, kept:40] = 0
+            codes[:, 40 + 40 - kept : 80] = 0
+            return codes
+
+        return Features(encode, decoder, torch.zeros(80))
+
+    planted = scene._replace(seen=seen)
+    told = node_occlusion(planted, [coder(kept) for kept in (40, 30, 10, 0)])
+    assert told["rank_correlation"] == pytest.approx(1.0) and 1.6 < told["told_more_range"] < 2
+    assert node_occlusion(planted, [coder(kept) for kept in (0, 10, 30, 40)])["rank_correlation"] == pytest.approx(-1.0)
+    assert node_occlusion(planted, [coder(20)] * 4)["rank_correlation"] == 0.0
+    # Codes are one-hot rows less what others explain, so their lengths are in the ratio of what was planted.
+    assert told["length_ratio_range"] == pytest.approx(2 * float(torch.tensor(5.0).log()), abs=0.05)

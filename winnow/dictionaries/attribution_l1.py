@@ -1,0 +1,71 @@
+"""A sparse autoencoder whose penalty on a latent's activation is weighted by what it does to the model's answer.
+
+Adam Jermyn et al., "Attribution Dictionary Learning", Transformer Circuits Thread, April 2024, as A. Makelov, G. Lange
+and N. Nanda, "Towards Principled Evaluations of Sparse Autoencoders for Interpretability and Control", 2024, fit it: of
+a row x with the answer's gradient g, the penalty is sparsity * sum_j f_j |g . W_dec,j|.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from winnow.dictionaries.architectures import Gradients, Parameters, Settings, Step
+from winnow.dictionaries.codes import Dense
+from winnow.dictionaries.config import SaeConfig
+from winnow.dictionaries.dictionary import Dictionary
+from winnow.dictionaries.store import batches, statistics
+from winnow.dictionaries.trainer import Trainer
+from winnow.errors import InputError
+
+
+def attribution_l1(parameters: Parameters, rows: Tensor, slopes: Tensor, settings: Settings) -> Step:
+    """Squared error and the penalty above: rows and the answer's gradients at them, float[b, d] each."""
+    encoder, decoder, b = parameters["encoder"], parameters["decoder"], len(rows)
+    centred = rows - parameters["b_dec"]
+    pre = centred @ encoder.T + parameters["b_enc"]
+    active = pre > 0
+    values = torch.where(active, pre, 0)
+    residual = centred - values @ decoder
+    effect = slopes @ decoder.T
+    grad, share = residual * (-2 / b), settings.sparsity / b
+    inner = torch.where(active, grad @ decoder.T + share * effect.abs(), 0)
+    gradients: Gradients = {
+        "encoder": inner.T @ centred,
+        "b_enc": inner.sum(0),
+        "decoder": values.T @ grad + share * (values * effect.sign()).T @ slopes,
+        "b_dec": grad.sum(0) - encoder.T @ inner.sum(0),
+    }
+    error = float(residual.square().sum()) / b
+    loss = error + share * float((values * effect.abs()).sum())
+    return Step(loss, error, gradients, Dense(values, active), residual)
+
+
+class _AttributionTrainer(Trainer):
+    """Batches have rows and gradients side by side."""
+
+    def step(self, rows: Tensor) -> None:
+        result = attribution_l1(self.parameters, rows[:, : self.d] * self.scale, rows[:, self.d :], self._settings())
+        if not math.isfinite(result.loss):
+            raise InputError(f"lr: {self.config.peak_lr:g} diverges at step {self.done}; lower it")
+        self._update(result)
+        self.done += 1
+
+
+def fit_attribution_l1(rows: Tensor, slopes: Tensor, config: SaeConfig) -> Dictionary:
+    """A dictionary of rows float32[n, d], at which the answer has gradients float32[n, d].
+
+    config: of relu_l1, whose `l1` is the weight of the penalty; dead latents are not woken. Gradients are scaled to the
+    mean norm sqrt(d), so that at directions drawn by chance the penalty is about that of relu_l1. Raises InputError for
+    gradients of another shape or all zero, and a loss that diverges.
+    """
+    if rows.shape != slopes.shape or not bool(slopes.any()):
+        raise InputError(f"gradients: {tuple(slopes.shape)} of rows {tuple(rows.shape)}; give one each, not all zero")
+    scaled = slopes * statistics(slopes).scale
+    trainer = _AttributionTrainer(config, rows.shape[1], statistics(rows))
+    reading = batches(torch.cat([rows, scaled], 1), config.batch, config.seed)
+    for _ in range(config.steps):
+        trainer.step(next(reading))
+    return trainer.dictionary()

@@ -1,0 +1,41 @@
+"""Autoencoders of a task's nodes whose penalty is weighted by what their latents do to the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from winnow.dictionaries.attribution_l1 import fit_attribution_l1
+from winnow.dictionaries.sae import SaeConfig
+from winnow.evaluate.dictionary_toys import closest_in_l0
+from winnow.evaluate.supervised_dictionaries import Features
+from winnow.evaluate.supervised_study import Scene, of_dictionary
+
+
+def answer_gradients(scene: Scene) -> Tensor:
+    """float32[n, nodes, d]: the gradient of each fit prompt's logit difference, receiver above giver, at every node."""
+    prompts, hooks = scene.fit.prompts, sorted({node.hook for node in scene.nodes})
+    with torch.enable_grad():
+        logits, saved = scene.model.run(prompts.tokens, save=hooks)
+        found = torch.autograd.grad(prompts.difference(logits).sum(), [saved[hook] for hook in hooks])
+    at = dict(zip(hooks, found, strict=True))
+    return torch.stack([at[node.hook][:, node.position, node.head] for node in scene.nodes], 1)
+
+
+def attribution_features(scene: Scene, settings: Any, seed: int) -> list[Features]:
+    """One dictionary for each node, of the penalty whose L0 comes nearest to `k`.
+
+    settings: width, k, steps, batch_size and penalties, as params.yaml has them.
+    """
+    plain = SaeConfig(
+        "relu_l1", m=settings.width, steps=settings.steps, batch=settings.batch_size, seed=seed, revive="none"
+    )
+    made = []
+    for rows, slopes in zip(scene.seen.unbind(1), answer_gradients(scene).unbind(1), strict=True):
+        rows, slopes = rows.contiguous(), slopes.contiguous()
+        fitted = [fit_attribution_l1(rows, slopes, replace(plain, l1=penalty)) for penalty in settings.penalties]
+        made.append(of_dictionary(closest_in_l0(fitted, rows, settings.k)))
+    return made
