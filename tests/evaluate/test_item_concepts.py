@@ -56,6 +56,17 @@ def test_attributes_are_what_the_table_says_of_each_item():
     assert set(attributes(items(), ["genre"]).kinds) == {"genre"}
 
 
+def test_entities_without_a_name_are_called_by_the_items_most_taken():
+    said = [["director: m.04ctbw8", "rated: R"], ["rated: R"], ["director: m.04ctbw8"], ["director: m.04ctbw8"]]
+    table = items(4).set_column(4, "properties", pa.array(said))
+    table = table.set_column(5, "events", pa.array([5, 9, 7, 30]))
+    known = attributes(table, ["property"], least=2)
+    assert known.names == ("director of film 4, film 3", "rated: R")
+    assert told(known, 1) == {("property", "director of film 4, film 3"), ("property", "rated: R")}
+    other = table.set_column(4, "properties", pa.array([["company: g.1z0spgt8p"], ["company: m. Night"], [], []]))
+    assert attributes(other, ["property"], least=1).names == ("company of film 1", "company: m. Night")
+
+
 def test_buckets_of_popularity_hold_a_fifth_of_all_events_each():
     table = items().set_column(5, "events", pa.array([20, 20, 20, 20, 20, 0]))
     known = attributes(table, ["popularity"])

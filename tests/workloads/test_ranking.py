@@ -56,6 +56,26 @@ def test_metrics_are_those_of_scikit_learn():
     assert found["mrr"] == pytest.approx(label_ranking_average_precision_score(truth, scores), abs=1e-12)
 
 
+RECORDED = {
+    1: (0.14285714285714285, 0.14285714285714285),
+    5: (0.5714285714285714, 0.3596832229722856),
+    10: (0.7142857142857143, 0.4009781981605553),
+}
+"""Cut-off -> hit rate and NDCG of RecBole 1.2.1 for ranks 1, 2, 3, 5, 10, 11 and 40. It needs an older NumPy, so it is
+no dependency of tests."""
+RECORDED_MRR = 0.3213203463203463
+
+
+def test_metrics_are_those_of_recbole():
+    found = np.array([1.0, 2, 3, 5, 10, 11, 40])
+    for k, (hits, gain) in RECORDED.items():
+        told = ranking_metrics(found, k)
+        assert told[f"hr{k}"] == pytest.approx(hits, abs=1e-9)
+        assert told[f"ndcg{k}"] == pytest.approx(gain, abs=1e-9)
+        # Its reciprocal rank is cut off, at fifty in this record.
+        assert told["mrr"] == pytest.approx(RECORDED_MRR, abs=1e-9)
+
+
 def test_the_target_stays_in_the_race_though_it_was_seen_and_scores_are_left_alone():
     scores = torch.tensor([[9.0, 1.0, 2.0, 3.0]])
     left = without(scores, torch.tensor([[1, 3]]), torch.tensor([1]))

@@ -6,6 +6,7 @@ After Wang, Zhang, Ma and Zhang, "Interpret the Internal States of Recommendatio
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ FRESH = (0.5, 0.7, 1.0)
 """What an item counts for that was taken third from last, last but one, last."""
 BUCKETS = 5
 SHOWN = 3
+ENTITY = r"[mg]\.[0-9a-z_]+"
+"""An entity of Freebase, of which the data have no name."""
+EXAMPLES = 2
+"""Items that stand for the name of an entity."""
 CONCEPTS = pa.schema(
     {
         "latent": pa.int32(),
@@ -71,7 +76,7 @@ def attributes(items: pa.Table, kinds: list[str], least: int = 8) -> Attributes:
     """Attributes of curated items: genre, era (decade), popularity (a fifth of all events each) and property.
 
     items: `item, title, year, genres, properties, events`. kinds: those of them that are wanted. least: items that a
-    property must have.
+    property must have. A property whose value is an entity without a name is called by its most taken items.
     """
     rows = items.to_pylist()
     events = np.array([row["events"] for row in rows])
@@ -95,7 +100,19 @@ def attributes(items: pa.Table, kinds: list[str], least: int = 8) -> Attributes:
     at = np.repeat(np.arange(len(kept)), [len(who) for who in columns])
     which = np.concatenate([*columns, np.empty(0, int)]).astype(int)
     table = sp.csr_array((np.ones(len(which)), (which, at)), shape=(len(rows) + 1, len(kept)))
-    return Attributes(table, tuple(kind for kind, _ in kept), tuple(name for _, name in kept))
+    titles = {row["item"]: row["title"] for row in rows}
+    most_taken = [row["item"] for row in sorted(rows, key=lambda row: -row["events"])]
+    names = tuple(_readable(name, set(told[kind, name]), most_taken, titles) for kind, name in kept)
+    return Attributes(table, tuple(kind for kind, _ in kept), names)
+
+
+def _readable(name: str, items: set[int], most_taken: list[int], titles: dict[int, str]) -> str:
+    """What a property says; of a nameless entity of a graph by the items that it is best known from."""
+    relation, _, value = name.partition(": ")
+    if not re.fullmatch(ENTITY, value):
+        return name
+    known = [titles[item] for item in most_taken if item in items][:EXAMPLES]
+    return f"{relation} of {', '.join(known)}"
 
 
 def concept_features(recent: np.ndarray, known: Attributes, items: list[int], titles: list[str]) -> Features:
