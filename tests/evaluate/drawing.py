@@ -34,9 +34,10 @@ def encodings(chart):
 
 
 def titles(chart):
-    """Titles of all its axes."""
+    """Titles of all its axes; those of several lines as one."""
     axes = [e for encoding in encodings(chart) for key, e in encoding.items() if key in ("x", "y")]
-    return {e["title"] for e in axes if e.get("title")}
+    told = [e["title"] for e in axes if e.get("title")]
+    return {title if isinstance(title, str) else " ".join(title) for title in told}
 
 
 def sorts(chart, channel="y"):

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from winnow.evaluate.chart_parts import (
     HEIGHT,
+    SHARE,
     WIDTH,
     data,
     key_of,
@@ -29,13 +30,16 @@ SHOWN = {
     "random_drop": "fall at random",
     "stability": "stability",
 }
+FALLS = ("drop", "random_drop")
+"""Changes of a probability, which may also rise; all others are shares."""
 
 
 def localisation(metrics: pa.Table) -> alt.TopLevelMixin:
-    """Points with intervals over seeds: each measure, for each kind of regions."""
+    """Points with intervals over seeds, which end where the measure does: each measure, for each kind of regions."""
     rows = []
     for metric, name in SHOWN.items():
-        for band in mean_bands(metric_values(metrics, metric), ["system"]):
+        bounds = (-1.0, 1.0) if metric in FALLS else SHARE
+        for band in mean_bands(metric_values(metrics, metric), ["system"], bounds):
             rows.append(band | {"measure": name})
     key = key_of("system", "regions", some(rows, "localisation"))
     base = alt.Chart(data(rows)).encode(

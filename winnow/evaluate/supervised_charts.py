@@ -9,7 +9,7 @@ import pyarrow as pa
 from winnow.evaluate.chart_parts import (
     BLUE,
     HEIGHT,
-    WIDTH,
+    WIDE,
     Rows,
     data,
     key_of,
@@ -41,16 +41,17 @@ def axes(metrics: pa.Table) -> alt.HConcatChart:
     edits = [
         row for row in metric_values(metrics, "edit_accuracy") if row["variant"] in ("indirect-1", "indirect-1-aware")
     ]
+    recovered = [row for row in metric_values(metrics, "recovered") if row["variant"] == "all"]
     panels = [
-        ("logit difference recovered", [r for r in metric_values(metrics, "recovered") if r["variant"] == "all"], 1.0),
-        ("receivers changed, one feature each way", edits, None),
-        ("receivers that some feature tells", metric_values(metrics, "values_told_indirect"), None),
+        (["logit difference", "recovered"], recovered, 1.0),
+        (["receivers changed,", "one feature each way"], edits, None),
+        (["receivers that", "some feature tells"], metric_values(metrics, "values_told_indirect"), None),
     ]
-    drawn = [_dots(some(rows, title), title, i == 0, target) for i, (title, rows, target) in enumerate(panels)]
+    drawn = [_dots(some(rows, " ".join(title)), title, i == 0, top) for i, (title, rows, top) in enumerate(panels)]
     return styled(alt.hconcat(*drawn))
 
 
-def _dots(rows: Rows, title: str, named: bool, target: float | None) -> alt.LayerChart:
+def _dots(rows: Rows, title: list[str], named: bool, target: float | None) -> alt.LayerChart:
     known = [row | {"dictionary": NAMES[row["system"]]} for row in rows if row["system"] in NAMES]
     bands = mean_bands(known, ["dictionary"], (0.0, 1.0) if target is None else (-np.inf, np.inf))
     axis = alt.Axis(labelLimit=260) if named else None
@@ -59,7 +60,7 @@ def _dots(rows: Rows, title: str, named: bool, target: float | None) -> alt.Laye
     )
     low = min(0.0, *(band["low"] for band in bands))
     scale = alt.Scale(domain=[low, max(1.0, *(band["high"] for band in bands))])
-    x = alt.X("mean:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
+    x = alt.X("mean:Q", title=title, scale=scale, axis=alt.Axis(tickCount=4))
     base = alt.Chart(data(bands)).encode(y=y)
     layers = [
         base.mark_rule(strokeWidth=2, color=BLUE).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
@@ -67,7 +68,7 @@ def _dots(rows: Rows, title: str, named: bool, target: float | None) -> alt.Laye
     ]
     if target is not None:
         layers.append(alt.Chart(data([{"mean": target}])).mark_rule(strokeDash=[8, 5]).encode(x="mean:Q"))
-    return alt.LayerChart(layer=layers).properties(width=WIDTH * 0.6, height=HEIGHT)
+    return alt.LayerChart(layer=layers).properties(width=WIDE / 3, height=HEIGHT)
 
 
 def edits(metrics: pa.Table) -> alt.HConcatChart:
@@ -84,17 +85,18 @@ def edits(metrics: pa.Table) -> alt.HConcatChart:
     ceiling = mean_bands(
         [row for row in metric_values(metrics, "edit_accuracy") if row["system"] == "ceiling"], ["variant"]
     )
-    panels = []
+    panels: list[alt.LayerChart] = []
     for name, title in ATTRIBUTES.items():
         own = [band for band in bands if band["attribute"] == name]
         sizes = sorted({band["size"] for band in own})
-        x = alt.X(
-            "size:Q", title="features each way (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(values=sizes)
-        )
-        y = alt.Y("mean:Q", title="edits that work", scale=alt.Scale(domain=[0, 1.05]))
-        top = [level(band["mean"], "ceiling", WIDTH * 0.6) for band in ceiling if band["variant"] == f"{name}-1"]
+        scale = alt.Scale(type="log", nice=False, padding=14)
+        x = alt.X("size:Q", title="features each way (log scale)", scale=scale, axis=alt.Axis(values=sizes))
+        # Without nice=False a ceiling would stretch its own panel's axis alone.
+        span = alt.Scale(domain=[0, 1.05], nice=False)
+        y = alt.Y("mean:Q", title=None if panels else "edits that work", scale=span)
+        top = [level(band["mean"], "ceiling", WIDE / 3) for band in ceiling if band["variant"] == f"{name}-1"]
         chart = alt.layer(lines(own, x, y, key), *(layer for part in top for layer in part))
-        panels.append(chart.properties(width=WIDTH * 0.6, height=HEIGHT, title=title))
+        panels.append(chart.properties(width=WIDE / 3, height=HEIGHT, title=title))
     return styled(alt.hconcat(*panels), "bottom")
 
 
@@ -108,7 +110,7 @@ def toys(metrics: pa.Table) -> alt.HConcatChart:
     bands = mean_bands(rows, ["attribute", "ratio"], (0.0, 1.0))
     x = alt.X("ratio:Q", title="length of the smaller attribute, of the larger", scale=alt.Scale(zero=False))
     y = alt.Y("mean:Q", title="best F1 of a value, mean", scale=alt.Scale(domain=[0, 1]))
-    left = lines(bands, x, y, key_of("attribute", "attribute", bands)).properties(width=WIDTH * 0.8, height=HEIGHT)
+    left = lines(bands, x, y, key_of("attribute", "attribute", bands)).properties(width=WIDE / 2, height=HEIGHT)
     split = [
         row | {"width": int(row["variant"][1:]), "what": "autoencoder"} for row in metric_values(metrics, "specific")
     ]
@@ -120,5 +122,5 @@ def toys(metrics: pa.Table) -> alt.HConcatChart:
         axis=alt.Axis(values=sorted({b["width"] for b in found})),
     )
     count = alt.Y("mean:Q", title="features specific to a class")
-    right = lines(found, wide, count, key_of("what", "", found)).properties(width=WIDTH * 0.8, height=HEIGHT)
+    right = lines(found, wide, count, key_of("what", "", found)).properties(width=WIDE / 2, height=HEIGHT)
     return styled(alt.hconcat(left, right).resolve_scale(color="independent", shape="independent"), "bottom")
