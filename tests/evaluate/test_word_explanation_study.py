@@ -1,13 +1,11 @@
-"""The three experiments on a small encoder of invented texts, and the charts of what they give."""
+"""The three experiments on a small encoder of invented texts."""
 
 import numpy as np
 import pytest
 import torch
 
-from tests.evaluate.drawing import drawn
 from tests.evaluate.topic_lessons import CONTEXT, SETTINGS, VOCABULARY, lessons
 from winnow.errors import InputError
-from winnow.evaluate import word_charts as charts
 from winnow.evaluate import word_explanation_study as study
 from winnow.evaluate.word_explanations import METHODS
 from winnow.train.topic_classifier import better_and_worse
@@ -133,19 +131,3 @@ def test_measures_are_means_over_texts(made):
     assert told["phrase_right_where_sum_wrong"] == pytest.approx(2 / 3)
     assert (told["phrase_error"], told["sum_error"]) == (5 / 8, 10 / 8)
     assert "phrase_right_where_sum_wrong" not in study.measures(halves, rows[::4] * 10, found)["cdt"]
-
-
-def test_charts_draw_every_method(made):
-    halves, words, phrases, found = ([row | {"seed": seed} for row in rows for seed in (0, 1)] for rows in made)
-    for chart in (charts.joined(halves), charts.user(found)):
-        assert {row["by"] for row in drawn(chart) if "by" in row} == {*charts.METHODS.values()} and len(METHODS) == 10
-    shares = {row["by"]: row["mean"] for row in drawn(charts.user(found)) if "by" in row}
-    expected = np.mean([row["better"] for row in found if row["method"] == "lime"])
-    assert shares["LIME"] == pytest.approx(expected)
-    assert {row["scored"] for row in drawn(charts.phrases(phrases)) if "scored" in row} == {
-        "as one",
-        "sum of two words",
-    }
-    named = [row | {"word": f"w{row['token']}"} for row in words if row["seed"] == 0]
-    tiles = [row for row in drawn(charts.words(named)) if "share" in row]
-    assert max(row["share"] for row in tiles) <= 1 and {row["text"] for row in tiles} == {0, 1}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import numpy as np
 import pyarrow as pa
@@ -85,7 +87,7 @@ def edits(metrics: pa.Table) -> alt.HConcatChart:
     ceiling = mean_bands(
         [row for row in metric_values(metrics, "edit_accuracy") if row["system"] == "ceiling"], ["variant"]
     )
-    panels: list[alt.LayerChart] = []
+    panels: list[Any] = []
     for name, title in ATTRIBUTES.items():
         own = [band for band in bands if band["attribute"] == name]
         sizes = sorted({band["size"] for band in own})
