@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from winnow.architectures import OF_IMAGES
 from winnow.errors import InputError
@@ -65,60 +64,6 @@ def test_a_model_remembers_its_name_and_all_arguments_defaults_included():
     model = build("mlp", **IMAGE)
     assert model.registry_name == "mlp"
     assert model.arguments == {**IMAGE, "hidden": [300, 100]}
-
-
-def test_the_default_mlp_is_lenet_300_100():
-    model = build("mlp", in_channels=1, height=28, width=28, classes=10)
-    shapes = [tuple(m.weight.shape) for m in model.modules() if isinstance(m, nn.Linear)]
-    assert shapes == [(300, 784), (100, 300), (10, 100)]
-    assert sum(p.numel() for p in model.parameters()) == 266_610  # the count that the literature gives
-
-
-def test_the_recurrence_of_fastgrnn_is_the_one_of_the_paper():
-    model = build("fastgrnn", seed=4, in_channels=1, height=5 + 4, width=8, classes=3)
-    cell, x = model.cell, torch.randn(1, 1, 9, 8, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        cell.gate_bias.copy_(torch.linspace(-1, 1, 64))
-        cell.candidate_bias.copy_(torch.linspace(1, -2, 64))
-        cell.zeta.fill_(0.3)
-        cell.nu.fill_(-1.2)
-    double = {name: p.detach().double().numpy() for name, p in cell.named_parameters()}
-    w = double["input_up.weight"] @ double["input_down.weight"]
-    u = double["state_up.weight"] @ double["state_down.weight"]
-    zeta, nu = 1 / (1 + np.exp(-double["zeta"])), 1 / (1 + np.exp(-double["nu"]))
-    h = np.zeros(64)
-    for row in x[0, 0].double().numpy():
-        z = 1 / (1 + np.exp(-(w @ row + u @ h + double["gate_bias"])))
-        candidate = np.tanh(w @ row + u @ h + double["candidate_bias"])
-        h = (zeta * (1 - z) + nu) * candidate + z * h
-    states = cell(x[:, 0]).detach()
-    assert states.shape == (1, 9, 64)
-    np.testing.assert_allclose(states[0, -1].numpy(), h, atol=1e-5)  # float32 over nine steps
-    torch.testing.assert_close(model(x), model.output(states[:, -1]))
-
-
-def test_fastgrnn_reads_colour_images_row_by_row_with_the_channels_side_by_side():
-    model = build("fastgrnn", in_channels=3, height=8, width=9, classes=2)
-    x = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(1))
-    rows = torch.stack([torch.cat([x[:, c, i] for c in range(3)], dim=1) for i in range(8)], dim=1)
-    torch.testing.assert_close(model(x), model.output(model.cell(rows)[:, -1]))
-
-
-def test_a_residual_block_adds_its_shortcut_before_the_last_relu():
-    block = build("residual", **IMAGE).block2.eval()
-    x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(1))
-    inner = torch.relu(block.norm1(block.conv1(x)))
-    torch.testing.assert_close(block(x), torch.relu(block.norm2(block.conv2(inner)) + x))
-
-
-def test_the_depthwise_convolutions_mix_no_maps():
-    block = build("depthwise_cnn", **IMAGE).blocks[1]
-    x = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(1))
-    changed = x.clone()
-    changed[:, 3] += 1
-    differs = (block.depthwise(changed) != block.depthwise(x)).flatten(2).any(dim=2)[0]
-    assert differs.nonzero().flatten().tolist() == [3]
-    assert block.pointwise.kernel_size == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ from copy import deepcopy
 import pytest
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
-from torch import nn
 from torch.nn import functional as F
 
 from tests.train.clouds import clouds
 from winnow.errors import InputError
-from winnow.models.autoencoder import conv_autoencoder, mlp_autoencoder
+from winnow.models.autoencoder import mlp_autoencoder
 from winnow.randomness import stream_seed, torch_generator
 from winnow.train.cluster_layer import ClusterLayer
 from winnow.train.tell import Tell
@@ -237,34 +236,11 @@ def test_soft_assignments_and_streams_act_on_the_features():
         (lambda: model().fit(images()[:2], 1), "there are 2 rows for 3 clusters"),
         (lambda: model().fit(images() * float("nan"), 1), "NaN or infinite"),
         (lambda: model().fit(torch.ones(9, 8), 1), "all columns are constant"),
-        (lambda: conv_autoencoder(1, 30), "side is 30"),
-        (lambda: conv_autoencoder(1, 4), "side is 4"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(call, message):
     with pytest.raises(InputError, match=message):
         call()
-
-
-def test_the_multilayer_autoencoder_has_the_authors_layers():
-    encoder, decoder = mlp_autoencoder(784)
-    kinds = [type(m).__name__ for m in encoder]
-    assert kinds == ["Dropout", "Linear", "ReLU"] * 3 + ["Dropout", "Linear"]
-    assert [m.out_features for m in encoder if isinstance(m, nn.Linear)] == [500, 500, 2000, 10]
-    assert [type(m).__name__ for m in decoder] == ["Linear", "ReLU"] * 3 + ["Linear", "Sigmoid"]
-    assert [m.out_features for m in decoder if isinstance(m, nn.Linear)] == [2000, 500, 500, 784]
-    assert encoder[0].p == 0.2
-    other, _ = mlp_autoencoder(784, seed=1)
-    assert not torch.equal(other[1].weight, encoder[1].weight)
-
-
-@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 28)])
-def test_the_convolutional_autoencoder_gives_back_the_shape_it_takes(channels, side):
-    encoder, decoder = conv_autoencoder(channels, side, latent=7)
-    x = torch.rand(2, channels, side, side)
-    assert encoder(x).shape == (2, 7)
-    assert decoder(encoder(x)).shape == x.shape
-    assert [m.out_channels for m in encoder if isinstance(m, nn.Conv2d)] == [16, 32, 32, 16]
 
 
 def test_adams_first_step_moves_centres_by_its_rate_in_the_units_of_centres():
