@@ -128,6 +128,16 @@ def test_pieces_are_all_rows_in_stored_order_in_blocks_of_a_shard(small):
     assert store.table()["doc"].to_pylist() == [5, 6, 7]
 
 
+def test_unless_told_a_block_has_4096_rows(tmp_path):
+    told = {"winnow": json.dumps({"model_sha256": "aa", "hooks": ["in"]})}
+    save_file({"x": torch.arange(5000.0)[:, None]}, tmp_path / "s.safetensors", told)
+    meta = {"format": 1, "model_sha256": "aa", "hooks": ["in"], "widths": [1], "count": 5000}
+    (tmp_path / "meta.json").write_text(json.dumps(meta | {"shards": ["s.safetensors"], "shard_rows": [5000]}))
+    store = open_store(tmp_path / "meta.json")
+    assert [len(piece) for piece in store.pieces()] == [4096, 904]
+    assert sorted(len(block) for block in store.reading(0)) == [904, 4096]
+
+
 def test_a_path_may_be_a_text_and_any_model_is_opened_unless_one_is_asked_for(small):
     folder, meta, *_ = small
     assert open_store(str(folder / "meta.json")).meta == meta

@@ -19,13 +19,13 @@ def pieces(words, monkeypatch):
 
 
 def test_first_letters_are_told_whatever_their_case_and_the_blanks_before(monkeypatch):
-    words = ["end", " Apple", "ant", "\tbee", "7", "", "  ", "Élan"]
+    words = ["end", " Apple", "ant", "\tbee", "7", "", "  ", "Élan", "{x"]
     monkeypatch.setattr(study, "FEWEST", 1)
-    found = study.token_classes(pieces(words, monkeypatch), torch.tensor([1, 2, 3, 0, 4, 5, 6, 7]))
+    found = study.token_classes(pieces(words, monkeypatch), torch.tensor([1, 2, 3, 0, 4, 5, 6, 7, 8]))
     assert {name: of.tolist() for name, of in found.items()} == {
-        "a": [True, True] + [False] * 6,
-        "b": [False, False, True] + [False] * 5,
-        "e": [False, False, False, True] + [False] * 4,
+        "a": [True, True] + [False] * 7,
+        "b": [False, False, True] + [False] * 6,
+        "e": [False, False, False, True] + [False] * 5,
     }
 
 

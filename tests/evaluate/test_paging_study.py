@@ -178,3 +178,4 @@ def test_a_claim_needs_the_worst_of_a_policys_rows():
         "worst_over_bound": 1.1,
     }
     assert worst(rows, "robust_flush") == {"true_bits_over_optimum": 1.0, "worst_over_optimum": 9.0}
+    assert worst(rows[:1], "mark0")["worst_over_bound"] == 12 / 12.5

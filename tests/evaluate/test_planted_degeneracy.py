@@ -93,6 +93,11 @@ def test_three_units_fire_on_one_of_two_clusters_far_apart_and_the_next_layer_in
     with torch.no_grad():
         made = planted.model[0](planted.x)
     assert float(made[:, :3].abs().min()) > 1 and not planted.model[0].bias[:3].any()
+    # They read the direction once to twice, and little else, each something else.
+    read = planted.model[0].weight[:3].detach()
+    shares = (read @ apart / apart.norm()).abs()
+    assert float(shares.min()) > 0.9 and float(shares.max()) < 2.1
+    assert int(torch.linalg.matrix_rank(read, atol=1e-3)) == 3 and float(read.norm(dim=1).max()) < 2.2
     for rows in (cluster, ~cluster):
         shares = second[rows].double().mean(0)
         assert float(shares.min()) > 0.02 and float(shares.max()) < 0.98

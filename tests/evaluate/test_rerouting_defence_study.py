@@ -164,7 +164,11 @@ def test_each_defence_trains_its_own_copy_as_long_as_the_others(scene, asked, mo
         assert (slots, config, seed) == (2, CONFIG, 0)
         return torch.full((len(prompts), 2), 7 + len(attacks)), []
 
+    def succeeded(model, prompts, suffixes):
+        return (torch.arange(len(prompts)) + suffixes[:, 0]) % 3 == 0
+
     monkeypatch.setattr(defences, "attack_all", attack_all)
+    monkeypatch.setattr(defences, "succeeded", succeeded)
     settings = SimpleNamespace(**vars(SETTINGS) | {"rounds": 3, "few": 4, "draws": 5, "penalty": 0.25})
     suffixes = torch.full((6, 2), 9)
     told = defences.defended(scene, asked, "probe_first", suffixes, settings, CONFIG, seed=0)
@@ -186,15 +190,18 @@ def test_each_defence_trains_its_own_copy_as_long_as_the_others(scene, asked, mo
     assert (options["slots"], options["draws"], options["weight"], options["steps"]) == (2, 5, 0.25, 6)
     assert options["generator"] is calls[0][3]["generator"] and "generator" not in plain
     assert plain == {"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "seed": 0}
+    benign = asked["test"].where(~asked["test"].marked)
+    drawn = torch.randint(len(SPECIAL), 30, (len(benign), 2), generator=torch_generator(0, "rerouting", "benign"))
     for way, (now, prompts, _) in zip(told, attacks[3:], strict=True):
-        assert [row.tolist() for row in prompts.rows] == [row.tolist() for row in now.attacked.rows] and len(
-            prompts
-        ) == 4
-        found = torch.full((4, 2), 11 + [*told].index(way))
-        row = told[way]
-        assert row["success"] == float((answers(now.model, prompts, found) == OK).double().mean())
-        assert row["replayed"] == float((answers(now.model, scene.attacked, suffixes) == OK).double().mean())
-        assert row["benign"] == defences.benign_accepted(now.model, asked["test"], 2, 0)
+        assert prompts is now.attacked and len(prompts) == 4
+        row, found = told[way], torch.full((4, 2), 11 + [*told].index(way))
+        for name, asked_of, given in (
+            ("success", prompts, found),
+            ("replayed", scene.attacked, suffixes),
+            ("benign", benign, drawn),
+        ):
+            assert row[name] == float(succeeded(now.model, asked_of, given).double().mean())
         assert {name: row[name] for name in ("refused", "accepted")} == abilities(now.model, asked["test"])
         assert row["beyond_half"] == row["success"] - told["undefended"]["success"] / 2
+    assert [told[way]["success"] for way in told] == [0.25, 0.5, 0.25, 0.25] and told["longer"]["replayed"] == 1 / 3
     assert list(told) == ["undefended", "hardening", "penalty", "longer"] and attacks[3][0].model is scene.model
