@@ -69,7 +69,7 @@ def test_bags_of_several_sizes_and_rates_are_autograds_steps_in_turn():
     assert moved[1] == pytest.approx(context.detach().numpy(), abs=1e-5)
 
 
-@pytest.mark.parametrize("score", [-1e3, -81.0, -79.0, 79.0, 1e3])
+@pytest.mark.parametrize("score", [-600.0, -81.0, -79.0, 79.0, 600.0])
 @pytest.mark.parametrize("label", [True, False])
 def test_far_out_a_wrong_output_moves_by_the_whole_rate_and_a_right_one_not_at_all(score, label):
     vectors, context = np.full((1, 1), score, np.float32), np.ones((1, 1), np.float32)

@@ -1,5 +1,6 @@
 """Charts of LIME on images draw each measure by its name for each kind of regions, and coverage image by image."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from scipy import stats
@@ -7,6 +8,7 @@ from scipy import stats
 from tests.evaluate.drawing import check_look, drawn, sorts, spans, titles
 from winnow.errors import InputError
 from winnow.evaluate import lime_charts as charts
+from winnow.evaluate.gallery_charts import region_weights
 from winnow.pipeline.tables import METRICS_SCHEMA, metric_rows
 
 
@@ -60,3 +62,30 @@ def test_a_chart_can_be_read_in_a_report(draw, tmp_path):
     check_look(lambda: draw(metrics()), tmp_path)
     with pytest.raises(InputError, match="the table has no (localisation|coverage)"):
         draw(METRICS_SCHEMA.empty_table())
+
+
+def test_overlays_are_the_images_of_the_kind_of_regions_that_was_saved():
+    generator = np.random.default_rng(0)
+    saved = {
+        "images": generator.integers(0, 256, (2, 6, 6, 1)).astype(np.uint8),
+        "truth": np.eye(6, dtype=np.uint8)[None].repeat(2, 0),
+        "numbers": np.array([13, 11]),
+        "grid": (np.arange(36).reshape(1, 6, 6) // 12).repeat(2, 0).astype(np.int32),
+    }
+    measured = [
+        {"image": i, "segmenter": kind, "class": name, "r2": fit + (kind == "slic") / 2}
+        for i, name, fit in ((11, "mine", 0.1), (13, "wreck", 0.3), (12, "mine", 0.9))
+        for kind in ("slic", "grid")
+    ]
+    weights = {11: [0.5, -1.0, 2.0], 13: [1.0, 0.0, -3.0]}
+    explained = [
+        {"image": i, "segmenter": kind, "region": r, "weight": w if kind == "grid" else -9.0}
+        for i, own in weights.items()
+        for kind in ("slic", "grid")
+        for r, w in enumerate(own)
+    ]
+    chart = charts.overlays(saved, pa.Table.from_pylist(measured), pa.Table.from_pylist(explained))
+    expected = region_weights(
+        saved["images"], ["wreck", "mine"], saved["grid"], [weights[13], weights[11]], [0.3, 0.1], saved["truth"] > 0
+    )
+    assert chart.to_dict() == expected.to_dict()

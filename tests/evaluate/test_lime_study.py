@@ -1,16 +1,16 @@
 """The study of LIME on images, on a model that looks at one spot."""
 
+from itertools import combinations
+from types import SimpleNamespace
+
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
 from scipy import stats
 from torch import nn
 
 from winnow.errors import InputError
-from winnow.evaluate import lime_charts, lime_study
-from winnow.evaluate.gallery_charts import region_weights
+from winnow.evaluate import lime_study
 from winnow.evaluate.segments import grid
 from winnow.randomness import numpy_generator
 
@@ -105,7 +105,7 @@ def test_picks_cover_more_than_random_ones_and_name_images():
     assert 1 - 1 / np.e <= result["of_best"] <= 1 + 1e-9 and result["high"] <= result["coverage"][-1] + 1e-9
 
 
-def test_the_first_explained_image_of_each_class_is_drawn_with_its_regions_weights_and_truth(tmp_path):
+def test_the_first_explained_image_of_each_class_is_told_with_its_regions_and_truth():
     found = lime_study.explain_images(lime_study.predictor(Spot()), images(), "grid", 16, 100, 0)
     found[0] = None
     classes, numbers = ["wreck", "mine", "mine", "wreck", "wreck"], np.array([10, 11, 12, 13, 14])
@@ -115,25 +115,11 @@ def test_the_first_explained_image_of_each_class_is_drawn_with_its_regions_weigh
     assert np.array_equal(maps["images"], pixels[[1, 3]])
     assert np.array_equal(maps["truth"].astype(bool), truth()[[1, 3]].any(axis=1))
     assert np.array_equal(maps["grid"], np.stack([found[1][0], found[3][0]]))
-    save_file(maps, tmp_path / "overlays.safetensors")
-    measured = [
-        {"image": int(numbers[i]), "segmenter": kind, "class": classes[i], "r2": i / 10 + (kind == "slic") / 2}
-        for i in (1, 3)
-        for kind in ("slic", "grid")
-    ]
-    weights = [
-        {"image": int(numbers[i]), "segmenter": kind, "region": r, "weight": w if kind == "grid" else -9.0}
-        for i in (3, 1)
-        for kind in ("slic", "grid")
-        for r, w in enumerate(found[i][1].weight.tolist())
-    ]
-    tables = pa.Table.from_pylist(measured), pa.Table.from_pylist(weights)
-    chart = lime_charts.overlays(load_file(tmp_path / "overlays.safetensors"), *tables)
-    own = [found[i][1].weight for i in (1, 3)]
-    expected = region_weights(
-        maps["images"], ["mine", "wreck"], maps["grid"], own, [0.1, 0.3], maps["truth"].astype(bool)
-    )
-    assert chart.to_dict() == expected.to_dict()
+    assert {name: part.dtype for name, part in maps.items() if name != "numbers"} == {
+        "images": np.uint8,
+        "truth": np.uint8,
+        "grid": np.int32,
+    }
 
 
 def test_a_summary_has_means_and_scipys_signed_rank_test():
@@ -155,3 +141,114 @@ def test_a_summary_has_means_and_scipys_signed_rank_test():
 def test_a_class_that_is_asked_for_is_explained_in_every_image():
     found = lime_study.explain_images(lime_study.predictor(Spot()), images(), "grid", 16, 100, 0, target=1)
     assert {one[1].target for one in found if one} == {1}
+
+
+def test_each_image_is_cut_and_explained_by_a_seed_of_its_own(monkeypatch):
+    cut, asked = [], []
+
+    def regions_of(name, image, segments, seed):
+        cut.append((name, segments, seed))
+        return grid(image, segments)
+
+    def explain(predict, image, labels, target, samples, seed):
+        asked.append((target, samples, seed))
+        return SimpleNamespace(target=target)
+
+    monkeypatch.setattr(lime_study, "regions_of", regions_of)
+    monkeypatch.setattr(lime_study, "explain", explain)
+    lime_study.explain_images(None, images(3), "slic", 16, 70, 5, target=1)
+    assert cut == [("slic", 16, 5), ("slic", 16, 6), ("slic", 16, 7)]
+    assert asked == [(1, 70, 5), (1, 70, 6), (1, 70, 7)]
+
+
+def test_regions_are_asked_for_within_an_eighth_of_a_calmed_image_or_drawn(monkeypatch):
+    asked = []
+    monkeypatch.setattr(lime_study, "match_count", lambda *given: asked.append(given) or "matched")
+    monkeypatch.setattr(lime_study, "random_cells", lambda *given: asked.append(given) or "drawn")
+    image = images(1)[0]
+    assert (
+        lime_study.regions_of("slic", image, 16, 3) == "matched"
+        and lime_study.regions_of("random", image, 9, 4) == "drawn"
+    )
+    (cut, calmed, segments, share), (drawn, cells, seed) = asked
+    assert cut is lime_study.SEGMENTERS["slic"] and (segments, share) == (16, 0.12)
+    assert np.array_equal(calmed, lime_study.calm(image)) and drawn is image and (cells, seed) == (9, 4)
+
+
+def test_a_row_has_what_each_measure_says_of_its_image(monkeypatch):
+    calls = {"localisation": [], "deletion_drops": [], "explain": [], "stability": []}
+
+    def localisation(labels, weight, there, top):
+        calls["localisation"].append((labels, weight, there, top))
+        return {"precision": 0.1 * len(calls["localisation"]), "share": 10.0 * len(calls["localisation"])}
+
+    def deletion_drops(predict, image, labels, explanation, top, seed):
+        calls["deletion_drops"].append((image, labels, explanation, top, seed))
+        return 0.75, 0.25
+
+    def explain(predict, image, labels, target, samples, seed):
+        calls["explain"].append((image, labels, target, samples, seed))
+        return seed
+
+    def stability(again, top):
+        calls["stability"].append((again, top))
+        return 0.5
+
+    for function in (localisation, deletion_drops, explain, stability):
+        monkeypatch.setattr(lime_study, function.__name__, function)
+    given = [SimpleNamespace(weight=f"w{i}", r2=0.1 * i, effective_samples=10 + i, target=i) for i in range(4)]
+    found = [(np.full((2, 2), i + 1), one) for i, one in enumerate(given)]
+    found[1] = None
+    there = truth(4)
+    rows = lime_study.measure("predict", images(4), there, found, 3, 200, 3, 50)
+    assert [row["image"] for row in rows] == [0, 2, 3] and [row["regions"] for row in rows] == [2, 4, 5]
+    for place, (i, row) in enumerate(zip((0, 2, 3), rows, strict=True)):
+        whole, shadow = calls["localisation"][2 * place : 2 * place + 2]
+        assert whole[0] is shadow[0] is found[i][0] and whole[1] == shadow[1] == f"w{i}" and whole[3] == shadow[3] == 3
+        assert np.array_equal(whole[2], there[i, 0] | there[i, 1]) and np.array_equal(shadow[2], there[i, 1])
+        assert row["precision"] == pytest.approx(0.1 * (2 * place + 1)) and row["share"] == 10.0 * (2 * place + 1)
+        assert row["shadow_share"] == 10.0 * (2 * place + 2) and (row["drop"], row["random_drop"]) == (0.75, 0.25)
+        assert (row["r2"], row["effective_samples"]) == (given[i].r2, 10 + i)
+        image, _, explanation, top, seed = calls["deletion_drops"][place]
+        assert np.array_equal(image, images(4)[i]) and explanation is given[i] and (top, seed) == (3, 50 + i)
+    # Of the first three images alone, and by three draws of masks.
+    assert [row["stability"] for row in rows] == [0.5, 0.5, None]
+    assert calls["stability"] == [([1000, 1001, 1002], 3)] * 2
+    assert [(target, samples) for _, _, target, samples, _ in calls["explain"]] == [(0, 200)] * 3 + [(2, 200)] * 3
+
+
+def test_a_pick_is_beside_the_means_of_random_ones_and_the_best_of_a_small_pool(monkeypatch):
+    table = np.random.default_rng(4).random((14, 6)) * (np.random.default_rng(5).random((14, 6)) < 0.4)
+    given = {}
+    weights = [np.array([-1.0, 3, 2, 0.5, 4, 1, 6]), *(np.arange(7.0) for _ in range(14))]
+    found = [(np.full((2, 2), i), SimpleNamespace(weight=weights[i])) for i in range(15)]
+    found[3] = None
+
+    def word_weights(kept, words):
+        given.update(kept=kept, words=words)
+        return table
+
+    monkeypatch.setattr(lime_study, "describe_regions", lambda image, labels: np.full((7, 2), labels[0, 0]))
+    monkeypatch.setattr(lime_study, "visual_words", lambda descriptors, words, seed: (descriptors, words, seed))
+    monkeypatch.setattr(lime_study, "word_weights", word_weights)
+    told = lime_study.picks(images(15), found, 4, 6, 9)
+    descriptors, words, seed = given["words"]
+    assert descriptors[:, 0].tolist() == [i for i in range(15) if i != 3 for _ in range(7)] and (words, seed) == (6, 9)
+    # The five largest weights, those above 0 of them.
+    assert len(given["kept"]) == 14 and given["kept"][0].tolist() == [0, 3, 2, 0, 4, 1, 6]
+    own = [told["chosen"][: k + 1] for k in range(4)]
+    rows = [[i - (i > 3) for i in some] for some in own]
+    assert (
+        told["coverage"] == pytest.approx([lime_study.coverage_of(table, some) for some in rows]) and 3 not in own[-1]
+    )
+    generator = numpy_generator(9, "random picks")
+    orders = [generator.permutation(14).tolist() for _ in range(100)]
+    drawn = np.array([[lime_study.coverage_of(table, order[: k + 1]) for k in range(4)] for order in orders])
+    assert told["random"] == pytest.approx(drawn.mean(0).tolist())
+    assert told["high"] == pytest.approx(np.quantile(drawn[:, 3], 0.95))
+    small = table[:12]
+    best = max(lime_study.coverage_of(small, some) for some in combinations(range(12), 3))
+    assert told["of_best"] == pytest.approx(lime_study.submodular_pick(small, 3)[1][-1] / best)
+    monkeypatch.setattr(lime_study, "word_weights", lambda kept, words: np.zeros((2, 6)))
+    nothing = lime_study.picks(images(15), found, 4, 6, 9)
+    assert nothing["of_best"] == 1 and len(nothing["coverage"]) == len(nothing["random"]) == 2
