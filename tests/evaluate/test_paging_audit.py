@@ -7,7 +7,6 @@ from winnow.compress.paging import simulate
 from winnow.errors import InputError
 from winnow.evaluate import paging_audit
 from winnow.evaluate.paging_audit import audit_all, audit_search, canonical_traces, expected_cost, harmonic
-from winnow.workloads.traces import cyclic_trace, requests_of, trace_of, zipf_trace
 
 
 @pytest.mark.parametrize("policy", ["marker", "mark0", "mark_and_predict"])
@@ -42,19 +41,3 @@ def test_a_policy_without_bound_is_refused():
     assert harmonic(3) == pytest.approx(11 / 6)
     with pytest.raises(InputError, match="'lru' has no bound"):
         paging_audit.bound("lru", 3)
-
-
-def test_imports_and_calls_are_told_in_the_order_of_the_text():
-    text = (
-        "import os, a.b\nfrom . import c\nfrom ..d import e\nfrom x import y\nf(g(1)).h()\ndef k():\n    import late\n"
-    )
-    assert requests_of(text, ["p", "q", "m"], "imports") == ["os", "a.b", "p.q", "p.d", "x", "late"]
-    assert sorted(requests_of(text, ["p", "q", "m"], "calls")) == ["f", "g", "h"]
-    assert requests_of("def f(:", [], "calls") == []
-    assert trace_of([("p/a.py", "import x, y, x"), ("p/b.py", "import y")], "imports").tolist() == [0, 1, 0, 1]
-
-
-def test_made_up_traces():
-    assert cyclic_trace(3, 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
-    share = np.bincount(zipf_trace(50, 40_000, np.random.default_rng(0)), minlength=50) / 40_000
-    np.testing.assert_allclose(share[:3], (1 / np.arange(1, 4)) / harmonic(50), rtol=0.05)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from winnow.errors import InputError
 from winnow.evaluate.rope_alibi_study import (
     Arm,
     arms,
@@ -17,7 +16,6 @@ from winnow.evaluate.rope_alibi_study import (
     profile,
     trained,
 )
-from winnow.train.byte_language import drawn_starts, joined_bytes, next_losses, train_steps, windows_at
 
 SETTINGS = SimpleNamespace(
     width=16, layers=1, heads=2, seed=0, steps=3, batch_size=4, context=8, learning_rate=1e-3, copy_gap=1,
@@ -37,25 +35,6 @@ class Countdown(torch.nn.Module):
     def forward(self, x):
         self.seen.append(x)
         return self.scale * torch.nn.functional.one_hot((x + 1) % 256, 256).float() * x.shape[1]
-
-
-def test_texts_are_ended_by_zeros_in_utf8():
-    assert joined_bytes(["a", "é"]).tolist() == [97, 0, 195, 169, 0]
-
-
-def test_windows_are_stretches_of_the_text():
-    starts = drawn_starts(SYMBOLS, 50, 1000, np.random.default_rng(0))
-    assert starts.min() >= 0 and starts.max() <= 24 and len(set(starts.tolist())) > 10
-    assert drawn_starts(SYMBOLS, 3, 1024, np.random.default_rng(0)).tolist() == [0, 0, 0]
-    assert windows_at(SYMBOLS, np.array([3, 255]), 3).tolist() == [[3, 4, 5], [255, 0, 1]]
-    with pytest.raises(InputError, match="has 1024 bytes, no window of 1025"):
-        drawn_starts(SYMBOLS, 1, 1025, np.random.default_rng(0))
-
-
-def test_losses_are_of_each_symbol_but_the_first():
-    losses = next_losses(Countdown(), torch.tensor([[5, 6, 9]]))
-    certain = float(torch.log(torch.tensor(255 + np.e**2)) - 2)
-    assert losses.tolist() == [[pytest.approx(certain, abs=1e-6), pytest.approx(certain + 2, abs=1e-6)]]
 
 
 def test_the_same_bytes_are_judged_at_each_length():
@@ -85,20 +64,6 @@ def test_training_is_repeatable_and_lowers_the_loss_and_arms_start_alike():
     other, different = trained(Arm("alibi", 0.5), SYMBOLS, SETTINGS, lambda done, of: None)
     assert other.blocks[0].attention.mode == "alibi" and other.blocks[0].attention.strength == 0.5
     assert different[0][1] == pytest.approx(history[0][1], abs=1e-3) and different != history
-
-
-def test_another_loss_joins_and_a_loss_that_is_not_finite_is_refused():
-    options = {"steps": 2, "batch_size": 2, "length": 4, "seed": 0}
-    model = Countdown()
-    plain = train_steps(model, SYMBOLS, learning_rate=0.1, **options)
-    assert model.scale.item() > 1.05 and plain[1][1] < plain[0][1]
-    pulled = Countdown()
-    train_steps(pulled, SYMBOLS, learning_rate=0.1, extra_loss=lambda: 100 * pulled.scale, **options)
-    assert pulled.scale.item() < 0.95
-    broken = Countdown()
-    broken.scale.data.fill_(torch.nan)
-    with pytest.raises(InputError, match="the loss is nan at step 1; lower the learning rate"):
-        train_steps(broken, SYMBOLS, learning_rate=0.1, **options)
 
 
 def test_one_layer_learns_to_say_a_token_again():
