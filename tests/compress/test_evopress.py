@@ -173,6 +173,8 @@ def test_a_random_search_of_equal_cost_ignores_the_parent():
         (lambda: mutated(dropping(3), (0, 0, 0), np.random.default_rng(0)), "can exchange a level"),
         (lambda: search(dropping(3), [(1, 0, 0)], lambda s, d: 0.0, stages=(Stage(2, 2),)), "keep 1 at last"),
         (lambda: search(dropping(3), [(1, 0, 0)], lambda s, d: 0.0, stages=(Stage(7, 1),)), "of 6 sequences"),
+        (lambda: search(dropping(3), [(1, 0, 0)], lambda s, d: 0.0, stages=(Stage(0, 1),)), "of 6 sequences"),
+        (lambda: search(dropping(3), [(1, 0, 0)], lambda s, d: 0.0, start_sequences=0), "of 6 sequences"),
         (lambda: search(dropping(3), [(1, 0, 0)], lambda s, d: 0.0, propose=lambda p, g: (1, 1, 0)), "costs other"),
         (lambda: search(dropping(3), [(2, 0, 0)], lambda s, d: 0.0), "unit 0 has level 2"),
     ],
@@ -191,3 +193,16 @@ def test_lowering_ends_at_the_lowest_levels_and_each_generation_is_told_of():
     told = []
     search(dropping(4), [(1, 0, 0, 0)], lambda s, d: 0.0, generations=3, progress=lambda *each: told.append(each))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_single_sequence_is_enough_to_judge_by():
+    found = search(
+        dropping(4), [(1, 0, 0, 0)] * 2, lambda s, d: 0.0, generations=1, stages=(Stage(1, 1),), start_sequences=1
+    )
+    assert found.evaluations == 2 + 3 + 1  # the starts, three other states, their parent
+
+
+def test_one_child_of_another_cost_among_many_is_refused():
+    drawn = iter([(0, 1, 0, 0), (1, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)] * 9)
+    with pytest.raises(InputError, match="propose: a child costs other than its parent"):
+        search(dropping(4), [(1, 0, 0, 0)], lambda s, d: 0.0, propose=lambda parent, generator: next(drawn))

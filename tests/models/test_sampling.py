@@ -23,6 +23,22 @@ def test_shapes_of_distributions_are_those_of_their_definitions():
     assert shaped(logs, 1e-3, 1.0, 0, None) == pytest.approx([0, 1, 0, 0])
 
 
+def test_the_share_of_the_likeliest_is_of_what_their_number_leaves():
+    logs = np.log(np.array([0.1, 0.5, 0.15, 0.25]))
+    # Two thirds of what two tokens have is the first one's.
+    assert shaped(logs, 1.0, 0.6, 2, None) == pytest.approx([0, 1, 0, 0])
+    assert shaped(logs, 1.0, 0.7, 2, None) == pytest.approx([0, 2 / 3, 0, 1 / 3])
+    assert shaped(logs, 1.0, 0.99, 3, None) == pytest.approx(np.array([0, 0.5, 0.15, 0.25]) / 0.9)
+
+
+def test_unless_told_token_0_alone_ends_a_text():
+    for token, finish in ((0, "stop"), (1, "")):
+        row = Row(0, Fixed())
+        row.tokens, row.logprobs = [token], [0.0]
+        row.end(token, letters, 9, [], 9)
+        assert row.finish == finish
+
+
 def test_chances_far_apart_neither_overflow_nor_hide_one_another():
     logs = np.array([-5000.0, -4000.0, -4001.0])
     second = np.exp(-1.0)

@@ -55,7 +55,8 @@ def test_the_token_before_a_text_is_not_a_token_of_it():
 def test_a_character_belongs_to_the_last_of_the_tokens_it_is_cut_into():
     # A token for each byte, and one that stands for none between them.
     single = Vocabulary(train_byte_pairs(TEXTS, 300), [bytes([byte]) for byte in range(256)])
-    for text in ("ab", "aé€𝄞b", "𝄞𝄞", "€"):
+    # The last two begin with the largest bytes that two and three bytes can begin with.
+    for text in ("ab", "aé€𝄞b", "𝄞𝄞", "€", "\u07ff\u07ff", "\uff01\uff01"):
         ids, ends = [], []
         for at, letter in enumerate(text):
             content = letter.encode()

@@ -73,6 +73,16 @@ def test_parts_of_questions_are_chosen_by_place_by_mask_and_from_the_start():
         assert part.marked.tolist() == [number in (6, 9) for number in numbers]
 
 
+def test_classes_count_too_and_what_has_no_documentation_is_left_out():
+    text = "class A:\n    'This class holds one more row.'\n    def f(self):\n        return 1\n"
+    assert documented([{"package": "a", "text": text}]) == [("a", ["this", "class", "holds", "one", "more", "row"])]
+
+
+def test_words_come_by_falling_count_and_then_by_name():
+    pages = [("a", [f"w{i:02}"] * (3 + (i == 30) + 2 * (i == 7))) for i in range(60)]
+    assert word_list(pages, 200, [])[len(SPECIAL) :][:4] == ["w07", "w30", "w00", "w01"]
+
+
 def test_rare_words_and_names_of_packages_are_no_tokens():
     text = [("web", ["web", "is", "here", "and", "there", "still"])] * 3
     many = [("a", [f"w{i}"] * 6) for i in range(60)]
