@@ -12,11 +12,13 @@ def find_functions(inputs, outputs, params, log):
         entity_functions,
         library,
         numeric_functions,
+        relation_functions,
         string_functions,
     )
 
     shares = Shares(params.noise, params.corruption, params.approximation, params.composed)
     records = numeric_functions(params.numeric, params.seed, shares)
     records += string_functions(params.strings, params.seed) + entity_functions(params.entities, params.seed)
+    records += relation_functions(params.relations, params.seed)
     log.info("%d functions", len(records))
     write_parquet(library(records), outputs.functions)

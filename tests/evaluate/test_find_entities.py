@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from winnow.evaluate import find_study
-from winnow.evaluate.find_benchmark import held_out, interpret, scored, unit_test
+from winnow.evaluate.find_benchmark import interpret, scored
+from winnow.evaluate.find_discrete import held_out, unit_test
 from winnow.evaluate.find_entities import ConceptSearch, RandomConcept, WordMemoriser, _entropies, candidates
 from winnow.workloads.find_concepts import nodes, parse, shown_words, value
 from winnow.workloads.find_functions import Function, entity_functions

@@ -10,7 +10,8 @@ import pytest
 from tests.evaluate.drawing import drawn, found
 from winnow.errors import InputError
 from winnow.evaluate import find_charts, find_study
-from winnow.evaluate.find_benchmark import claim_of, held_out, interpret, score_discrete, scored, unit_test
+from winnow.evaluate.find_benchmark import interpret, scored
+from winnow.evaluate.find_discrete import claim_of, held_out, score_discrete, unit_test
 from winnow.evaluate.find_induction import TEXT_INTERPRETERS, Induction, RandomProgram, TextMemoriser, agreeing
 from winnow.evaluate.find_interpreters import Interpretation
 from winnow.pipeline.tables import metric_rows
@@ -130,7 +131,7 @@ def test_functions_of_texts_go_through_arms_audit_summaries_and_charts():
     chart = find_charts.text_bars(table, 16)
     bars = {(row["interpreter"], row["on"]): row["mean"] for row in drawn(chart) if "mean" in row}
     assert bars["induction", "words: unit test"] == pytest.approx(metrics["induction-string-16"]["unit_test"])
-    assert "share of functions of texts, and of concepts, described" in found(chart.to_dict(), "title")
+    assert "share of functions of texts, concepts and relations described" in found(chart.to_dict(), "title")
     lines = {row["line"] for row in drawn(find_charts.budget_lines(table)) if "line" in row}
     assert lines == {"string: induction", "string: induction random"}
     with pytest.raises(InputError):

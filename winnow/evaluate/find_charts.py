@@ -53,15 +53,15 @@ def success_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
 
 
 def text_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
-    """Share of functions of texts, and of concepts, described as code and in words, a bar an interpreter."""
+    """Share of functions of texts, concepts and relations described as code and in words, a bar an interpreter."""
     rows = []
     for label, metric in TEXT_MEASURES.items():
         for row in metric_values(metrics, metric):
             interpreter, kind, asked = row["variant"].rsplit("-", 2)
-            if kind in ("string", "entity") and int(asked) == budget:
+            if kind in ("string", "entity", "relation") and int(asked) == budget:
                 rows.append(row | {"interpreter": interpreter.replace("_", " "), "on": label})
-    title = "share of functions of texts, and of concepts, described"
-    return _bars(some(rows, "successes on functions of texts or concepts"), title, list(TEXT_MEASURES))
+    title = "share of functions of texts, concepts and relations described"
+    return _bars(some(rows, "successes on functions of texts, concepts or relations"), title, list(TEXT_MEASURES))
 
 
 def _bars(rows: Rows, title: str, columns: list[str]) -> alt.FacetChart:

@@ -21,6 +21,7 @@ from winnow.models.language_model import LanguageModel
 from winnow.workloads.find_concepts import shown_words
 from winnow.workloads.find_functions import Function
 from winnow.workloads.find_numeric import EDGE
+from winnow.workloads.find_relations import related_words
 from winnow.workloads.find_strings import draw_texts
 
 ROUNDS, SHOWN, ASKED, TOKENS = 10, 8, 16, 400
@@ -29,6 +30,7 @@ SAID = {
     "numeric": "a function from numbers to numbers",
     "string": "a function from texts to texts",
     "entity": "a function from words to how near they are to a concept, from 0 to 1,",
+    "relation": "a function from words to words that they are related to",
 }
 PROMPT = """\
 You study {kind} that you cannot see. It may be noisy, or behave otherwise in a part of its domain.
@@ -51,7 +53,7 @@ class LanguageModelInterpreter:
     model: LanguageModel
     name: str = "language_model"
     rounds: int = ROUNDS
-    kinds: tuple[str, ...] = ("numeric", "string", "entity")
+    kinds: tuple[str, ...] = ("numeric", "string", "entity", "relation")
 
     def interpret(self, function: Function, generator: np.random.Generator) -> Interpretation:
         """Ask what the model wants to ask, within the budget; what it says that cannot be read counts as nothing."""
@@ -78,12 +80,14 @@ def _inputs(function: Function, count: int, generator: np.random.Generator) -> l
         return draw_texts(count + 1, generator)[1:]
     if function.kind == "entity":
         return [str(word) for word in generator.permutation(shown_words(True))[:count]]
+    if function.kind == "relation":
+        return [str(word) for word in generator.permutation(related_words(True))[:count]]
     return [round(float(x), 1) for x in np.sort(generator.uniform(-EDGE, EDGE, count))]
 
 
 def _shown(function: Function, inputs: Sequence[Any]) -> str:
     answers = function.query(inputs)
-    numbers = function.kind != "string"
+    numbers = function.kind not in ("string", "relation")
     pairs = zip(inputs, answers, strict=True)
     lines = [f"f({json.dumps(x)}) = {f'{y:.4g}' if numbers else json.dumps(y, ensure_ascii=False)}" for x, y in pairs]
     return "[ANSWER]\n" + "\n".join(lines) + "\n"

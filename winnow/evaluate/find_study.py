@@ -10,18 +10,19 @@ import numpy as np
 from scipy import stats
 
 from winnow import sandbox
-from winnow.evaluate.find_benchmark import claim_of
+from winnow.evaluate.find_discrete import claim_of
 from winnow.evaluate.find_entities import ENTITY_INTERPRETERS
 from winnow.evaluate.find_induction import TEXT_INTERPRETERS
 from winnow.evaluate.find_interpreters import INTERPRETERS, Interpreter
 from winnow.evaluate.find_language_model import LanguageModelInterpreter
+from winnow.evaluate.find_related import RELATION_INTERPRETERS
 from winnow.models.language_model import LanguageModel
 from winnow.randomness import numpy_generator
-from winnow.workloads import find_concepts, find_numeric, find_strings
+from winnow.workloads import find_concepts, find_numeric, find_relations, find_strings
 from winnow.workloads.find_functions import evaluator
 
 Rows = Sequence[dict[str, Any]]
-SWEPT = ("template", "induction", "induction_random", "concepts", "concepts_random")
+SWEPT = ("template", "induction", "induction_random", "concepts", "concepts_random", "relations", "relations_random")
 """Interpreters that get every budget; the others get the main one."""
 COMPLICATIONS = ("clean", "noise", "corruption", "approximation")
 POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the largest value
@@ -29,7 +30,12 @@ POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the
 
 def arms(budgets: Sequence[int], main: int, model: LanguageModel | None = None) -> list[tuple[Interpreter, int]]:
     """(interpreter, budget) of every arm; with a model, it interprets too, and once more in a single round."""
-    every: tuple[Interpreter, ...] = (*INTERPRETERS, *TEXT_INTERPRETERS, *ENTITY_INTERPRETERS)
+    every: tuple[Interpreter, ...] = (
+        *INTERPRETERS,
+        *TEXT_INTERPRETERS,
+        *ENTITY_INTERPRETERS,
+        *RELATION_INTERPRETERS,
+    )
     if model is not None:
         every += (LanguageModelInterpreter(model), LanguageModelInterpreter(model, "language_model_once", rounds=1))
     return [(i, budget) for i in every for budget in budgets if budget == main or i.name in SWEPT]
@@ -40,6 +46,7 @@ def confirmed(records: Rows, seed: int) -> list[bool]:
     x = np.linspace(-find_numeric.EDGE, find_numeric.EDGE, POINTS)
     texts = find_strings.draw_texts(POINTS, numpy_generator(seed, "find audit"))
     inputs = {"numeric": x.tolist(), "string": texts, "entity": list(find_concepts.places())}
+    inputs["relation"] = [*find_relations.related_words(True), *find_relations.related_words(False)]
     outcomes = sandbox.run([sandbox.Case(record["code"], "f", inputs[record["kind"]]) for record in records])
     return [
         _numeric_confirmed(r, o, x, seed) if r["kind"] == "numeric" else _discrete_confirmed(r, o, inputs[r["kind"]])

@@ -1,7 +1,8 @@
 """A library of opaque functions with known descriptions, and black-box access to them.
 
 S. Schwettmann et al., "FIND: A Function Description Benchmark for Evaluating Interpretability Methods", NeurIPS 2023,
-Datasets and Benchmarks. Numbers are in `find_numeric`, texts in `find_strings`, concepts in `find_concepts`.
+Datasets and Benchmarks. Numbers are in `find_numeric`, texts in `find_strings`, concepts in `find_concepts`,
+relations in `find_relations`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from winnow.errors import InputError
 from winnow.randomness import numpy_generator
-from winnow.workloads import find_concepts, find_numeric, find_strings
+from winnow.workloads import find_concepts, find_numeric, find_relations, find_strings
 
 SCHEMA = pa.schema(
     [
@@ -41,6 +42,9 @@ def evaluator(record: dict[str, Any]) -> Callable[[str], Any]:
     if record["kind"] == "string":
         program = find_strings.program_of(spec)
         return lambda text: find_strings.apply(program, text)
+    if record["kind"] == "relation":
+        relation = find_relations.Relation(*spec)
+        return lambda word: find_relations.value(relation, word)
     concepts = tuple(map(tuple, spec))
     return lambda word: find_concepts.value(concepts, word)
 
@@ -72,7 +76,10 @@ class Function:
         return self.budget - self.calls
 
     def query(self, inputs: Sequence[Any] | np.ndarray) -> Any:
-        """Outputs: float64[n] of numbers, texts of texts, floats of words. Raises BudgetExceeded before an answer."""
+        """Outputs: float64[n] of numbers, texts of texts and of related words, floats of words near to concepts.
+
+        Raises BudgetExceeded before an answer.
+        """
         if len(inputs) > self.left:
             raise BudgetExceeded(f"{len(inputs)} inputs are asked, {self.left} of {self.budget} are left")
         self.calls += len(inputs)
@@ -163,6 +170,19 @@ def entity_functions(count: int, seed: int) -> list[dict[str, Any]]:
         family = " ".join(concept[-1] for concept in concepts)
         words, code = find_concepts.describe(concepts), find_concepts.source(concepts)
         records.append(_plain_record("entity", number, family, polysemous, concepts, code, words))
+    return records
+
+
+def relation_functions(count: int, seed: int) -> list[dict[str, Any]]:
+    """Records of neurons that tell a relation, each of them corrupted in one group of its words, its `domain`."""
+    if count < 1:
+        raise InputError(f"find_benchmark.relations: {count} functions; ask for 1 at least")
+    records = []
+    for number in range(count):
+        relation = find_relations.draw_relation(numpy_generator(seed, "find relations", str(number)))
+        words, code = find_relations.describe(relation), find_relations.source(relation)
+        record = _plain_record("relation", number, relation.relation, False, relation, code, words)
+        records.append(record | {"complication": "corruption", "domain": json.dumps(relation.group)})
     return records
 
 

@@ -23,6 +23,8 @@ class FindBenchmark(System):
     """Functions of texts; the paper has 1,000."""
     entities: int = Field(40, ge=1)
     """Neurons that answer to concepts; the paper has 200."""
+    relations: int = Field(20, ge=1)
+    """Neurons that tell relations; the paper has 75."""
     noise: Part = 0.25
     """Share of numeric functions whose answers are noisy."""
     corruption: Part = 0.3
