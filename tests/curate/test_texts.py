@@ -121,6 +121,8 @@ def test_each_dropped_file_has_its_reason_and_counts_add_up(curated):
     for counts in report["packages"].values():
         assert counts["rows_in"] == counts["kept"] + sum(counts["dropped"].values())
     assert set(report["dropped"]) == set(REASONS)
+    sizes = {split: table["bytes"].to_pylist() for split, table in curated.tables.items()}
+    assert report["splits"] == {split: {"kept": len(each), "bytes": sum(each)} for split, each in sizes.items()}
 
 
 def test_what_stays_in_the_place_of_a_copy_is_named(curated):

@@ -60,6 +60,10 @@ def test_samples_are_drawn_by_a_seed_of_their_own(server):
     asked = [body for body in server.requests if body["prompt"] == "größer"]
     assert len(asked) == 2 and asked[0]["seed"] != asked[1]["seed"] and asked[0]["model"] == "tiny"
     assert (asked[0]["max_tokens"], asked[0]["temperature"], asked[0]["top_p"]) == (6, 1.0, 1.0)
+    # Servers take seeds of 31 bits; of four, one has more than 24.
+    seeds = [body["seed"] for body in server.requests if body["prompt"] in ("def", "größer")]
+    assert all(0 <= seed < 2**31 for seed in seeds) and max(seeds) > 2**24
+    assert {body["max_tokens"] for body in server.requests if body.get("echo")} == {1}
 
 
 def test_texts_are_bytes_and_the_end_is_none(server):
