@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.loud_transformer import loud_transformer
-from winnow.compress._second_order import second_moment, sparse_obs
+from winnow.compress._second_order import gptq, second_moment, sparse_obs
 from winnow.compress.evopress_database import (
     BITS,
     LEVELS,
@@ -159,3 +159,25 @@ def test_levels_go_half_of_the_way_to_the_nearer_end_and_each_layer_is_told_of(w
     assert told == [(done, 14) for done in range(1, 15)]
     # Layers of one size are a group, in the order of the first of each.
     assert bits.space.groups == ((0, 1, 2, 3), (4, 5, 6))
+
+
+def test_few_bits_of_later_blocks_are_told_by_three_bits_of_earlier_ones(model, windows, databases):
+    _, bits = databases
+    name = "blocks.1.attention.key.weight"
+    found, weight = bits.weights[bits.names.index(name)][6][name], model.get_parameter(name).detach()
+
+    def expected(through):
+        before = {n: levels[through][n] for n, levels in zip(bits.names, bits.weights, strict=True) if "blocks.0." in n}
+        with torch.no_grad():
+            inputs = capture(with_weights(model, before), windows, "blocks.1.attention_norm")
+            return gptq(weight, second_moment(inputs), 6).dense()
+
+    assert torch.allclose(found, expected(3), atol=1e-5)
+    assert not torch.allclose(found, expected(2), atol=1e-5) and not torch.allclose(found, expected(4), atol=1e-5)
+
+
+@pytest.mark.parametrize(("inputs", "scales"), [(128, 1), (129, 2)])
+def test_128_inputs_share_a_scale(windows, inputs, scales):
+    net = build("transformer", vocabulary=40, width=8, layers=1, heads=1, hidden=inputs, seed=0)
+    _, bits = layer_databases(net, windows, 0.5)
+    assert bits.codes["blocks.0.mlp.down.weight"][3].scale.shape == (8, scales)
