@@ -152,6 +152,27 @@ def test_stacked_sources_are_single_ones_and_nothing_is_relevant_before_them():
     assert not relevant["blocks.2.hook_resid_pre"][1].any() and relevant["blocks.2.hook_resid_mid"][1].any()
 
 
+@pytest.mark.parametrize("make", [random_transformer, random_encoder])
+def test_signs_are_cleaned_at_the_sums_of_the_stream_and_nowhere_unless_asked(make):
+    model = make()
+    names = [f"blocks.{i}.hook_resid_{at}" for i in (0, 1) for at in ("mid", "post")]
+    for asked in (False, True):
+        found = propagate(model, TOKENS, [Tokens({1, 2})], clean_signs=asked, save=[*names, "blocks.0.attn.hook_z"])
+        opposed = {name: bool((parts.rel * parts.irrel < 0).any()) for name, parts in found.saved.items()}
+        assert all(opposed[name] != asked for name in names) and opposed["blocks.0.attn.hook_z"]
+
+
+def test_blocks_before_the_first_source_and_behind_the_last_target_do_not_run():
+    model = random_transformer(layers=3)
+    means = reference_means(model, REFERENCE)
+    names = [f"blocks.{i}.hook_resid_post" for i in range(3)]
+    source, target = frozenset({Node(1, 2, 0)}), Node(1, 4, MLP)
+    run = propagate(model, TOKENS, [source], [target], means, save=names).saved
+    assert {*run} == {names[1], "blocks.1.hook_mlp_out"}
+    both = [source, Tokens({0})]
+    assert {*propagate(model, TOKENS, both, None, means, save=names).saved} == {*names}
+
+
 def test_a_source_s_parts_are_its_difference_from_the_mean_and_targets_are_read_at_their_hooks():
     model = random_transformer(layers=3)
     means, plain = reference_means(model, REFERENCE), model.run(TOKENS, save=node_hooks(model))[1]
