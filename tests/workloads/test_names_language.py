@@ -1,4 +1,4 @@
-"""Sentences of the small language, counted and read word by word, and the workload made of them."""
+"""Sentences of the small language, counted and read word by word."""
 
 import re
 
@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from winnow.errors import InputError
-from winnow.pipeline.tables import write_parquet
-from winnow.workloads import load_workload
 from winnow.workloads.names_language import (
     NAMES,
     YEARS,
@@ -20,7 +18,6 @@ from winnow.workloads.names_language import (
     vocabulary,
     year_spans,
 )
-from winnow.workloads.sequences import SequenceMeta
 
 
 def read(row):
@@ -29,14 +26,6 @@ def read(row):
 
 def people(sentence):
     return [word for word in sentence.split() if word in NAMES]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    metadata = SequenceMeta(vocabulary(), 32, "algorithmic").encode()
-    for split, count in (("train", 64), ("valid", 16), ("test", 16)):
-        write_parquet(documents(split, count, 0), tmp_path / f"{split}.parquet", metadata=metadata)
-    return tmp_path
 
 
 def test_every_document_keeps_the_rules_of_its_kind():
@@ -111,33 +100,8 @@ def test_scores_of_prompts_by_hand():
     assert asked.accuracy(answers) == asked.marked.double().mean()
 
 
-def test_a_workload_pads_and_leaves_padding_out(folder):
-    workload = load_workload(folder)
-    tokens = workload.tokens("valid")
-    assert [read(row[row > 0]) for row in tokens] == [read(r) for r in documents("valid", 16, 0)["tokens"].to_pylist()]
-    model = workload.build("hooked_transformer", width=8, layers=1, heads=2)
-    x, y = next(iter(workload.batches("valid", 16)))
-    logits = model(x).double()
-    losses = [-logits[i, t].log_softmax(-1)[y[i, t]] for i in range(16) for t in range(y.shape[1]) if y[i, t]]
-    assert float(workload.loss(model, (x, y)).detach()) == pytest.approx(float(sum(losses) / len(losses)), rel=1e-5)
-    assert workload.metrics(model, "valid")["cross_entropy"] == pytest.approx(
-        float(sum(losses) / len(losses)), rel=1e-5
-    )
-    shuffled = [x for x, _ in workload.batches("train", 10, seed=1)]
-    assert len(shuffled) == 6 and len({tuple(row.tolist()) for x in shuffled for row in x}) >= 55
-    assert not torch.equal(shuffled[0], next(iter(workload.batches("train", 10, seed=1, epoch=1)))[0])
-
-
-def test_what_cannot_be_is_refused(folder):
+def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match="word 'nobody': is not of the language"):
         tokens_of(["nobody"])
     with pytest.raises(InputError, match="documents: 3 of train; ask for at least 4"):
         documents("train", 3, 0)
-    short = SequenceMeta(vocabulary(), 12).encode()
-    write_parquet(documents("train", 20, 0), folder / "train.parquet", metadata=short)
-    with pytest.raises(InputError, match="train.parquet: a document is of 2 to 12 tokens"):
-        load_workload(folder).tokens("train")
-    few = SequenceMeta(vocabulary()[:50], 32).encode()
-    write_parquet(documents("train", 20, 0), folder / "train.parquet", metadata=few)
-    with pytest.raises(InputError, match="a token is outside 1 to 49"):
-        load_workload(folder).tokens("train")
