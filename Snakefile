@@ -23,10 +23,6 @@ except InputError as error:
     sys.exit(str(error))
 
 if workflow.is_main_process:
-    if workflow.scheduling_settings:
-        # Under Snakemake's limit of jobs a second each job that ends wakes the scheduler every second from then on: after
-        # hundreds it does nothing else.
-        workflow.scheduling_settings.max_jobs_per_timespan = None
     for stale in provenance.reconcile(after_run=False):
         print(
             f"{stale}: its bytes are not what any recorded job made; it will be made again if needed",
@@ -69,6 +65,12 @@ for target, files in flow.named_targets().items():
 for file in flow.rule_files():
 
     include: file
+
+
+onstart:
+    # Under Snakemake's limit of jobs a second each job that ends wakes the scheduler every second from then on: after
+    # hundreds it does nothing else.
+    workflow.scheduler.job_rate_limiter = None
 
 
 onsuccess:
