@@ -41,7 +41,7 @@ def accuracy_curves(metrics: pa.Table) -> alt.FacetChart:
     """Test accuracy over the share of units gone, a line a criterion, a panel a regime."""
     found = metrics.filter((pc.field("metric") == "accuracy") & ~pc.field("step").is_null()).to_pylist()
     rows = [row | {"panel": _panel(row["variant"])} for row in some(found, "curves") if finite(row["value"])]
-    x = alt.X("step:Q", title="units gone (%)")
+    x = alt.X("step:Q", title="units gone (%)", axis=alt.Axis(tickCount=5))
     y = alt.Y("mean:Q", title="test accuracy", scale=alt.Scale(domain=SHARE))
     panels = list(dict.fromkeys(row["panel"] for row in rows))
     key = key_of("system", "criterion", rows)
