@@ -84,7 +84,7 @@ def by_files(model: Transformer, database: Database, fitness: Divergence, folder
     def judge(state: State, drawn: np.ndarray) -> float:
         for unit, (name, level) in enumerate(zip(database.names, state, strict=True)):
             if held[unit] != level:
-                current.get_parameter(name).data = torch.load(folder / f"{unit}_{level}.pth")
+                current.get_parameter(name).data = torch.load(folder / f"{unit}_{level}.pth", weights_only=True)
                 held[unit] = level
         return divergence_of(current, fitness, drawn)
 

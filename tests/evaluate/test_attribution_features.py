@@ -1,4 +1,4 @@
-"""Gradients of the answer beside finite differences, features of every node, and occlusion in planted nodes."""
+"""Gradients of the answer beside finite differences, and features of every node."""
 
 from types import SimpleNamespace
 
@@ -7,8 +7,7 @@ import torch
 
 from winnow.evaluate import supervised_study as study
 from winnow.evaluate.attribution_features import answer_gradients, attribution_features
-from winnow.evaluate.occluded_nodes import node_occlusion
-from winnow.evaluate.supervised_dictionaries import Features, logits_with
+from winnow.evaluate.supervised_dictionaries import logits_with
 from winnow.models import build
 from winnow.workloads.names_language import vocabulary
 
@@ -50,29 +49,3 @@ def test_every_node_gets_features_of_the_penalty_nearest_to_what_is_asked(scene)
         [float((f.encode(single.seen[:, i]) > 0).sum(1).double().mean()) for i, f in enumerate(m)] for m in (made, one)
     ]
     assert all(abs(a - 2) <= abs(b - 2) for a, b in zip(*active, strict=True))
-
-
-def test_longer_codes_with_more_telling_features_are_occlusion(scene):
-    names = {
-        name: torch.nn.functional.one_hot(scene.fit.attributes[name], 40).float() for name in ("indirect", "subject")
-    }
-    lengths = [(1.0, 0.2), (1.0, 0.6), (0.6, 1.0), (0.2, 1.0)]
-    seen = torch.stack([torch.cat([a * names["indirect"], b * names["subject"]], 1) for a, b in lengths], 1)
-    decoder = torch.eye(80)
-
-    def coder(kept):
-        def encode(x):
-            codes = (x > 0).float()
-            codes[:, kept:40] = 0
-            codes[:, 40 + 40 - kept : 80] = 0
-            return codes
-
-        return Features(encode, decoder, torch.zeros(80))
-
-    planted = scene._replace(seen=seen)
-    told = node_occlusion(planted, [coder(kept) for kept in (40, 30, 10, 0)])
-    assert told["rank_correlation"] == pytest.approx(1.0) and 1.6 < told["told_more_range"] < 2
-    assert node_occlusion(planted, [coder(kept) for kept in (0, 10, 30, 40)])["rank_correlation"] == pytest.approx(-1.0)
-    assert node_occlusion(planted, [coder(20)] * 4)["rank_correlation"] == 0.0
-    # Codes are one-hot rows less what others explain, so their lengths are in the ratio of what was planted.
-    assert told["length_ratio_range"] == pytest.approx(2 * float(torch.tensor(5.0).log()), abs=0.05)

@@ -28,6 +28,21 @@ def recorded(text):
     return torch.tensor([float(number) for number in text.split()], dtype=torch.float64)
 
 
+def check_parts_add_up(model, tokens, found, names, tolerance):
+    """Every saved activation is the sum of its parts, within a share of its largest entry; all named ones are saved.
+
+    Returns how far those of the logits may be apart.
+    """
+    with torch.no_grad():
+        logits, plain = model.run(tokens, save=names)
+    for name, parts in {**found.saved, "logits": found.logits}.items():
+        whole = plain.get(name, logits)
+        bound = tolerance * max(1.0, float(whole.abs().max()))
+        torch.testing.assert_close(sum(parts), whole.expand_as(parts.rel), atol=bound, rtol=0)
+    assert {*found.saved} == {*names}
+    return bound
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 99),
@@ -49,13 +64,7 @@ def test_parts_add_up_to_the_activation_at_every_hook(seed, split, signs, normal
     sources = [Tokens({0, 2}), frozenset({Node(0, 3, 1), Node(1, 4, MLP)}), Tokens({4})]
     means = reference_means(model, REFERENCE)
     found = propagate(model, TOKENS, sources, None, means, "split" if split else "fixed", signs, save=names)
-    with torch.no_grad():
-        logits, plain = model.run(TOKENS, save=names)
-    for name, parts in {**found.saved, "logits": found.logits}.items():
-        whole = plain.get(name, logits)
-        bound = tolerance * max(1.0, float(whole.abs().max()))
-        torch.testing.assert_close(sum(parts), whole.expand_as(parts.rel), atol=bound, rtol=0)
-    assert {*found.saved} == {*names}
+    check_parts_add_up(model, TOKENS, found, names, tolerance)
 
 
 @settings(max_examples=10, deadline=None)
@@ -69,13 +78,7 @@ def test_in_an_encoder_as_well_padded_texts_included(seed, split, signs, single)
     sources = [Tokens({0, 2}), frozenset({Node(0, 1, 1), Node(1, 0, MLP)}), Tokens({1})]
     means = reference_means(model, REFERENCE)
     found = propagate(model, texts, sources, None, means, "split" if split else "fixed", signs, save=names)
-    with torch.no_grad():
-        logits, plain = model.run(texts, save=names)
-    for name, parts in {**found.saved, "logits": found.logits}.items():
-        whole = plain.get(name, logits)
-        bound = tolerance * max(1.0, float(whole.abs().max()))
-        torch.testing.assert_close(sum(parts), whole.expand_as(parts.rel), atol=bound, rtol=0)
-    assert {*found.saved} == {*names}
+    bound = check_parts_add_up(model, texts, found, names, tolerance)
     alone = propagate(model, texts[1:, :3], sources, None, {n: m[:3] for n, m in means.items()}).logits
     if not (split or signs):
         torch.testing.assert_close(alone.rel[:, 0], found.logits.rel[:, 1], atol=100 * bound, rtol=0)

@@ -11,11 +11,8 @@ from tests.evaluate.drawing import drawn, found
 from winnow.errors import InputError
 from winnow.evaluate import find_charts, find_study
 from winnow.evaluate.find_benchmark import interpret, scored
-from winnow.evaluate.find_discrete import claim_of, held_out, score_discrete, unit_test
 from winnow.evaluate.find_induction import TEXT_INTERPRETERS, Induction, RandomProgram, TextMemoriser, agreeing
-from winnow.evaluate.find_interpreters import Interpretation
 from winnow.pipeline.tables import metric_rows
-from winnow.sandbox import Outcome
 from winnow.workloads.find_functions import string_functions
 from winnow.workloads.find_strings import apply, describe, draw_texts, parse, program_of, source, steps
 
@@ -71,38 +68,6 @@ def test_baselines_remember_or_guess():
     said, calls = interpret(RECORDS[0], RandomProgram(), 16, 0)
     assert calls == 0 and len(parse(said.description)) == 1
     assert [i.name for i in TEXT_INTERPRETERS] == ["induction", "induction_random", "text_memoriser", "random_program"]
-
-
-def test_scores_are_shares_of_held_out_and_wrong_code_scores_nothing():
-    record = RECORDS[0]
-    true = program_of_record(record)
-    texts = held_out(record, 0)
-    assert len(texts) == 10 and texts[0] == "" and held_out(record, 1) != texts
-    answers = [apply(true, text) for text in texts]
-    right = Interpretation(record["description"], record["code"], None, 1.0)
-    scores = score_discrete(record, right, Outcome("ok", answers, ""), RECORDS, 0)
-    assert scores["success"] and scores["match"] == 1 and scores["family_right"] and scores["unit_test"]
-    nearly = score_discrete(record, right, Outcome("ok", [*answers[:9], "x" + answers[9]], ""), RECORDS, 0)
-    assert not nearly["success"] and nearly["match"] == pytest.approx(0.9)
-    for outcome in (Outcome("limit", [], "TimeLimit"), Outcome("ok", [3.0] * 10, "")):
-        failed = score_discrete(record, right, outcome, RECORDS, 0)
-        assert failed["match"] == 0 and failed["reason"] == outcome.reason
-    silent = score_discrete(record, replace_words(right), Outcome("ok", answers, ""), RECORDS, 0)
-    assert silent["success"] and not silent["family_right"]
-
-
-def replace_words(said):
-    return said._replace(description="it is a riddle")
-
-
-def test_the_unit_test_is_passed_by_the_truth_and_by_a_third_of_guesses():
-    tests = [(record, seed) for record in RECORDS for seed in range(25)]
-    assert all(unit_test(record, record, RECORDS, seed) for record, seed in tests)
-    guesses = [unit_test(record, None, RECORDS, seed) for record, seed in tests]
-    assert np.mean(guesses) == pytest.approx(1 / 3, abs=5 * (2 / 9 / len(tests)) ** 0.5)
-    other = claim_of("string", RECORDS[1]["description"])
-    assert np.mean([unit_test(RECORDS[0], other, RECORDS, seed) for seed in range(25)]) < 0.7
-    assert unit_test(RECORDS[0], other, RECORDS[:2], 0) is None
 
 
 def test_functions_of_texts_go_through_arms_audit_summaries_and_charts():

@@ -6,7 +6,6 @@ from scipy import stats
 
 from winnow.evaluate import find_study
 from winnow.evaluate.find_benchmark import interpret, scored
-from winnow.evaluate.find_discrete import claim_of, held_out, unit_test
 from winnow.evaluate.find_related import RandomRelation, RelationMemoriser, RelationSearch, _entropies, candidates
 from winnow.workloads import find_relations
 from winnow.workloads.find_functions import Function, relation_functions
@@ -68,12 +67,3 @@ def test_queries_are_of_shown_words_and_baselines_remember_or_guess():
     assert calls == 16 and find_relations.parse(said.description) is None
     said, calls = interpret(RECORDS[0], RandomRelation(), 16, 0)
     assert calls == 0 and find_relations.parse(said.description).group
-
-
-def test_the_unit_test_shows_a_word_of_the_group():
-    for record in RECORDS:
-        own = set(held_out(record, 0))
-        assert own <= set(find_relations.related_words(False)) and len(own) >= 4
-        assert unit_test(record, record, RECORDS, 0)
-        clean = claim_of("relation", record["description"].split(" but ")[0])
-        assert clean["spec"] == f'["{record["family"]}", "", ""]' and not clean["composed"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.train.byte_models import Countdown
 from winnow.evaluate.rope_alibi_study import (
     Arm,
     arms,
@@ -22,19 +23,6 @@ SETTINGS = SimpleNamespace(
     copy_steps=60, copy_rate=2e-2,
 )  # fmt: skip
 SYMBOLS = np.frombuffer(bytes(range(256)) * 4, np.uint8)
-
-
-class Countdown(torch.nn.Module):
-    """Foretells one more than the latest symbol, with a certainty that grows with the context; keeps inputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        self.seen.append(x)
-        return self.scale * torch.nn.functional.one_hot((x + 1) % 256, 256).float() * x.shape[1]
 
 
 def test_the_same_bytes_are_judged_at_each_length():

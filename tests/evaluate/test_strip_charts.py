@@ -1,33 +1,18 @@
 """Pictures of prototypes hold images, regions and points where they lie, and each prototype as a tick."""
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.evaluate.prototype_rows import SIDE, strip_rows
 from winnow.errors import InputError
 from winnow.evaluate.chart_parts import save_chart
-from winnow.evaluate.prototype_strips import strips
 from winnow.evaluate.strip_charts import prototypes
 from winnow.evaluate.strip_charts import strips as strip_chart
-from winnow.workloads.annotations import PartPoints
-
-N, SIDE = 22, 20
 
 
 @pytest.fixture
 def rows():
-    random = np.random.default_rng(0)
-    labels, of = np.arange(N) % 2, np.array([0, 1, 1])
-    at = random.integers(0, SIDE, (N, 3, 2))
-    at[3, 2] = -1
-    xy = np.full((N, 2, 2), np.nan, np.float32)
-    xy[:, 0] = at[:, 2, ::-1] + [3, -3]  # in the region's corner
-    xy[:, 1] = at[:, 2, ::-1] + [4, 0]
-    visible = np.ones((N, 2), bool)
-    visible[1, 0] = False
-    points = PartPoints(("head", "tail"), xy, visible)
-    pixels = random.integers(0, 256, (N, SIDE, SIDE, 3)).astype(np.uint8)
-    return strips(np.array([np.nan, 0.25, 0.5]), at, of, labels, points, pixels, 3), at, pixels
+    return strip_rows()
 
 
 def test_the_pictures_hold_regions_and_points_where_they_lie(rows, tmp_path):

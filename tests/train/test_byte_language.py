@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.train.byte_models import Countdown
 from winnow.errors import InputError
 from winnow.randomness import numpy_generator
 from winnow.train.byte_language import (
@@ -17,19 +18,6 @@ from winnow.train.byte_language import (
 )
 
 SYMBOLS = np.frombuffer(bytes(range(256)) * 4, np.uint8)
-
-
-class Countdown(torch.nn.Module):
-    """Foretells one more than the latest symbol, with a certainty that grows with the context; keeps inputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        self.seen.append(x)
-        return self.scale * torch.nn.functional.one_hot((x + 1) % 256, 256).float() * x.shape[1]
 
 
 def test_texts_are_ended_by_zeros_in_utf8():
