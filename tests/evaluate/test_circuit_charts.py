@@ -13,6 +13,10 @@ CURVES = [
     for seed in (0, 1)
     for size in (3, 20)
 ]
+CURVES += [
+    {"method": "pruned", "task": "years", "seed": seed, "size": 4 + 2 * seed, "faithfulness": 0.5 + seed}
+    for seed in (0, 1)
+] + [{"method": "outliers", "task": "years", "seed": 0, "size": 0, "faithfulness": 0.0}]
 
 
 def test_faithfulness_is_a_mean_of_values_capped_at_1_a_panel_a_task():
@@ -21,7 +25,9 @@ def test_faithfulness_is_a_mean_of_values_capped_at_1_a_panel_a_task():
     assert [panel["title"] for panel in panels] == ["indirect object", "later year", "other"]
     found = {(r["by"], r["size"]): round(r["mean"], 6) for r in panels[1]["layer"][0]["data"]["values"]}
     means = {"decomposition": 0.4, "chance": 0.2, "path patching": (0.95 + 1) / 2}
-    assert found == {(name, size): pytest.approx(mean) for name, mean in means.items() for size in (3, 20)}
+    assert found == {(name, size): pytest.approx(mean) for name, mean in means.items() for size in (3, 20)} | {
+        ("outliers, pruned", 5): pytest.approx(0.75)
+    }
     rows = [row for panel in panels for row in panel["layer"][0]["data"]["values"]]
     assert max(row["high"] for row in rows) == 1 and min(row["low"] for row in rows) == -1
     assert titles(chart) == {"heads at positions kept", "faithfulness"} and spans(chart) == {("low", "high")}

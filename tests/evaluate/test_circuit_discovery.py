@@ -1,21 +1,12 @@
-"""Scores of nodes beside single runs of the model with one thing replaced, and faithfulness beside its definition."""
+"""Scores of nodes beside single runs of the model with one thing replaced."""
 
 import pytest
 import torch
 
-from tests.evaluate.circuits import random_transformer
-from winnow.errors import InputError
+from tests.evaluate.circuits import TOKENS, a_task, every, random_transformer
 from winnow.evaluate import circuit_discovery as discovery
-from winnow.evaluate.circuit_discovery import Task, ranked
 from winnow.evaluate.contextual_decomposition import Node, reference_means
 from winnow.workloads.names_language import indirect_objects, vocabulary, year_spans
-
-TOKENS = torch.tensor([[1, 4, 2, 7], [1, 5, 9, 2], [1, 3, 3, 8]])
-
-
-def a_task(model):
-    weights = torch.randn(3, 11, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return Task(TOKENS, weights, reference_means(model, TOKENS.flip(0, 1)[:, [3, 1, 0, 2]]))
 
 
 def drop(model, task, patch):
@@ -31,10 +22,6 @@ def put(node, output):
         return value
 
     return patched
-
-
-def every(model):
-    return [Node(layer, p, head) for layer in range(len(model.blocks)) for p in range(4) for head in range(2)]
 
 
 def test_patching_is_what_single_runs_give_and_every_block_is_counted():
@@ -141,71 +128,6 @@ def test_decomposition_towards_targets_is_a_weighted_share_of_what_they_differ_b
             share = ((whole - target.of(less)) * whole).sum() / whole.square().sum()
             assert float(found[node]) == pytest.approx(2 * float(share), abs=1e-6)
     assert not found[1].any()
-
-
-def test_rounds_keep_the_larger_score_and_who_reads_whom_is_told_between_chosen_nodes():
-    model = random_transformer(layers=3)
-    for method, score in (("cdt", discovery.decomposition), ("path", discovery.path_patching)):
-        direct = score(model, a_task(model))
-        best = [node for node in ranked(direct) if node.layer > 0][:2]
-        told = [[float(direct[node]) for node in best]] if method == "cdt" else []
-        later = score(model, a_task(model), best, *told)
-        scores, number = discovery.in_rounds(model, a_task(model), method, 2, 2)
-        torch.testing.assert_close(scores, torch.where(later.abs() > direct.abs(), later, direct))
-        assert torch.equal(number == 1, later.abs() > direct.abs())
-        assert torch.equal(discovery.in_rounds(model, a_task(model), method, 1, 2)[0], direct)
-    each = sum(discovery.path_patching(model, a_task(model), [node]) for node in best)
-    scores, _ = discovery.in_rounds(model, a_task(model), "path_single", 2, 2)
-    torch.testing.assert_close(scores, torch.where(each.abs() > direct.abs(), each, direct))
-    # Targets of one round are not those of the next, and there may be none left.
-    assert discovery.in_rounds(model, a_task(model), "path", 9, 8)[1].max() <= 2
-    nodes = [Node(0, 1, 0), Node(2, 3, 1), Node(1, 3, 0)]
-    found = discovery.edges(model, a_task(model), nodes)
-    assert [(a, b) for a, b, _ in found] == [(nodes[0], nodes[1]), (nodes[2], nodes[1]), (nodes[0], nodes[2])]
-    expected = discovery.decomposition(model, a_task(model), [nodes[2]], [1.0])[nodes[0]]
-    assert found[2][2] == pytest.approx(float(expected))
-    for rounds, keep in ((0, 1), (1, 0)):
-        with pytest.raises(InputError, match="at least 1"):
-            discovery.in_rounds(model, a_task(model), "cdt", rounds, keep)
-
-
-def test_faithfulness_is_one_of_all_nodes_none_of_none_and_its_definition_between():
-    model = random_transformer()
-    task, order = a_task(model), every(model)[::-1]
-
-    def measured(nodes):
-        patch = {}
-        for layer in range(2):
-            hook = f"blocks.{layer}.attn.hook_z"
-
-            def taken(value, hook=hook):
-                value = value.clone()
-                for node in set(order) - set(nodes):
-                    if node.hook == hook:
-                        node.of(value)[:] = node.of(task.means[hook])
-                return value
-
-            patch[hook] = taken
-        return float((model.run(TOKENS, patch=patch)[0][:, -1] * task.weights).sum(1).mean())
-
-    found = discovery.faithfulness(model, task, order, [0, 5, 16])
-    assert found[0] == 0 and found[2] == pytest.approx(1)
-    share = (measured(order[:5]) - measured([])) / (measured(order) - measured([]))
-    assert found[1] == pytest.approx(share, abs=1e-10)
-    for sizes in ([], [-1], [17]):
-        with pytest.raises(InputError, match="16 nodes"):
-            discovery.faithfulness(model, task, order, sizes)
-    task.weights.fill_(0)
-    with pytest.raises(InputError, match="train the model longer"):
-        discovery.faithfulness(model, task, order, [1])
-
-
-def test_orders_go_from_high_to_low_and_chance_names_every_node_once():
-    scores = torch.tensor([[[0.0, 2.0], [0.0, -3.0]]])
-    assert ranked(scores) == [Node(0, 0, 1), Node(0, 0, 0), Node(0, 1, 0), Node(0, 1, 1)]
-    model = random_transformer()
-    orders = [discovery.random_order(model, a_task(model), seed) for seed in (0, 1)]
-    assert sorted(orders[0]) == sorted(orders[1]) == every(model) and orders[0] != orders[1]
 
 
 def test_tasks_measure_what_their_prompts_do():

@@ -28,16 +28,25 @@ def made(model):
 
 def test_every_method_is_measured_on_every_task_and_draw(made):
     (nodes, curves, seconds, measures), calls = made
-    methods = {*study.scorers(2, 1), "random"}
+    unsized = [row for row in curves if row["method"] in ("outliers", "pruned")]
+    curves = [row for row in curves if row not in unsized]
+    methods = {*study.scorers(2, 1), "random", "outliers", "pruned"}
     assert {*measures} == {(method, task) for method in methods for task in ("names0", "years")}
     assert all(len(draws) == (3 if method == "random" else 2) for (method, _), draws in measures.items())
     assert calls[-1] == (36, 36)
     assert {row["size"] for row in curves} == {3, 20} and len(curves) == (9 * 2 + 3) * 2 * 2
+    for name in ("names0", "years"):
+        for all_of_them, left in zip(measures["outliers", name], measures["pruned", name], strict=True):
+            assert left["nodes"] <= all_of_them["nodes"] and left["blocks"] > all_of_them["blocks"]
     assert len(seconds) == 9 * 2 * 2 and all(row["seconds"] >= 0 for row in seconds)
     of_one = [row for row in nodes if (row["method"], row["task"], row["draw"]) == ("cdt", "years", 0)]
     assert [row["score"] for row in of_one] == sorted((row["score"] for row in of_one), reverse=True)
     for (method, task), draws in measures.items():
         for draw, found in enumerate(draws):
+            if method in ("outliers", "pruned"):
+                mine = [r for r in unsized if (r["method"], r["task"], r["draw"]) == (method, task, draw)]
+                assert [(r["size"], r["faithfulness"]) for r in mine] == [(found["nodes"], found["faithfulness"])]
+                continue
             mine = [r for r in curves if (r["method"], r["task"], r["draw"]) == (method, task, draw)]
             assert found["area"] == pytest.approx(sum(min(1, row["faithfulness"]) for row in mine) / 2)
             if method != "random":

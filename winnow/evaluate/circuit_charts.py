@@ -30,18 +30,27 @@ METHODS = {
     "activation": "activation patching",
     "attribution": "attribution patching",
     "random": "chance",
+    "outliers": "outliers of all rounds",
+    "pruned": "outliers, pruned",
 }
+UNSIZED = {"outliers", "pruned"}
+"""Their circuits are as large as they come."""
 TASKS = {"names0": "indirect object", "names1": "indirect object, frame 2", "years": "later year"}
 
 
 def faithfulness(rows: Rows) -> alt.ConcatChart:
-    """Faithfulness, capped at 1, by size of the circuit: a panel a task, a line a method."""
+    """Faithfulness, capped at 1, by size (a mean where it is not given): a panel a task, a line a method."""
     kept = [
         row | {"by": METHODS[row["method"]], "value": min(1.0, row["faithfulness"])}
         for row in some(rows, "circuits")
         if row["method"] in METHODS
     ]
-    key = key_of("by", "nodes ranked by", mean_bands(kept, ["by"]))
+    unsized = [row for row in kept if row["method"] in UNSIZED]
+    kept = [row for row in kept if row["method"] not in UNSIZED]
+    for mine in grouped(unsized, ["task", "method"]).values():
+        size = sum(row["size"] for row in mine) / len(mine)
+        kept += [row | {"size": size} for row in mine if size]
+    key = key_of("by", "nodes by", mean_bands(kept, ["by"]))
     panels: list[Any] = []
     for (task,), mine in grouped(kept, ["task"]).items():
         bands = mean_bands(mine, ["by", "size"], (-1, 1))

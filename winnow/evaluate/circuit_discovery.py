@@ -1,4 +1,4 @@
-"""Which heads at which positions do a task: orders of nodes by several methods, and how faithful their best ones are.
+"""How much heads at positions do for a task, by several methods.
 
 Contextual decomposition in rounds: A. Hsu et al., "Efficient Automated Circuit Discovery in Transformers using
 Contextual Decomposition", ICLR 2025. Path patching: N. Goldowsky-Dill et al., "Localizing Model Behavior with Path
@@ -11,15 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from winnow.errors import InputError
 from winnow.evaluate.contextual_decomposition import Node, heads_of, propagate, reference_means
 from winnow.evaluate.decomposition_rules import Parts
 from winnow.models.hooked_transformer import HookedTransformer
-from winnow.randomness import numpy_generator
 from winnow.workloads.names_language import YEARS, indirect_objects, tokens_of, vocabulary, year_spans
 
 ROWS = 1024
@@ -114,7 +111,8 @@ def _taken_away(nodes: Sequence[Node], task: Task, value: Tensor) -> Tensor:
     return value.flatten(0, 1)
 
 
-def _zeros(model: HookedTransformer, task: Task) -> Tensor:
+def no_scores(model: HookedTransformer, task: Task) -> Tensor:
+    """float[layer, t, head] of zeros."""
     heads = heads_of(model)
     return torch.zeros(len(model.blocks), task.tokens.shape[1], heads, dtype=task.weights.dtype)
 
@@ -123,7 +121,7 @@ def _zeros(model: HookedTransformer, task: Task) -> Tensor:
 def activation_patching(model: HookedTransformer, task: Task) -> Tensor:
     """float[layer, t, head]: mean drop of the measure where a node is taken away."""
     logits, plain = _plain(model, task)
-    whole, scores, count = task.measure(logits), _zeros(model, task), len(task.tokens)
+    whole, scores, count = task.measure(logits), no_scores(model, task), len(task.tokens)
     for layer in range(len(model.blocks)):
         for nodes in _chunks(_nodes(model, task, layer), count):
             stream = plain[f"blocks.{layer}.hook_resid_pre"].repeat(len(nodes), 1, 1)
@@ -159,7 +157,7 @@ def decomposition(
 
     Of a target it is the share of what differs from its mean, along that difference, times the target's weight.
     """
-    scores, count = _zeros(model, task), len(task.tokens)
+    scores, count = no_scores(model, task), len(task.tokens)
     last = len(model.blocks) - 1 if targets is None else max(node.layer for node in targets)
     for layer in range(len(model.blocks) if targets is None else last):
         later = None if targets is None else [node for node in targets if node.layer > layer]
@@ -194,7 +192,7 @@ def path_patching(model: HookedTransformer, task: Task, receivers: Sequence[Node
     out is recorded; in a second run they put it out. None receives: the first run's logits count.
     """
     logits, plain = _plain(model, task)
-    whole, scores, count = task.measure(logits), _zeros(model, task), len(task.tokens)
+    whole, scores, count = task.measure(logits), no_scores(model, task), len(task.tokens)
     depth = len(model.blocks) if receivers is None else max(node.layer for node in receivers)
     for layer in range(depth):
         later = [node for node in receivers or () if node.layer > layer]
@@ -238,82 +236,3 @@ def _received(
     first = min(node.layer for node in recorded)
     patch = {_z(i): lambda value, i=i: put(value, i) for i in range(first, len(model.blocks))}
     return _run(model, task, plain[f"blocks.{first}.hook_resid_pre"].repeat(times, 1, 1), first, patch)
-
-
-def in_rounds(model: HookedTransformer, task: Task, method: str, rounds: int, keep: int) -> tuple[Tensor, Tensor]:
-    """(scores float, round int64) [layer, t, head]: the largest of several rounds, each to the best of the one before.
-
-    method: `cdt` or `path`, whose receivers are patched together, or `path_single`, one receiver after another. In
-    round 0 the measure itself is the target. A node's score in a later round of `cdt` is weighted by its target's.
-    Raises InputError for no rounds and for no node to keep.
-    """
-    if rounds < 1 or keep < 1:
-        raise InputError(f"rounds {rounds}, keep {keep}: at least 1 each")
-    scores = decomposition(model, task) if method == "cdt" else path_patching(model, task)
-    found, seen = torch.zeros(scores.shape, dtype=torch.long), set[Node]()
-    best = scores
-    for number in range(1, rounds):
-        # Nothing is read by the first layer's heads from other heads.
-        targets = [node for node in ranked(best) if node not in seen and node.layer > 0][:keep]
-        seen.update(targets)
-        if not targets:
-            break
-        if method == "cdt":
-            best = decomposition(model, task, targets, [float(scores[node]) for node in targets])
-        elif method == "path":
-            best = path_patching(model, task, targets)
-        else:
-            best = torch.stack([path_patching(model, task, [node]) for node in targets]).sum(0)
-        larger = best.abs() > scores.abs()
-        scores, found = torch.where(larger, best, scores), torch.where(larger, number, found)
-    return scores, found
-
-
-def ranked(scores: Tensor) -> list[Node]:
-    """All nodes, highest score of float[layer, t, head] first, ties in their order."""
-    order = np.argsort(-scores.double().flatten().numpy(), kind="stable")
-    return [Node(*map(int, place)) for place in zip(*np.unravel_index(order, scores.shape), strict=True)]
-
-
-def edges(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[tuple[Node, Node, float]]:
-    """(earlier node, later node, share of the later one's difference from its mean that the earlier one gives)."""
-    found = []
-    for target in nodes:
-        if target.layer:
-            shares = decomposition(model, task, [target], [1.0])
-            found += [(node, target, float(shares[node])) for node in nodes if node.layer < target.layer]
-    return found
-
-
-def random_order(model: HookedTransformer, task: Task, seed: int) -> list[Node]:
-    """All nodes in a drawn order."""
-    generator = numpy_generator(seed, "circuit discovery", "order")
-    return ranked(
-        torch.from_numpy(generator.permutation(_zeros(model, task).numel()).reshape(_zeros(model, task).shape))
-    )
-
-
-@torch.no_grad()
-def faithfulness(model: HookedTransformer, task: Task, order: Sequence[Node], sizes: Sequence[int]) -> list[float]:
-    """For each size, (m(first nodes of the order) - m(none)) / (m(all) - m(none)), m the mean measure.
-
-    All other heads at all positions are taken away; feed-forward layers stay. Above 1 where left-out nodes work
-    against the task. Raises InputError for a size below 0 or above the number of nodes, and a task not done at all.
-    """
-    if not sizes or min(sizes) < 0 or max(sizes) > len(order):
-        raise InputError(f"sizes: {list(sizes)}; from 0 to the {len(order)} nodes, at least one")
-
-    def kept(nodes: Sequence[Node]) -> float:
-        keep = torch.zeros(_zeros(model, task).shape, dtype=torch.bool)
-        for node in nodes:
-            keep[node] = True
-        patch = {
-            _z(i): lambda value, i=i: torch.where(keep[i, :, :, None], value, task.means[_z(i)])
-            for i in range(len(model.blocks))
-        }
-        return float(task.measure(model.run(task.tokens, patch=patch)[0][:, -1]).mean())
-
-    none, whole = kept([]), kept(order)
-    if whole == none:
-        raise InputError("task: the measure is the same without any head; train the model longer")
-    return [(kept(order[:size]) - none) / (whole - none) for size in sizes]

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from winnow.evaluate import circuit_discovery as discovery
+from winnow.evaluate import circuit_search as search
 from winnow.evaluate.circuit_discovery import Task
 from winnow.evaluate.contextual_decomposition import Node, heads_of, propagate
 from winnow.models.hooked_transformer import HookedTransformer
@@ -24,7 +25,7 @@ def scorers(rounds: int, keep: int) -> dict[str, Scorer]:
     """Method -> function of a model and a task that gives scores float[layer, t, head]."""
 
     def iterated(method: str) -> Scorer:
-        return lambda model, task: discovery.in_rounds(model, task, method, rounds, keep)[0]
+        return lambda model, task: search.in_rounds(model, task, method, rounds, keep)[0]
 
     return {
         "cdt": discovery.decomposition,
@@ -57,7 +58,8 @@ def study(
     """Rows of nodes and of faithfulness, CPU seconds of methods, and measures of each method and task, one a draw.
 
     Measures are blocks run, correlation of scores with effects, area, share of faithfulness above 1, and beats_random:
-    the share of sizes and drawn orders at which circuits are more faithful. `random` has one of each drawn order.
+    the share of sizes and drawn orders at which circuits are more faithful. `random` has one of each drawn order;
+    `outliers` and `pruned` have the nodes, the faithfulness and the blocks of circuits of no given size.
 
     settings: prompts, draws, random_orders, evaluated, references, frames, rounds, keep and sizes, as params.yaml has
     them. Nodes are scored on prompts of the valid split and measured on those of test; orders by chance, `random`, are
@@ -83,24 +85,42 @@ def study(
                 begun = time.process_time()
                 scores = scorer(model, task)
                 seconds.append(labels | {"seconds": time.process_time() - begun})
-                order, effect = discovery.ranked(scores), effects[name]
+                order, effect = search.ranked(scores), effects[name]
                 for node in order:
                     told = {"score": float(scores[node]), "effect": float(effect[node])}
                     nodes.append(labels | node._asdict() | told)
-                values = np.array(discovery.faithfulness(model, evaluated[name], order, sizes[name]))
+                values = np.array(search.faithfulness(model, evaluated[name], order, sizes[name]))
                 curves += _curve(name, draw, method, sizes[name], values)
                 found = {"blocks": float(task.blocks), "correlation": correlation(scores, effect)}
                 found["beats_random"] = float((values > chance[name]).mean())
                 measures.setdefault((method, name), []).append(found | _told(values))
                 done += 1
                 progress(done, total)
+            for method, told in found_circuits(model, scored, evaluated[name], settings.rounds).items():
+                curves += _curve(name, draw, method, [int(told["nodes"])], np.array([told["faithfulness"]]))
+                measures.setdefault((method, name), []).append(told)
     return nodes, curves, seconds, measures
+
+
+def found_circuits(model: HookedTransformer, scored: Task, evaluated: Task, rounds: int) -> dict[str, dict[str, float]]:
+    """Circuits that say themselves how large they are: all outliers of several rounds, and what pruning leaves of them.
+
+    Nodes are chosen on one task's prompts and measured on the other's.
+    """
+    task = replace(scored, blocks=0)
+    chosen, found = search.outliers_in_rounds(model, task, rounds), {}
+    for method in ("outliers", "pruned"):
+        if method == "pruned":
+            chosen = search.pruned(model, task, chosen)
+        (value,) = search.faithfulness(model, evaluated, chosen, [len(chosen)])
+        found[method] = {"nodes": float(len(chosen)), "faithfulness": value, "blocks": float(task.blocks)}
+    return found
 
 
 def by_chance(model: HookedTransformer, task: Task, sizes: list[int], orders: int, seed: int) -> np.ndarray:
     """float64[orders, sizes]: faithfulness of the first nodes of drawn orders."""
-    drawn = [discovery.random_order(model, task, seed * orders + i) for i in range(orders)]
-    return np.array([discovery.faithfulness(model, task, order, sizes) for order in drawn])
+    drawn = [search.random_order(model, task, seed * orders + i) for i in range(orders)]
+    return np.array([search.faithfulness(model, task, order, sizes) for order in drawn])
 
 
 def _curve(task: str, draw: int, method: str, sizes: list[int], values: np.ndarray) -> Rows:
@@ -141,10 +161,10 @@ def circuit(model: HookedTransformer, name: str, task: Task, seed: int) -> Rows:
     """
     task = replace(task, tokens=task.tokens[:SENTENCES], weights=task.weights[:SENTENCES])
     scores, words = discovery.decomposition(model, task), vocabulary()
-    nodes = discovery.ranked(scores)[:SHOWN]
+    nodes = search.ranked(scores)[:SHOWN]
     ends = {node: f"{node.layer}.{node.head} at {node.position}" for node in nodes}
     rows = [{"from": ends[node], "to": "", "score": float(scores[node]), **node._asdict()} for node in nodes]
-    for first, second, share in discovery.edges(model, task, nodes):
+    for first, second, share in search.edges(model, task, nodes):
         rows.append({"from": ends[first], "to": ends[second], "score": share, **first._asdict()})
     sentence = [words[token] for token in task.tokens[0].tolist()]
     return [row | {"task": name, "seed": seed, "word": sentence[row["position"]]} for row in rows]

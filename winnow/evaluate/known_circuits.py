@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from winnow.evaluate import circuit_discovery as discovery
+from winnow.evaluate import circuit_search as search
 from winnow.evaluate.contextual_decomposition import reference_means
 from winnow.evaluate.known_answers import Answer, ranking
 from winnow.models.hooked_transformer import HookedTransformer
@@ -69,7 +70,7 @@ def circuits(seed: int) -> Answer:
         "circuit: activation patching": discovery.activation_patching(model, task),
         "circuit: attribution patching": discovery.attribution_patching(model, task),
         "circuit: contextual decomposition": discovery.decomposition(model, task),
-        "circuit: path patching in rounds": discovery.in_rounds(model, task, "path", LAYERS, IN_CIRCUIT * LENGTH)[0],
+        "circuit: path patching in rounds": search.in_rounds(model, task, "path", LAYERS, IN_CIRCUIT * LENGTH)[0],
         "circuit: direct paths": discovery.path_patching(model, task),
     }
     return Answer({name: scores.detach().abs().sum(1) for name, scores in found.items()}, ranking(circuit))

@@ -17,7 +17,8 @@ from torch import Tensor
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.harvest import Corpus
 from winnow.evaluate import transcoder_circuits as circuits
-from winnow.evaluate.circuit_discovery import activation_patching, later_weights, ranked, years_task
+from winnow.evaluate.circuit_discovery import activation_patching, later_weights, years_task
+from winnow.evaluate.circuit_search import ranked
 from winnow.evaluate.circuit_study import correlation
 from winnow.evaluate.contextual_decomposition import Node
 from winnow.evaluate.transcoder_circuits import Trace

@@ -74,29 +74,37 @@ class Attention(nn.Module):
         self.hook_attn_scores, self.hook_pattern = nn.Identity(), nn.Identity()
 
     def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None, fused: bool = False) -> Tensor:
-        def parts(letter: str, layer: nn.Linear, point: nn.Module) -> Tensor:
-            return tap(f"{name}.hook_{letter}", point(layer(x).unflatten(-1, (self.heads, self.head_width))))
-
-        query, key = parts("q", self.query, self.hook_q), parts("k", self.key, self.hook_k)
-        value = parts("v", self.value, self.hook_v)
+        query, key, value = self.parts(x, tap, name)
         if past is not None:
             earlier_keys, earlier_values = (old.expand(len(x), -1, -1, -1) for old in past)
             key, value = torch.cat([earlier_keys, key], 1), torch.cat([earlier_values, value], 1)
-        mixed = self._fused(query, key, value) if fused else self._by_step(query, key, value, tap, name)
-        return self.output(tap(f"{name}.hook_z", self.hook_z(mixed)).flatten(-2))
-
-    def _fused(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
-        return scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
-
-    def _by_step(self, query: Tensor, key: Tensor, value: Tensor, tap: Tap, name: str) -> Tensor:
-        scores = torch.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(self.head_width)
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=key.device)
+        if fused:
+            query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+            mixed = scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
+            return self.joined(mixed, tap, name)
+        later = torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=key.device)
         later = later.triu(1 + key.shape[1] - query.shape[1])
-        scores = self.hook_attn_scores(scores.masked_fill(later, float("-inf")))
+        return self.joined(self.mixed(query, key, value, later, tap, name), tap, name)
+
+    def parts(self, x: Tensor, tap: Tap, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """The queries, keys and values of x, float[n, t, width]."""
+
+        def heads(letter: str, layer: nn.Linear, point: nn.Module) -> Tensor:
+            return tap(f"{name}.hook_{letter}", point(layer(x).unflatten(-1, (self.heads, self.head_width))))
+
+        query, key = heads("q", self.query, self.hook_q), heads("k", self.key, self.hook_k)
+        return query, key, heads("v", self.value, self.hook_v)
+
+    def mixed(self, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, tap: Tap, name: str) -> Tensor:
+        """float[n, q, head, width]: values weighed by a softmax; hidden, bool to [n, head, q, k], is left out."""
+        scores = torch.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(self.head_width)
+        scores = self.hook_attn_scores(scores.masked_fill(hidden, float("-inf")))
         pattern = self.hook_pattern(tap(f"{name}.hook_attn_scores", scores).softmax(-1))
-        pattern = tap(f"{name}.hook_pattern", pattern)
-        return torch.einsum("nhqk,nkhd->nqhd", pattern, value)
+        return torch.einsum("nhqk,nkhd->nqhd", tap(f"{name}.hook_pattern", pattern), value)
+
+    def joined(self, mixed: Tensor, tap: Tap, name: str) -> Tensor:
+        """float[n, t, width]: what the heads write together."""
+        return self.output(tap(f"{name}.hook_z", self.hook_z(mixed)).flatten(-2))
 
     def value_weights(self) -> Tensor:
         """float[head, width of the stream, width of a head]: what each head reads as values."""

@@ -31,15 +31,8 @@ class FullAttention(Attention):
 
     def forward(self, x: Tensor, tap: Tap, name: str, visible: Tensor) -> Tensor:  # type: ignore[override]
         """x: float[n, t, width]; visible: bool[n, t]."""
-
-        def heads(letter: str, layer: nn.Linear) -> Tensor:
-            return tap(f"{name}.hook_{letter}", layer(x).unflatten(-1, (self.heads, self.head_width)))
-
-        query, key, value = heads("q", self.query), heads("k", self.key), heads("v", self.value)
-        scores = torch.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(self.head_width)
-        scores = scores.masked_fill(~visible[:, None, None], float("-inf"))
-        pattern = tap(f"{name}.hook_pattern", tap(f"{name}.hook_attn_scores", scores).softmax(-1))
-        return self.output(tap(f"{name}.hook_z", torch.einsum("nhqk,nkhd->nqhd", pattern, value)).flatten(-2))
+        query, key, value = self.parts(x, tap, name)
+        return self.joined(self.mixed(query, key, value, ~visible[:, None, None], tap, name), tap, name)
 
 
 class EncoderBlock(nn.Module):

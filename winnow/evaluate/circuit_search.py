@@ -1,0 +1,145 @@
+"""From scores of nodes to circuits: rounds towards the best ones, outliers, pruning, and how faithful a circuit is.
+
+Rounds and outliers: A. Hsu et al., "Efficient Automated Circuit Discovery in Transformers using Contextual
+Decomposition", ICLR 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from winnow.errors import InputError
+from winnow.evaluate.circuit_discovery import Task, decomposition, no_scores, path_patching
+from winnow.evaluate.contextual_decomposition import Node
+from winnow.models.hooked_transformer import HookedTransformer
+from winnow.randomness import numpy_generator
+
+OUTLIER = 3.0
+"""Standard deviations above the mean from which a score stands out."""
+
+
+def in_rounds(model: HookedTransformer, task: Task, method: str, rounds: int, keep: int) -> tuple[Tensor, Tensor]:
+    """(scores float, round int64) [layer, t, head]: the largest of several rounds, each to the best of the one before.
+
+    method: `cdt` or `path`, whose receivers are patched together, or `path_single`, one receiver after another. In
+    round 0 the measure itself is the target. A node's score in a later round of `cdt` is weighted by its target's.
+    Raises InputError for no rounds and for no node to keep.
+    """
+    if rounds < 1 or keep < 1:
+        raise InputError(f"rounds {rounds}, keep {keep}: at least 1 each")
+    scores, *later = _rounds(model, task, method, rounds, keep)
+    found = torch.zeros(scores.shape, dtype=torch.long)
+    for number, best in enumerate(later, 1):
+        larger = best.abs() > scores.abs()
+        scores, found = torch.where(larger, best, scores), torch.where(larger, number, found)
+    return scores, found
+
+
+def outliers_in_rounds(model: HookedTransformer, task: Task, rounds: int) -> list[Node]:
+    """All nodes that stand out by decomposition in a round, each round towards those of the one before."""
+    found = [outliers(scores) for scores in _rounds(model, task, "cdt", rounds, None)]
+    return list(dict.fromkeys(node for nodes in found for node in nodes))
+
+
+def _rounds(model: HookedTransformer, task: Task, method: str, rounds: int, keep: int | None) -> list[Tensor]:
+    """Scores of each round, towards the best `keep` of the one before, or to its outliers where that is None."""
+    found = [decomposition(model, task) if method == "cdt" else path_patching(model, task)]
+    largest, seen = found[0], set[Node]()
+    while len(found) < rounds:
+        best = outliers(found[-1]) if keep is None else ranked(found[-1])
+        # Nothing is read by the first layer's heads from other heads.
+        targets = [node for node in best if node not in seen and node.layer > 0][:keep]
+        seen.update(targets)
+        if not targets:
+            break
+        if method == "cdt":
+            found.append(decomposition(model, task, targets, [float(largest[node]) for node in targets]))
+        elif method == "path":
+            found.append(path_patching(model, task, targets))
+        else:
+            found.append(torch.stack([path_patching(model, task, [node]) for node in targets]).sum(0))
+        largest = torch.where(found[-1].abs() > largest.abs(), found[-1], largest)
+    return found
+
+
+def ranked(scores: Tensor) -> list[Node]:
+    """All nodes, highest score of float[layer, t, head] first, ties in their order."""
+    order = np.argsort(-scores.double().flatten().numpy(), kind="stable")
+    return [Node(*map(int, place)) for place in zip(*np.unravel_index(order, scores.shape), strict=True)]
+
+
+def outliers(scores: Tensor) -> list[Node]:
+    """Nodes with scores, float[layer, t, head], far above the mean of those that have one; highest first.
+
+    A score of 0 is that of a node that is not before the targets.
+    """
+    scored = scores[scores != 0].double()
+    if len(scored) < 2:
+        return []
+    least = float(scored.mean() + OUTLIER * scored.std())
+    return [node for node in ranked(scores) if float(scores[node]) > least]
+
+
+def edges(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[tuple[Node, Node, float]]:
+    """(earlier node, later node, share of the later one's difference from its mean that the earlier one gives)."""
+    found = []
+    for target in nodes:
+        if target.layer:
+            shares = decomposition(model, task, [target], [1.0])
+            found += [(node, target, float(shares[node])) for node in nodes if node.layer < target.layer]
+    return found
+
+
+def random_order(model: HookedTransformer, task: Task, seed: int) -> list[Node]:
+    """All nodes in a drawn order."""
+    generator = numpy_generator(seed, "circuit discovery", "order")
+    scores = no_scores(model, task)
+    return ranked(torch.from_numpy(generator.permutation(scores.numel()).reshape(scores.shape)))
+
+
+@torch.no_grad()
+def measured(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> float:
+    """Mean measure with all other heads at all positions taken away; feed-forward layers stay."""
+    keep = torch.zeros(no_scores(model, task).shape, dtype=torch.bool)
+    for node in nodes:
+        keep[node] = True
+    patch = {
+        f"blocks.{i}.attn.hook_z": lambda value, i=i: torch.where(
+            keep[i, :, :, None], value, task.means[f"blocks.{i}.attn.hook_z"]
+        )
+        for i in range(len(model.blocks))
+    }
+    task.blocks += len(task.tokens) * len(model.blocks)
+    return float(task.measure(model.run(task.tokens, patch=patch)[0][:, -1]).mean())
+
+
+def pruned(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[Node]:
+    """What is left of a circuit when every node has gone, the last of them first, whose loss does not hurt."""
+    kept, value, changed = list(nodes), measured(model, task, nodes), True
+    while changed:
+        changed = False
+        for node in kept[::-1]:
+            rest = [other for other in kept if other != node]
+            without = measured(model, task, rest)
+            if without >= value:
+                kept, value, changed = rest, without, True
+    return kept
+
+
+def faithfulness(model: HookedTransformer, task: Task, order: Sequence[Node], sizes: Sequence[int]) -> list[float]:
+    """For each size, (m(first nodes of the order) - m(none)) / (m(all) - m(none)), m the mean measure.
+
+    Above 1 where left-out nodes work against the task. Raises InputError for a size below 0 or above the number of
+    nodes, and a task not done at all.
+    """
+    if not sizes or min(sizes) < 0 or max(sizes) > len(order):
+        raise InputError(f"sizes: {list(sizes)}; from 0 to the {len(order)} nodes, at least one")
+    every = ranked(no_scores(model, task))
+    none, whole = measured(model, task, []), measured(model, task, every)
+    if whole == none:
+        raise InputError("task: the measure is the same without any head; train the model longer")
+    return [(measured(model, task, order[:size]) - none) / (whole - none) for size in sizes]
