@@ -38,13 +38,37 @@ def test_a_workload_that_is_part_of_another_is_made_with_it_and_by_itself(source
     assert objects in alone and "summaries/sonar.json" not in alone
 
 
-def test_a_workload_is_no_part_of_itself_or_of_a_family(sources_only):
-    for before, refused in (("sonar", "evaluate"), ("evaluate", "sonar_objects")):
-        sources_only.edit("params.yaml", f"part_of: {before}", f"part_of: {refused}")
+def test_nothing_is_part_of_what_makes_it_already(sources_only):
+    sonar = "part_of: sonar\n"
+    circuits = "    local_interaction_basis: {optional: true}\n"
+    for before, after, workload, refused in (
+        (sonar, "part_of: sonar_objects\n", "sonar_objects", "sonar_objects"),
+        ("part_of: sonar_objects\n", "part_of: all\n", "sonar_objects", "all"),
+        ("part_of: all\n", sonar, "", ""),
+        (circuits, circuits.replace("true", "true, part_of: digits"), "digits", "digits"),
+    ):
+        sources_only.edit("params.yaml", before, after)
         done = sources_only.run("snakemake", "-n", check=False)
+        if not refused:
+            assert done.returncode == 0
+            continue
+        told = f"params.yaml: {workload}.part_of: {refused!r} makes it already; name another target"
         assert done.returncode != 0
-        told = f"params.yaml: sonar_objects.part_of: '{refused}' is a target already; name another"
         assert (done.stdout + done.stderr).splitlines()[1:] == [told]  # no traceback; the first line names the profile
+
+
+def test_what_another_target_makes_is_left_to_it_with_its_pictures_and_the_ledger(sources_only):
+    whole, part = planned_files(sources_only, "python"), planned_files(sources_only, "dictionaries")
+    for made in (
+        "evaluate/transcoder/pareto.svg",
+        "evaluate/plots/recovered.svg",
+        "dictionaries/topk-on-lm_code/seed0",
+    ):
+        assert f"results/python/{made}" in part and f"results/python/{made}" not in whole
+    assert "results/python/train/lm_code/seed0/model.safetensors" in whole
+    assert "results/claims.parquet" in part and "results/algorithmic/evaluate/pareto/seed0" in part
+    # Of workloads that are optional a family makes nothing.
+    assert "results/fashion/" not in part and "results/digits/dictionaries/" in part
 
 
 def test_pruned_prototypes_are_made_for_what_names_them_and_not_measured_with_all_models(sources_only):

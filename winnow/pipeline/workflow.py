@@ -70,10 +70,11 @@ class Workflow:
         self.requested = requested
         self.general, self.workloads = load_params(overrides=overrides)
         self.learnable = {name: entry for name, entry in self.workloads.items() if isinstance(entry, Learnable)}
-        for name, entry in self.learnable.items():
-            if entry.part_of in {name, *FAMILIES, "all", "everything"}:
-                raise InputError(f"params.yaml: {name}.part_of: {entry.part_of!r} is a target already; name another")
         self.variants = {name: self._variants(entry) for name, entry in self.workloads.items()}
+        for name, entry in self.workloads.items():
+            for target in [getattr(entry, "part_of", None), *self._elsewhere(name).values()]:
+                if target in {name, "all", "everything"}:
+                    raise InputError(f"params.yaml: {name}.part_of: {target!r} makes it already; name another target")
 
     def _variants(self, workload: Any) -> dict[str, dict[str, dict]]:
         """Family -> variant -> settings, seeds among them."""
@@ -85,14 +86,14 @@ class Workflow:
         named |= systems_of(evaluate)
 
         def dumped(section: Any) -> dict[str, Any]:
-            own = section.model_dump(exclude={"optional"})
+            own = section.model_dump(exclude={"optional", "part_of"})
             return own | {"seeds": own.get("seeds") or workload.seeds}
 
         evaluations = {name: dumped(section) for name, section in named.items() if section is not None}
         if evaluate.survival is not None:
             # The stage fits the dense model's dictionary again.
             fitted = workload.dictionaries[evaluate.survival.dictionary]
-            evaluations["survival"]["fit"] = fitted.model_dump(exclude={"models", "seeds"})
+            evaluations["survival"]["fit"] = fitted.model_dump(exclude={"models", "seeds", "part_of"})
         return {
             "curate": {"all": {**workload.curate.model_dump(), **_sources(workload), "seeds": [0]}},
             "train": {name: dumped(section) for name, section in workload.train.items()},
@@ -313,20 +314,24 @@ class Workflow:
             if not (default and self._left_out(workload, f"{family}/{variant}"))
         ]
 
+    def _section(self, workload: str, variant: str) -> Any:
+        """The section of `<family>/<variant>`, None where it has none of its own."""
+        family, _, name = variant.partition("/")
+        sections = getattr(self.workloads[workload], family, None)
+        if family == "compress":
+            name = name.split("-")[1]  # <model>-<section>-s<percent>
+        elif family == "dictionaries":
+            name = name.partition("-on-")[0]
+        return sections.get(name) if isinstance(sections, dict) else getattr(sections, name, None)
+
     def _left_out(self, workload: str, variant: str) -> bool:
         """Whether the default target leaves a variant out: it is optional, and nobody has made it yet.
 
         What was made once is kept like all else, so that neither the ledger nor the report shows what is stale.
         """
-        family, _, name = variant.partition("/")
-        entry = self.workloads[workload]
-        section: Any = self.systems(workload).get(variant)
-        if family == "train":
-            section = entry.train[name]
-        elif family == "compress":
-            section = entry.compress[name.split("-")[1]]  # <model>-<section>-s<percent>
-        if not getattr(section, "optional", False):
+        if not getattr(self._section(workload, variant), "optional", False):
             return False
+        family, _, name = variant.partition("/")
         seeds = self.variants[workload][family][name]["seeds"]
         return not any(Path(f"results/{workload}/{variant}/seed{seed}/metrics.parquet").exists() for seed in seeds)
 
@@ -451,17 +456,34 @@ class Workflow:
                 tables = [f"{f}/metrics.parquet" for f in self.folders(name, family) if f"/{system}/" in f]
                 pictures = [f"results/{name}/{system}/{picture}.svg" for picture in section.pictures]
                 named[f"{name}_{variant}"] = tables + pictures
-        wholes = {}
+        for family in FAMILIES:
+            named[family] = [file for n in self._chosen(default=True) for file in both[n, family]]
+        wholes, elsewhere = {}, []
         for name in self.workloads:
             made = [file for f in FAMILIES for file in self.family_targets(name, f)]
-            wholes[name] = [*made, f"summaries/{name}.json", *LEDGER]
+            moved = {file: target for file in made if (target := self._made_by(name, file))}
+            elsewhere += [(target, [file]) for file, target in moved.items()]
+            wholes[name] = [*(file for file in made if file not in moved), f"summaries/{name}.json", *LEDGER]
         named |= {name: list(files) for name, files in wholes.items()}
-        for name, entry in self.learnable.items():
-            if entry.part_of is not None:
-                named.setdefault(entry.part_of, []).extend(wholes[name])
-        for family in FAMILIES:
-            named[family] = [file for n in self.workloads for file in both[n, family]]
+        elsewhere += [(entry.part_of, wholes[name]) for name, entry in self.learnable.items() if entry.part_of]
+        for target, files in elsewhere:
+            named[target] = list(dict.fromkeys([*named.get(target, []), *files, *LEDGER]))
         return named
+
+    def _elsewhere(self, workload: str) -> dict[str, str]:
+        """Where the results of variants are -> the target that makes them in the place of the whole workload."""
+        return {
+            f"results/{workload}/{family}/{variant}/": section.part_of
+            for family, variants in self.variants[workload].items()
+            for variant in variants
+            if getattr(section := self._section(workload, f"{family}/{variant}"), "part_of", None)
+        }
+
+    def _made_by(self, workload: str, file: str) -> str | None:
+        """The target that makes a file in the place of the whole workload: its variant's, or that of what it draws."""
+        drawn = self.plots(workload).get(Path(file).stem, []) if "/evaluate/plots/" in file else []
+        places = self._elsewhere(workload)
+        return next((places[p] for f in [file, *drawn] for p in places if f.startswith(p)), None)
 
     def family_targets(self, workload: str, family: str, default: bool = False) -> list[str]:
         """One file for each result folder of a family, and its pictures; default leaves out what is optional."""

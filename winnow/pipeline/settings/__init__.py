@@ -323,7 +323,7 @@ def pruned_variants(workload: Learnable) -> dict[str, dict]:
     """Variant name -> settings of each pruned model: one for each model and sparsity of each compress section."""
     return {
         f"{model}-{name}-{percent(sparsity)}": {
-            **section.model_dump(exclude={"models", "sparsities", "seeds", "optional"}),
+            **section.model_dump(exclude={"models", "sparsities", "seeds", "optional", "part_of"}),
             "model": model,
             "sparsity": sparsity,
             "seeds": section.seeds or workload.seeds,
@@ -338,7 +338,7 @@ def dictionary_variants(workload: Learnable) -> dict[str, dict]:
     """Variant name -> settings of each dictionary: one for each model of each dictionaries section."""
     return {
         f"{name}-on-{model}": {
-            **section.model_dump(exclude={"models", "seeds"}),
+            **section.model_dump(exclude={"models", "seeds", "part_of"}),
             "model": model,
             "seeds": section.seeds or workload.seeds,
         }

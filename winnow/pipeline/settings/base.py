@@ -28,7 +28,14 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=
 Names = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 
 
-class System(Section):
+class Part(Section):
+    """A section whose results another target than the workload can make."""
+
+    part_of: str | None = None
+    """Target that makes these results in the place of the whole workload; null is the workload."""
+
+
+class System(Part):
     """A section that a rule of its own makes, in stages/<family>/<system>.smk: one job for each seed."""
 
     pictures: ClassVar[tuple[str, ...]] = ()

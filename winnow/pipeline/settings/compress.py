@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from winnow.pipeline.settings.base import Names, Section, Seeds, Sparsities
+from winnow.pipeline.settings.base import Names, Part, Section, Seeds, Sparsities
 
 PruningMethod = Literal[
     "global_magnitude",
@@ -36,7 +36,7 @@ class FineTune(Section):
     """Images a step."""
 
 
-class Prune(FineTune):
+class Prune(FineTune, Part):
     """Trained models pruned by one method over a grid of sparsities; each is a model of its own."""
 
     method: PruningMethod = "global_magnitude"

@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from winnow.pipeline.settings.base import Names, Section, Seeds
+from winnow.pipeline.settings.base import Names, Part, Section, Seeds
 
 Architecture = Literal["topk", "batchtopk", "relu_l1", "jumprelu", "gated"]
 
 
-class SparseAutoencoder(Section):
+class SparseAutoencoder(Part):
     """A sparse autoencoder fitted on one hook point of several models."""
 
     architecture: Architecture = "topk"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from winnow.pipeline.settings.base import Section, Seeds, Sparsities, _distinct
+from winnow.pipeline.settings.base import Part, Section, Seeds, Sparsities, _distinct
 from winnow.pipeline.settings.bee import Bee
 from winnow.pipeline.settings.block_attention import BlockAttention
 from winnow.pipeline.settings.code_recall import CodeRecall
@@ -107,7 +107,7 @@ class FeatureSurvival(Section):
     """Quantile of chance matches that a surviving feature must exceed."""
 
 
-class DictionaryPareto(Section):
+class DictionaryPareto(Part):
     """Sparse autoencoders of several architectures over a range of sparsities, on one model."""
 
     model: str = "mlp"
