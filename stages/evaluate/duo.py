@@ -21,7 +21,8 @@ def duo(inputs, outputs, params, log):
     model = study.trained(workload, params, seed, Progress(log, "duo"))
     x, y = windows(workload, "test", params.judged, params.length)
     tables = study.tables_of(model, x, y, seed)
-    rows, use, growth = study.told_by_oracles(model, x, tables, seed)
+    rows, use, growth = study.told_by_oracles(model, tables, seed)
+    rows["oracle", "all"] |= study.foreseen_by_block(model, windows(workload, "valid", *x.shape), (x, y))
     for k in (1, half):
         progress = Progress(log, f"routes of {k} big layers", "draws")
         drawn = study.best_drawn(model, x, y, k, params.draws, seed, progress)
@@ -48,7 +49,13 @@ def duo(inputs, outputs, params, log):
     for name, path in (("whole", inputs.model), ("routed", outputs.model)):
         rows[name, "trained model"] = study.judged_model(load_model(path), x, y)
     tokens = [[words_of(workload)[0][token] for token in window] for window in y[: params.shown].tolist()]
-    units = {"gain": "nats", "soft_cross_entropy": "nats", "share": "share", "hopeless": "share"}
+    units = {
+        "gain": "nats",
+        "soft_cross_entropy": "nats",
+        "alone_cross_entropy": "nats",
+        "share": "share",
+        "hopeless": "share",
+    }
     labels = {"workload": params.workload, "seed": seed, "split": "test", "units": units}
     metrics = [metric_rows(v, system=system, variant=variant, **labels) for (system, variant), v in rows.items()]
     write_parquet(pa.concat_tables(metrics), outputs.metrics)

@@ -3,6 +3,7 @@ rule duo:
         model=flow.model("evaluate", "duo", seed=0),
         card=flow.card("evaluate", "duo", seed=0),
         train="results/{workload}/curate/all/seed0/train.parquet",
+        valid="results/{workload}/curate/all/seed0/valid.parquet",
         test="results/{workload}/curate/all/seed0/test.parquet",
         tokenizer="results/{workload}/curate/all/seed0/tokenizer.json",
     output:

@@ -14,6 +14,7 @@ from winnow.compress.duo import (
     budget_loss,
     drawn_route,
     oracle_table,
+    routed_alone,
 )
 from winnow.errors import InputError
 from winnow.models.transformer import Transformer
@@ -80,6 +81,22 @@ def test_the_table_is_a_loop_over_tokens_and_routes(model, x, skip):
             for which, target in enumerate(targets):
                 expected = -logs.gather(1, target[:, token, None])[:, 0]
                 assert torch.allclose(table[at, which, :, token], expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_token_is_routed_alone_among_tokens_of_large_layers(model, x):
+    torch.manual_seed(2)
+    choices = torch.randint(0, 3, (3, *x.shape))
+    logits, taken, given = routed_alone(model, x, lambda number, inner: choices[number])
+    assert torch.equal(taken, choices) and given.shape == (3, 2, 6, 16)
+    for token in range(6):
+        each = torch.full((3, *x.shape), BIG)
+        each[:, :, token] = choices[:, :, token]
+        assert torch.allclose(model(x, each)[:, token], logits[:, token], atol=1e-5)
+    first = model.blocks[0]
+    states = model.embedding(x)
+    expected = first.mlp_norm(states + first.attention(first.attention_norm(states)))
+    assert torch.allclose(given[0], expected, atol=1e-5)
 
 
 def test_all_routes_are_counted():

@@ -23,7 +23,7 @@ def xy():
 
 def test_charts_show_every_kind(model, xy):
     tables = study.tables_of(model, *xy, 0)
-    rows, use, growth = study.told_by_oracles(model, xy[0], tables, 0)
+    rows, use, growth = study.told_by_oracles(model, tables, 0)
     for k in ("k1", "k2"):
         rows["drawn", k] = {"cross_entropy": 2.0}
         for name in ("router", "router_by_layer"):

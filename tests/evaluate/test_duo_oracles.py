@@ -67,9 +67,13 @@ def test_tokens_of_high_loss_that_gain_nothing():
 
 def test_what_states_tell_is_foreseen_and_nothing_else():
     generator = np.random.default_rng(0)
-    states = generator.normal(size=(40, 20, 3))
-    assert duo_oracles.foreseen(states, states[..., 0] > 0) > 0.95
-    assert duo_oracles.foreseen(states, generator.random((40, 20)) > 0.5) == pytest.approx(0.5, abs=0.08)
+    fitted, judged = generator.normal(size=(2, 20, 20, 3))
+    assert duo_oracles.foreseen(fitted, fitted[..., 0] > 0, judged, judged[..., 0] > 0) > 0.95
+    # What was fitted does not count: other windows decide.
+    assert duo_oracles.foreseen(fitted, fitted[..., 0] > 0, judged, judged[..., 0] < 0) < 0.05
+    chance = generator.random((2, 20, 20)) > 0.5
+    assert duo_oracles.foreseen(fitted, chance[0], judged, chance[1]) == pytest.approx(0.5, abs=0.08)
+    assert np.isnan(duo_oracles.foreseen(fitted, chance[0], judged, np.ones((20, 20), bool)))
 
 
 def test_kinds_of_tokens():

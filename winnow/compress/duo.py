@@ -6,7 +6,7 @@ Adaptive Computation in Large Language Models", arXiv 2410.10846, 2024.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -113,19 +113,43 @@ def oracle_table(model: DuoTransformer, x: Tensor, targets: Tensor, skip: bool =
     those before it always take the big layers, so that their keys and values stay what they are.
     """
     all_routes(len(model.blocks))  # raises where they are too many
-    keys_values, states = [], model.embedding(x)
-    for block in model.blocks:
-        query, key, value = _heads(block.attention, block.attention_norm(states))
-        keys_values.append((key, value))
-        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
-        states = states + block.attention.output(mixed.transpose(1, 2).flatten(-2))
-        states = states + block.mlp.big(block.mlp_norm(states))
+    keys_values = _keys_values(model, x)
     options = (SMALL, BIG, SKIP) if skip else (SMALL, BIG)
     rows = []
     for end in _ends(model, keys_values, model.embedding(x), 0, options):
         logits = linear(model.norm(end), model.embedding.weight)
         rows.append(torch.stack([cross_entropy(logits.mT, each, reduction="none") for each in targets]))
     return torch.stack(rows)
+
+
+@torch.no_grad()
+def routed_alone(
+    model: DuoTransformer, x: Tensor, choose: Callable[[int, Tensor], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each token of int64[n, t] routed alone, as in `oracle_table`: those before it take the large layers.
+
+    choose: a layer's number and what its feed-forward layers are given, float[n, t, width], to choices int64[n, t].
+    Returns logits [n, t, vocabulary], choices [layers, n, t], and what the layers were given [layers, n, t, width].
+    """
+    states, choices, given = model.embedding(x), [], []
+    for number, (block, known) in enumerate(zip(model.blocks, _keys_values(model, x), strict=True)):
+        states = states + _beside(block.attention, block.attention_norm(states), *known)
+        given.append(block.mlp_norm(states))
+        choices.append(choose(number, given[-1]))
+        states = states + block.mlp(given[-1], choices[-1])
+    return linear(model.norm(states), model.embedding.weight), torch.stack(choices), torch.stack(given)
+
+
+def _keys_values(model: DuoTransformer, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values [n, heads, t, d] of each block where all tokens take the large layers."""
+    found, states = [], model.embedding(x)
+    for block in model.blocks:
+        query, key, value = _heads(block.attention, block.attention_norm(states))
+        found.append((key, value))
+        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+        states = states + block.attention.output(mixed.transpose(1, 2).flatten(-2))
+        states = states + block.mlp.big(block.mlp_norm(states))
+    return found
 
 
 def _ends(
@@ -186,11 +210,19 @@ class Router(nn.Module):
         for block, layer in zip(model.blocks, self.layers, strict=True):
             states = states + block.attention(block.attention_norm(states))
             inner = block.mlp_norm(states)
-            score = layer(inner)[..., 0]
-            choice = (score > 0).long() if hard else (sharpness * score).sigmoid()
+            choice = _picked(layer, inner) if hard else (sharpness * layer(inner)[..., 0]).sigmoid()
             states = states + block.mlp(inner, choice)
             shares.append(choice.to(states.dtype))
         return linear(model.norm(states), model.embedding.weight), torch.stack(shares)
+
+    def choice(self, number: int, given: Tensor) -> Tensor:
+        """What the router of one layer picks, int64[n, t], from what its feed-forward layers are given."""
+        return _picked(self.layers[number], given)
+
+
+def _picked(layer: nn.Module, given: Tensor) -> Tensor:
+    chosen: Tensor = (layer(given)[..., 0] > 0).long()
+    return chosen
 
 
 def budget_loss(shares: Tensor, target: float, by_layer: bool = False) -> Tensor:

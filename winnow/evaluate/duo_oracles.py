@@ -132,21 +132,20 @@ def growth(table: Losses, routes: np.ndarray, k: int, draws: int, seed: int) -> 
     return rows
 
 
-def foreseen(states: np.ndarray, helps: np.ndarray) -> float:
-    """Area under the curve of a logistic regression that foresees from states [n, t, d] whether more layers help.
+def foreseen(states: np.ndarray, helps: np.ndarray, judged: np.ndarray, helped: np.ndarray) -> float:
+    """Area under the curve of a logistic regression that foresees from states [n, t, d] whether a layer helps.
 
-    helps: bool[n, t]. Fitted on the first half of the stretches, judged on the second; .5 is chance.
+    Fitted on states and helps bool[n, t], judged on others of the same form; .5 is chance. NaN where one of the two
+    has tokens of one kind only.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    half = len(states) // 2
-    rows = [(part.reshape(-1, states.shape[-1]), label.ravel()) for part, label in _halves(states, helps, half)]
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(*rows[0])
-    return float(roc_auc_score(rows[1][1], model.decision_function(rows[1][0])))
-
-
-def _halves(states: np.ndarray, helps: np.ndarray, half: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(states[:half], helps[:half]), (states[half:], helps[half:])]
+    if min(len(np.unique(helps)), len(np.unique(helped))) < 2:
+        return float("nan")
+    width = states.shape[-1]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(states.reshape(-1, width), helps.ravel())
+    return float(roc_auc_score(helped.ravel(), model.decision_function(judged.reshape(-1, width))))

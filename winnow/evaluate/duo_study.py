@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from winnow.compress.duo import (
+    BIG,
     SKIP,
+    SMALL,
     DuoTransformer,
     Router,
     all_routes,
     budget_loss,
     drawn_route,
     oracle_table,
+    routed_alone,
 )
 from winnow.compress.duo_models import costs, twins, with_twins
 from winnow.evaluate import duo_oracles
@@ -96,11 +99,17 @@ def router_for(
 
 @torch.no_grad()
 def judged_router(model: DuoTransformer, router: Router, x: Tensor, y: Tensor, sharpness: float) -> dict[str, float]:
-    """cross_entropy of hard routes and of mixtures [nats a token], share of big layers, least and most of a layer."""
+    """cross_entropy of hard routes and of mixtures [nats a token], share of big layers, least and most of a layer.
+
+    alone_cross_entropy and alone_share: of hard routes where the tokens before take the large layers, as in a table.
+    """
     (hard, shares), (soft, _) = (router.routed(model, x, sharpness, hard=hard) for hard in (True, False))
+    alone, choices, _ = routed_alone(model, x, router.choice)
     layers = shares.double().mean((1, 2))
     return {
         "cross_entropy": _mean_loss(hard, y),
+        "alone_cross_entropy": _mean_loss(alone, y),
+        "alone_share": float(choices.double().mean()),
         "soft_cross_entropy": _mean_loss(soft, y),
         "share": float(layers.mean()),
         "least_used": float(layers.min()),
@@ -110,14 +119,17 @@ def judged_router(model: DuoTransformer, router: Router, x: Tensor, y: Tensor, s
 
 @torch.no_grad()
 def best_drawn(model: DuoTransformer, x: Tensor, y: Tensor, k: int, draws: int, seed: int, report: Report) -> float:
-    """The least cross-entropy [nats a token] of so many draws; each gives every token a route of k big layers."""
+    """The least cross-entropy [nats a token] of so many drawn routes of k big layers, each taken by all tokens.
+
+    Routes are drawn without putting back, so at most all of them are tried.
+    """
     routes = all_routes(len(model.blocks))
-    routes = routes[routes.sum(1) == k]
-    generator, losses = torch_generator(seed, "duo", f"drawn {k}"), []
-    for draw in range(draws):
-        chosen = routes[torch.randint(len(routes), x.shape, generator=generator)].movedim(-1, 0)
-        losses.append(_mean_loss(model(x, chosen), y))
-        report(draw + 1, draws)
+    routes = routes[(routes == BIG).sum(1) == k]
+    order = torch.randperm(len(routes), generator=torch_generator(seed, "duo", f"drawn {k}"))[:draws]
+    losses = []
+    for done, at in enumerate(order.tolist()):
+        losses.append(_mean_loss(model(x, routes[at]), y))
+        report(done + 1, len(order))
     return min(losses)
 
 
@@ -137,7 +149,7 @@ def tables_of(model: DuoTransformer, x: Tensor, y: Tensor, seed: int, skip: bool
 
 
 def told_by_oracles(
-    model: DuoTransformer, x: Tensor, tables: Tables, seed: int
+    model: DuoTransformer, tables: Tables, seed: int
 ) -> tuple[Told, list[dict[str, Any]], list[dict[str, Any]]]:
     """(system, variant) -> metrics, the oracle's use of each layer, and its loss by candidates."""
     table, shuffled, routes = tables
@@ -154,14 +166,44 @@ def told_by_oracles(
         rows["shuffled", f"k{k}"] = {"gain": duo_oracles.gain(shuffled, routes, k)}
         for kind, value in duo_oracles.transferred(table, routes, k).items():
             rows[f"{kind}_of_first_half", f"k{k}"] = {"cross_entropy": value}
-    helps = table[-1] < table[0]  # all layers big, and none
     kinds = duo_oracles.categories(table, routes)
     rows["oracle", "all"] = {
         "hopeless": duo_oracles.hopeless(table, routes),
-        "foreseen": duo_oracles.foreseen(_states(model, x).numpy(), helps),
         **{f"{name}_tokens": float((kinds == i).mean()) for i, name in enumerate(duo_oracles.CATEGORIES)},
     }
     return rows, use, duo_oracles.growth(table, routes, half, 20, seed)
+
+
+@torch.no_grad()
+def foreseen_by_block(
+    model: DuoTransformer, fitted: tuple[Tensor, Tensor], judged: tuple[Tensor, Tensor]
+) -> dict[str, float]:
+    """Whether a block's large layer helps a token, foreseen from what its router is given: `foreseen` of each block.
+
+    It helps where the loss is less with it, and small layers else, than with small layers alone. The regressions are
+    fitted on some windows (x, y) and judged on others; foreseen is their mean, foreseen_<block> is each.
+    """
+    (given, helps), (given_then, helps_then) = (_gains_of_one(model, x, y) for x, y in (fitted, judged))
+    found = [duo_oracles.foreseen(*each) for each in zip(given, helps, given_then, helps_then, strict=True)]
+    return {"foreseen": float(np.mean(found))} | {f"foreseen_{block}": area for block, area in enumerate(found)}
+
+
+def _gains_of_one(model: DuoTransformer, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """What blocks give their feed-forward layers [layers, n, t, width], and bool[layers, n, t]: does the big one help.
+
+    The layers below are small, which is what a router of few large layers sees.
+    """
+
+    def routed(big: int) -> tuple[Tensor, Tensor]:
+        def choose(number: int, inner: Tensor) -> Tensor:
+            return torch.full(inner.shape[:2], BIG if number == big else SMALL)
+
+        logits, _, given = routed_alone(model, x, choose)
+        return cross_entropy(logits.mT, y, reduction="none"), given
+
+    without, given = routed(-1)
+    helps = torch.stack([routed(block)[0] < without for block in range(len(model.blocks))])
+    return given.numpy(), helps.numpy()
 
 
 def told_of_skips(tables: Tables) -> tuple[Told, list[dict[str, Any]]]:
@@ -265,16 +307,6 @@ def judged_model(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
 def _mean_loss(logits: Tensor, y: Tensor) -> float:
     """Mean cross-entropy [nats] of logits float32[n, t, v]; added up in float64."""
     return float(cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").double().mean())
-
-
-@torch.no_grad()
-def _states(model: DuoTransformer, x: Tensor) -> Tensor:
-    """The last states float32[n, t, width] with all layers big."""
-    found: list[Tensor] = []
-    handle = model.norm.register_forward_hook(lambda module, inputs, output: found.append(output))
-    model(x)
-    handle.remove()
-    return found[0]
 
 
 def _stepped(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
