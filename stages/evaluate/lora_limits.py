@@ -26,9 +26,10 @@ def lora_limits(inputs, outputs, params, log):
 
     for row in rows:
         variant = f"gamma {row['gamma']:g}, degree {row['degree']}"
-        told({"relative_error": row["error"], "rank": row["rank"]}, f"lora_{row['case']}", variant)
-    told(study.rank_slope(rows, study.TOLERANCE), "lora_full", "log rank by gamma squared")
+        values = {"relative_error": row["error"], "rank": row["rank"], "negative_denominators": row["negative"]}
+        told(values, f"lora_{row['case']}", variant)
     mapped = study.phase_map(params, Progress(log, "phase map", "cases"))
+    told(study.rank_slope(mapped), "phase_map", "log rank by gamma squared")
     for length in params.map_lengths:
         told(study.reached(mapped, length), "phase_map", f"{length} tokens")
     lengths = list(study.work_and_time(params, time.process_time))
@@ -41,23 +42,14 @@ def lora_limits(inputs, outputs, params, log):
         for of, into in (("work", tables), ("seconds", timings)):
             power = exponent(params.lengths, [row[of] for row in mine])
             told({f"{of}_exponent": power}, f"{method}_gradients", "growth", into)
-    workload, model, entries = load_workload(inputs.train.parent), load_model(inputs.model), []
+    workload, model = load_workload(inputs.train.parent), load_model(inputs.model)
     for variant, values in study.bounded(model, workload, params).items():
         log.info("%s: %s", variant, values)
         told(values, "bounded", variant)
-    for gain, degree in [*((gain, None) for gain in params.gains), (params.gains[-1], params.fast_degree)]:
-        system = "lora" if degree is None else "lora_fast"
-        report = Progress(log, f"alpha / r {gain:g}, {system}")
-        tuned, found = study.finetuned(model, workload, gain, params, report, degree)
-        last = [row for row in found if row["step"] == found[-1]["step"]]
-        first = [row for row in found if row["step"] == 0]
-        values = study.entries_told(last)
-        values["growth"] = values["largest_entry"] / study.entries_told(first)["largest_entry"]
-        values |= {"cross_entropy": workload.metrics(tuned, "valid")["cross_entropy"]}
-        log.info("alpha / r %g, %s: %s", gain, system, values)
-        told(values, system, f"gain {gain:g}")
-        if degree is None:
-            entries += [row | {"gain": gain, "seed": params.seed} for row in found]
+    tuned, entries = study.tuning(model, workload, params, lambda name: Progress(log, name))
+    for system, variant, values in tuned:
+        log.info("%s, %s: %s", system, variant, values)
+        told(values, system, variant)
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.concat_tables(timings), outputs.timings)
     write_parquet(pa.Table.from_pylist([row | {"seed": params.seed} for row in rows]), outputs.gradients)

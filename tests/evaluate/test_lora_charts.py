@@ -25,12 +25,13 @@ def test_the_map_has_squares_crosses_and_the_bound():
 
 def test_each_head_has_its_entries_before_training():
     rows = [
-        {"gain": gain, "step": step, "layer": 1, "head": 0, "query": 1.0 + step, "key": 2.0, "bound": 2.3, "seed": 0}
+        {"gain": gain, "step": step, "layer": 1, "head": 0, "query": 1.0 + step, "key": 2.0, "product": 3.0}
+        | {"bound": 2.3, "seed": 0}
         for gain in (4.0, 1.0)
         for step in (0, 5)
     ]
     shown = {(row["head"], row["of"], row["mean"]) for row in drawn(charts.heads(rows)) if "of" in row}
-    assert shown == {("2.1", "queries", 1.0), ("2.1", "keys", 2.0)}
+    assert shown == {("2.1", "queries", 1.0), ("2.1", "keys", 2.0), ("2.1", "products", 3.0)}
 
 
 def test_counts_are_drawn_against_tokens():

@@ -10,14 +10,17 @@ from torch import nn
 from winnow.evaluate.lora_study import (
     ALPHA,
     bounded,
+    degrees_below,
     drawn_head,
     entries_told,
     errors,
+    fast_heads,
     finetuned,
     phase_map,
     rank_slope,
     reached,
     relative_error,
+    tuning,
     work_and_time,
 )
 from winnow.models import build
@@ -25,22 +28,28 @@ from winnow.train.lora_limits import lora_gradients_exact, lora_gradients_polyno
 
 SETTINGS = SimpleNamespace(
     dimensions=3, rank=2, seed=0, adapter_rank=2, steps=5, batch_size=2, learning_rate=0.01,
-    lengths=[8, 600, 700], longest_exact=600, map_lengths=[8, 20], map_gammas=[0.5, 1.5], map_degrees=[6, 2, 1],
-    map_dimensions=2, most_gain=0.5, cap=0.02,
+    lengths=[8, 600, 700], longest_exact=600, map_lengths=[8, 20], map_gammas=[0.5, 1.5],
+    map_dimensions=2, most_gain=0.5, cap=0.02, gains=[1.0, 4.0], fast_degree=2,
 )  # fmt: skip
 
 
 class Words:
     """Windows of drawn tokens."""
 
+    def halves(self, split):
+        return f"{split} learned", f"{split} unseen"
+
     def batches(self, split, size, seed=None, epoch=0):
-        generator = torch.Generator().manual_seed({"test": 1, "held_out": 2}[split])
+        generator = torch.Generator().manual_seed({"test": 1, "held_out learned": 2}[split])
         for _ in range(3):
             yield torch.randint(9, (2, size, 6), generator=generator).unbind()
 
     def metrics(self, model, split):
         with torch.no_grad():
-            return {"cross_entropy": float(self.loss(model, next(self.batches("held_out", 4))))}
+            self.judged.append(split)
+            return {"cross_entropy": float(self.loss(model, next(self.batches("held_out learned", 4))))}
+
+    judged = []
 
     def loss(self, model, batch, label_smoothing=0.0):
         return nn.functional.cross_entropy(model(batch[0]).flatten(0, 1), batch[1].flatten())
@@ -68,14 +77,20 @@ def test_the_error_is_the_worst_of_all_gradients():
     assert relative_error(found, exact) == pytest.approx(0.2)
 
 
-def test_ranks_are_fitted_where_some_degree_serves():
+def test_ranks_are_fitted_over_all_lengths_and_lengths_limit_those_that_are_not_known():
     ranks = {1.0: 10, 2.0: 10 * np.e**3, 3.0: 10 * np.e**8}
-    rows = [{"case": "full", "gamma": g, "rank": r, "error": 1e-4} for g, r in ranks.items()]
-    rows += [{"case": "full", "gamma": g, "rank": 2 * r, "error": 1e-5} for g, r in ranks.items()]
-    rows += [{"case": "full", "gamma": 4.0, "rank": 9.0, "error": 1.0}]
-    rows += [{"case": "partial", "gamma": 1.0, "rank": 1.0, "error": 0.0}]
-    assert rank_slope(rows, 1e-3) == {"slope": pytest.approx(1), "r2": pytest.approx(1)}
-    assert np.isnan(rank_slope(rows[:2], 1e-3)["slope"])
+    rows = [{"tokens": t, "gamma": g, "rank": r, "error": 1e-4} for g, r in ranks.items() for t in (10**5, 10**6)]
+    rows += [{"tokens": 10**5, "gamma": 4.0, "rank": 9, "error": 1.0}]  # the line says 10 e^15
+    rows += [{"tokens": 10**5, "gamma": 3.5, "rank": 9, "error": float("nan")}]
+    assert rank_slope(rows) == {"slope": pytest.approx(1), "r2": pytest.approx(1)}
+    rows += [{"tokens": 10**9, "gamma": 3.0, "rank": 9, "error": 1.0}]  # more than the line says
+    assert rank_slope(rows)["slope"] > 1.1
+    assert np.isnan(rank_slope(rows[:2])["slope"])
+
+
+def test_degrees_are_tried_while_their_rank_is_below_the_length():
+    assert list(degrees_below(128, 4)) == [0, 1, 2, 3, 4, 5]  # C(9, 5) = 126
+    assert list(degrees_below(126, 4)) == [0, 1, 2, 3, 4]
 
 
 def test_only_adapters_learn_and_entries_are_told_as_they_do():
@@ -120,10 +135,11 @@ def test_the_map_has_the_least_degree_that_serves():
         head, adapters = drawn_head(row["tokens"], 2, 2, row["gamma"], 0)
         exact = lora_gradients_exact(head, adapters, ALPHA, 1.0)
         errors_by_degree = {
-            d: relative_error(lora_gradients_polynomial(head, adapters, ALPHA, d, 1.0)[0], exact) for d in (1, 2, 6)
+            d: relative_error(lora_gradients_polynomial(head, adapters, ALPHA, d, 1.0)[0], exact) for d in range(5)
         }
-        serving = [d for d in (1, 2, 6) if errors_by_degree[d] <= 1e-3]
-        assert row["degree"] == (serving[0] if serving else 6)
+        last = {8: 2, 20: 4}[row["tokens"]]  # ranks 6 and 15
+        serving = [d for d in range(last + 1) if errors_by_degree[d] <= 1e-3]
+        assert row["degree"] == (serving[0] if serving else last)
         assert row["error"] == pytest.approx(errors_by_degree[row["degree"]], rel=1e-6)
 
 
@@ -135,13 +151,56 @@ def test_what_is_reached_ends_with_the_first_entry_that_fails():
     assert reached([*rows, {"tokens": 8, "gamma": 0.1, "error": 1.0, "bound": 1.0}], 9) == {
         "largest_feasible": 1.0,
         "bound": 1.5,
+        "share_of_bound": pytest.approx(2 / 3),
     }
     assert reached([{"tokens": 8, "gamma": 0.1, "error": 1.0, "bound": 1.0}], 8)["largest_feasible"] == 0.0
 
 
 def test_entries_are_told_by_the_larger_of_queries_and_keys():
-    rows = [{"query": q, "key": k, "bound": 2.0} for q, k in ((1.0, 3.0), (2.0, 0.5), (0.1, 0.2), (5.0, 1.0))]
-    assert entries_told(rows) == {"largest_entry": 5.0, "heads_below_bound": 0.5}
+    other = {"frozen_query": 0.1, "frozen_key": 0.1, "product": 0.1, "bound": 2.0}
+    rows = [{"query": q, "key": k} | other for q, k in ((1.0, 3.0), (2.0, 0.5), (0.1, 0.2), (5.0, 1.0))]
+    assert entries_told(rows) == {
+        "largest_entry": 5.0, "heads_below_bound": 0.5, "largest_entry_full": 5.0, "heads_below_bound_full": 0.5
+    }  # fmt: skip
+    for name in ("frozen_query", "frozen_key", "product"):
+        rows[1] |= other | {name: 6.0}
+        told = entries_told(rows)
+        assert (told["largest_entry"], told["largest_entry_full"], told["heads_below_bound_full"]) == (5.0, 6.0, 0.25)
+
+
+def test_fast_and_exact_tuning_are_compared_where_exact_tuning_helps_and_a_head_is_fast(monkeypatch):
+    model, words = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0), Words()
+    words.judged = []
+    told, entries = tuning(model, words, SETTINGS, lambda name: lambda done, of: None)
+    assert [row[:2] for row in told] == [
+        ("lora", "untuned"), ("lora", "gain 1"), ("lora", "gain 4"), ("lora_fast", "gain 4")
+    ]  # fmt: skip
+    assert set(words.judged) == {"held_out unseen"} and {row["gain"] for row in entries} == {1.0, 4.0}
+    before, exact, fast = told[0][2]["cross_entropy"], told[2][2]["cross_entropy"], told[3][2]
+    assert (fast["fast_heads"], fast["infeasible_heads"]) == (4, 0)
+    assert fast["counts"] == float(exact < before - 0.02) == 0.0
+    monkeypatch.setattr("winnow.evaluate.lora_study.SLACK", before - exact - 1e-4)
+    assert tuning(model, words, SETTINGS, lambda name: lambda done, of: None)[0][3][2]["counts"] == 1.0
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attention.query.weight *= 1000
+    assert tuning(model, words, SETTINGS, lambda name: lambda done, of: None)[0][3][2]["infeasible_heads"] == 4
+
+
+def test_no_fast_head_is_nothing_to_compare(monkeypatch):
+    monkeypatch.setattr("winnow.evaluate.lora_study.SLACK", -100.0)
+    monkeypatch.setattr("winnow.evaluate.lora_study.fast_heads", lambda rows: [[False, False], [False, False]])
+    model = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0)
+    told, _ = tuning(model, Words(), SETTINGS, lambda name: lambda done, of: None)
+    assert told[3][2]["counts"] == 0.0
+
+
+def test_heads_are_fast_by_layers():
+    rows = [
+        {"layer": layer, "head": head, "query": query, "key": key, "bound": 2.0}
+        for layer, head, query, key in ((0, 0, 2.0, 1.0), (0, 1, 1.0, 2.1), (1, 0, 2.1, 0.0), (1, 1, 0.0, 0.0))
+    ]
+    assert fast_heads(rows) == [[True, False], [False, True]]
 
 
 def test_bounds_lower_entries_or_scores_and_leave_the_model():

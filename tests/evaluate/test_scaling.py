@@ -2,12 +2,13 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from tests.evaluate.drawing import drawn
 from winnow.errors import InputError
-from winnow.evaluate.scaling import by_size, exponent, measured
+from winnow.evaluate.scaling import by_size, censored_line, exponent, measured
 
 
 def test_work_is_counted_and_the_least_of_three_times_is_told():
@@ -43,3 +44,23 @@ def test_a_line_for_each_kind():
     }  # fmt: skip
     with pytest.raises(InputError, match="no work"):
         by_size([], "work", "method")
+
+
+def test_a_line_through_known_values_is_that_of_least_squares():
+    x, y = np.random.default_rng(0).normal(size=(2, 9))
+    found = censored_line(x, y, np.zeros(9, bool))
+    assert found == {
+        "slope": pytest.approx(np.polyfit(x, y, 1)[0], abs=1e-6),
+        "r2": pytest.approx(np.corrcoef(x, y)[0, 1] ** 2, abs=1e-6),
+    }
+    assert censored_line(x, np.full(9, 2.0), np.zeros(9, bool)) == {"slope": pytest.approx(0), "r2": 0.0}
+    assert np.isnan(censored_line(x[:3], y[:3], np.array([False, False, True]))["r2"])
+
+
+def test_a_lower_limit_counts_where_the_line_lies_below_it():
+    x = np.array([0.0, 1.0, 2.0, 3.0])
+    above = x == 3
+    kept = censored_line(x, np.array([1.0, 3.0, 5.0, 5.5]), above)  # the line says 7
+    assert kept == {"slope": pytest.approx(2), "r2": pytest.approx(1)}
+    y = np.array([1.0, 3.0, 5.0, 9.0])  # 7 is too little, so the limit is met as a value
+    assert censored_line(x, y, above)["slope"] == pytest.approx(np.polyfit(x, y, 1)[0], abs=1e-6)

@@ -143,6 +143,51 @@ def test_largest_entries_are_those_of_the_heads():
         assert rows[3][name] == pytest.approx(heads[:, 1].abs().max().item() / 4**0.25, rel=1e-5)
 
 
+def test_all_norms_of_adapted_heads_are_those_of_their_weights():
+    model = build("transformer", vocabulary=11, width=8, layers=1, heads=2, seed=1).eval()
+    attention = model.blocks[0].attention
+    attention.query, attention.key = LoRALinear(attention.query, 2), LoRALinear(attention.key, 2)
+    for part in (attention.query, attention.key):
+        nn.init.normal_(part.up)
+    x = torch.randint(11, (3, 9), generator=torch.Generator().manual_seed(0))
+    (_, row) = largest_entries(model, x)
+    normed, half = model.blocks[0].attention_norm(model.embedding(x)), slice(4, 8)
+    for name in ("query", "key"):
+        layer = getattr(attention, name)
+        for column, weight in ((name, layer.merged().weight), (f"frozen_{name}", layer.base.weight)):
+            found = rotated(normed @ weight[half].T).abs().max().item() / 4**0.25
+            assert row[column] == pytest.approx(found, rel=1e-4)
+    product = normed @ attention.query.merged().weight[half].T @ attention.key.merged().weight[half]
+    assert row["product"] == pytest.approx(product.abs().max().item() / 2, rel=1e-4)
+    assert len({row[name] for name in ("query", "key", "frozen_query", "frozen_key", "product")}) == 5
+
+
+def test_merging_all_adapters_of_a_model_leaves_its_logits():
+    model = build("transformer", vocabulary=11, width=8, layers=2, heads=2, seed=1).eval()
+    x = torch.randint(11, (3, 9), generator=torch.Generator().manual_seed(0))
+    plain = model(x)
+    for block in model.blocks:
+        for name in ("query", "value"):
+            layer = LoRALinear(getattr(block.attention, name), 2)
+            nn.init.normal_(layer.up)
+            setattr(block.attention, name, layer)
+    adapted = model(x)
+    for block in model.blocks:
+        for name in ("query", "value"):
+            setattr(block.attention, name, getattr(block.attention, name).merged())
+    assert torch.allclose(model(x), adapted, atol=1e-5) and not torch.allclose(adapted, plain, atol=1e-2)
+
+
+def test_weights_that_do_not_sum_to_more_than_zero_are_counted():
+    head, adapters = problem(size=1.0)
+    head = head._replace(inputs=3 * head.inputs)
+    b, a = adapters["query"]
+    scores = (head.inputs @ (head.query + ALPHA / 2 * b @ a)) @ (head.inputs @ head.key).T / 2
+    expected = int(((1 + scores).sum(1) <= 0).sum())
+    assert lora_gradients_polynomial(head, adapters, ALPHA, 1)[1].negative == expected > 0
+    assert lora_gradients_polynomial(head, adapters, ALPHA, 2)[1].negative == 0
+
+
 def test_bad_input_is_named():
     head, adapters = problem()
     b, a = adapters["query"]

@@ -60,6 +60,20 @@ def test_windows_in_order_cover_all_tokens_once(workload):
     assert y.tolist() == tokens[1 : windows * CONTEXT + 1].tolist()
 
 
+def test_halves_are_every_second_document(workload):
+    documents = np.split(workload.tokens("train"), range(31, 7 * 31, 31))
+    even, odd = workload.halves("train")
+    assert workload.tokens(even).tolist() == np.concatenate(documents[::2]).tolist()
+    assert workload.tokens(odd).tolist() == np.concatenate(documents[1::2]).tolist()
+    assert workload.bytes_per_token(odd) == 3
+
+
+def test_a_half_without_a_window_is_refused(tmp_path):
+    written(tmp_path, [[*range(1, 12), 0], [1, 0]])
+    with pytest.raises(InputError, match=r"train.parquet: half of it has no window of 8 tokens; add documents"):
+        Texts(tmp_path).halves("train")
+
+
 def test_windows_of_an_epoch_are_shifted_and_mixed_by_seed_and_epoch_alone(workload):
     def epoch(seed, epoch):
         return [x.tolist() for x, _ in workload.batches("train", 4, seed, epoch)]

@@ -61,14 +61,17 @@ def growth(rows: Rows) -> alt.LayerChart:
 
 
 def heads(rows: Rows) -> alt.LayerChart:
-    """The largest entry of queries and of keys of each head before adapters are trained; the bound as a level."""
+    """The largest entry of queries, keys and products of each head before adapters are trained; the bound as a level.
+
+    Before training, what adapters change is as it was frozen.
+    """
     before = [row for row in some(rows, "entries of heads") if row["step"] == 0]
     gain = min(row["gain"] for row in before)
     found = [
         {"head": f"{row['layer'] + 1}.{row['head'] + 1}", "of": of, "value": row[part]}
         for row in before
         if row["gain"] == gain
-        for part, of in (("query", "queries"), ("key", "keys"))
+        for part, of in (("query", "queries"), ("key", "keys"), ("product", "products"))
     ]
     bands = mean_bands(found, ["head", "of"])
     key = key_of("of", "", bands)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import cycle, islice
+from itertools import count, cycle, islice, takewhile
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnow.evaluate.scaling import Clock, measured
+from winnow.evaluate.scaling import Clock, censored_line, measured
 from winnow.models.transformer import Attention, Block, Transformer
 from winnow.randomness import stream_seed, torch_generator
 from winnow.train.byte_language import Report
+from winnow.train.kronecker_attention import LARGEST_RANK
 from winnow.train.lora_attention import clamped_gains, largest_score, with_bounded_attention
 from winnow.train.lora_limits import (
     Adapter,
@@ -30,8 +31,12 @@ from winnow.workloads.texts import Texts
 
 ALPHA = 2.0
 FULL = ("query", "key", "value")
+NORMS = ("query", "key", "frozen_query", "frozen_key", "product")
+"""Columns of `largest_entries` that the theory bounds: the first two in the partial case, all in the full one."""
 TOLERANCE = 1e-3
 FAST_DEGREE = 2
+SLACK = 0.02
+"""Nats that fast gradients may lose, and that tuning has to gain for this to say anything."""
 CHUNK = 256
 """Queries at a time of exact gradients, so that long inputs fit in memory."""
 
@@ -61,7 +66,7 @@ def relative_error(found: Mapping[str, Adapter], exact: Mapping[str, Adapter]) -
 
 
 def errors(gammas: Sequence[float], degrees: Sequence[int], length: int, params: Any) -> Iterator[dict[str, Any]]:
-    """Rows (case, gamma, degree, error, rank) of the partial case, query and value, and of the full one."""
+    """Rows (case, gamma, degree, error, rank, negative) of the partial case, query and value, and of the full one."""
     for gamma in gammas:
         head, adapters = drawn_head(length, params.dimensions, params.rank, gamma, params.seed)
         for case, names in (("partial", ("query", "value")), ("full", FULL)):
@@ -73,22 +78,19 @@ def errors(gammas: Sequence[float], degrees: Sequence[int], length: int, params:
             for degree in degrees:
                 found, told = lora_gradients_polynomial(fixed, chosen, ALPHA, degree, 1 / params.dimensions)
                 error = relative_error(found, exact)
-                yield {"case": case, "gamma": gamma, "degree": degree, "error": error, "rank": told.rank}
+                row = {"case": case, "gamma": gamma, "degree": degree, "error": error}
+                yield row | {"rank": told.rank, "negative": told.negative}
 
 
-def rank_slope(rows: Sequence[Mapping[str, Any]], tolerance: float) -> dict[str, float]:
-    """Slope and r^2 of the logarithm of the least rank within the tolerance against gamma squared, full case.
+def rank_slope(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Slope and r^2 of the logarithm of the least rank within the tolerance against gamma squared, over all lengths.
 
-    Bounds that no degree serves are left out; NaN below three bounds.
+    rows: of `phase_map`. Where no rank below the length serves, the length is a lower limit of the rank; NaN where
+    fewer than three are known.
     """
-    needed: dict[float, int] = {}
-    for row in sorted((r for r in rows if r["case"] == "full" and r["error"] <= tolerance), key=lambda r: -r["rank"]):
-        needed[row["gamma"]] = row["rank"]
-    if len(needed) < 3:
-        return {"slope": float("nan"), "r2": float("nan")}
-    x, y = np.square(list(needed)), np.log(list(needed.values()))
-    slope = float(np.polyfit(x, y, 1)[0])
-    return {"slope": slope, "r2": float(np.corrcoef(x, y)[0, 1] ** 2) if np.ptp(y) else 0.0}
+    above = np.array([not row["error"] <= TOLERANCE for row in rows])
+    ranks = np.array([row["tokens"] if limit else row["rank"] for row, limit in zip(rows, above, strict=True)])
+    return censored_line(np.array([row["gamma"] ** 2 for row in rows]), np.log(ranks), above)
 
 
 def work_and_time(params: Any, clock: Clock) -> Iterator[dict[str, Any]]:
@@ -112,10 +114,16 @@ def work_and_time(params: Any, clock: Clock) -> Iterator[dict[str, Any]]:
             yield told | {"error": error, "seconds": found.seconds}
 
 
-def phase_map(params: Any, report: Report) -> list[dict[str, Any]]:
-    """Rows (tokens, gamma, degree, rank, error): the least degree within the tolerance, else the last one that failed.
+def degrees_below(rank: int, dimensions: int) -> Iterator[int]:
+    """Degrees from 0 on whose monomials number less than a rank."""
+    return takewhile(lambda degree: math.comb(dimensions + degree, degree) < rank, count())
 
-    Scores have no scale here, as the theorem has none; the full case. `bound` is sqrt(log tokens).
+
+def phase_map(params: Any, report: Report) -> list[dict[str, Any]]:
+    """Rows (tokens, gamma, degree, rank, error, negative): the least degree within the tolerance, else the last one.
+
+    Degrees whose rank is not below the length are not tried: with them nothing is saved. Scores have no scale here, as
+    the theorem has none; the full case. `bound` is sqrt(log tokens).
     """
     rows: list[dict[str, Any]] = []
     cases = [(length, gamma) for length in params.map_lengths for gamma in params.map_gammas]
@@ -123,9 +131,10 @@ def phase_map(params: Any, report: Report) -> list[dict[str, Any]]:
         head, adapters = drawn_head(length, params.map_dimensions, params.rank, gamma, params.seed)
         exact = lora_gradients_exact(head, adapters, ALPHA, 1.0, CHUNK)
         row: dict[str, Any] = {"tokens": length, "gamma": gamma, "bound": math.sqrt(math.log(length))}
-        for degree in sorted(params.map_degrees):
+        for degree in degrees_below(min(length, LARGEST_RANK), params.map_dimensions):
             found, told = lora_gradients_polynomial(head, adapters, ALPHA, degree, 1.0)
             row |= {"degree": degree, "rank": told.rank, "error": relative_error(found, exact)}
+            row["negative"] = told.negative
             if row["error"] <= TOLERANCE:
                 break
         rows.append(row)
@@ -134,14 +143,17 @@ def phase_map(params: Any, report: Report) -> list[dict[str, Any]]:
 
 
 def reached(rows: Sequence[Mapping[str, Any]], length: int) -> dict[str, float]:
-    """largest_feasible: the largest entry up to which each was within the tolerance, at a length; 0 for none. bound."""
+    """largest_feasible: the largest entry up to which each was within the tolerance, at a length; 0 for none.
+
+    rows: of `phase_map`, none of whose ranks reaches the length. Beside it the bound, and share_of_bound.
+    """
     found, bound = 0.0, math.nan
     for row in sorted((row for row in rows if row["tokens"] == length), key=lambda row: row["gamma"]):
         bound = row["bound"]
         if not row["error"] <= TOLERANCE:
             break
         found = row["gamma"]
-    return {"largest_feasible": found, "bound": bound}
+    return {"largest_feasible": found, "bound": bound, "share_of_bound": found / bound}
 
 
 def bounded(model: Transformer, workload: Texts, params: Any) -> dict[str, dict[str, float]]:
@@ -165,18 +177,31 @@ def bounded(model: Transformer, workload: Texts, params: Any) -> dict[str, dict[
 
 
 def entries_told(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """largest_entry of all heads, and the share of heads_below_bound."""
-    tops = [max(row["query"], row["key"]) for row in rows]
-    return {"largest_entry": max(tops), "heads_below_bound": sum(top <= rows[0]["bound"] for top in tops) / len(tops)}
+    """largest_entry of all heads and the share of heads_below_bound, and the same by all norms of the full case."""
+    told: dict[str, float] = {}
+    for names, ending in ((NORMS[:2], ""), (NORMS, "_full")):
+        tops = [max(row[name] for name in names) for row in rows]
+        below = sum(top <= rows[0]["bound"] for top in tops) / len(tops)
+        told |= {f"largest_entry{ending}": max(tops), f"heads_below_bound{ending}": below}
+    return told
+
+
+def fast_heads(rows: Sequence[Mapping[str, float]]) -> list[list[bool]]:
+    """Of each layer and head, whether its queries and keys lie below the bound. rows: of `largest_entries`."""
+    layers: dict[float, list[bool]] = {}
+    for row in rows:
+        layers.setdefault(row["layer"], []).append(max(row["query"], row["key"]) <= row["bound"])
+    return list(layers.values())
 
 
 def finetuned(
     model: Transformer, workload: Texts, gain: float, params: Any, report: Report, degree: int | None = None
 ) -> tuple[Transformer, list[dict[str, Any]]]:
-    """A copy whose queries and values have trained adapters, on held-out packages, and its largest entries meanwhile.
+    """A copy whose queries and values have trained adapters, and its largest entries meanwhile.
 
-    gain: alpha / r. degree: of the polynomial that gradients of heads have whose entries are below the bound; None for
-    exact gradients. Rows (step, layer, head, query, key, bound).
+    They learn from half of the documents of held-out packages. gain: alpha / r. degree: of the polynomial that
+    gradients of heads have whose entries are below the bound; None for exact gradients. Rows are those of
+    `largest_entries`, with the step.
     """
     tuned = copy.deepcopy(model).requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
@@ -188,13 +213,11 @@ def finetuned(
                 setattr(block.attention, name, LoRALinear(linear, params.adapter_rank, gain * params.adapter_rank))
     optimizer = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=params.learning_rate)
     seen, _ = next(iter(workload.batches("test", params.batch_size)))
-    batches = list(islice(workload.batches("held_out", params.batch_size, params.seed), params.steps))
+    learned, _ = workload.halves("held_out")
+    batches = list(islice(workload.batches(learned, params.batch_size, params.seed), params.steps))
     rows = [{"step": 0, **row} for row in largest_entries(tuned, seen)]
     if degree is not None:
-        below = [max(row["query"], row["key"]) <= row["bound"] for row in rows]
-        heads = len(below) // len(tuned.blocks)
-        fast = [below[start : start + heads] for start in range(0, len(below), heads)]
-        with_bounded_attention(tuned, fast, degree)
+        with_bounded_attention(tuned, fast_heads(rows), degree)
     for step, batch in enumerate(islice(cycle(batches), params.steps), start=1):
         loss = workload.loss(tuned, batch)
         optimizer.zero_grad(set_to_none=True)
@@ -204,3 +227,33 @@ def finetuned(
         if step % max(params.steps // 5, 1) == 0:
             rows += [{"step": step, **row} for row in largest_entries(tuned, seen)]
     return tuned, rows
+
+
+def tuning(
+    model: Transformer, workload: Texts, params: Any, reporter: Callable[[str], Report]
+) -> tuple[list[tuple[str, str, dict[str, float]]], list[dict[str, Any]]]:
+    """Values (system, variant, values) of the model as it is and of tuned ones, by gain, and all entries of heads.
+
+    Losses are of those documents of held-out packages that adapters do not learn from. The last gain is tuned with fast
+    gradients too; there, `counts` is 1 where some head had them and where exact ones gained more than SLACK nats, so
+    that a comparison of the two can fail.
+    """
+    unseen = workload.halves("held_out")[1]
+    before = workload.metrics(model, unseen)["cross_entropy"]
+    told: list[tuple[str, str, dict[str, float]]] = [("lora", "untuned", {"cross_entropy": before})]
+    entries: list[dict[str, Any]] = []
+    for gain, degree in [*((gain, None) for gain in params.gains), (params.gains[-1], params.fast_degree)]:
+        system = "lora" if degree is None else "lora_fast"
+        tuned, rows = finetuned(model, workload, gain, params, reporter(f"alpha / r {gain:g}, {system}"), degree)
+        first, last = ([row for row in rows if row["step"] == step] for step in (0, rows[-1]["step"]))
+        values = entries_told(last) | {"cross_entropy": workload.metrics(tuned, unseen)["cross_entropy"]}
+        values["growth"] = values["largest_entry"] / entries_told(first)["largest_entry"]
+        if degree is None:
+            entries += [row | {"gain": gain, "seed": params.seed} for row in rows]
+        else:
+            fast = [head for layer in fast_heads(first) for head in layer]
+            exact = told[-1][2]["cross_entropy"]
+            values |= {"fast_heads": sum(fast), "infeasible_heads": len(fast) - sum(fast)}
+            values["counts"] = float(any(fast) and exact < before - SLACK)
+        told.append((system, f"gain {gain:g}", values))
+    return told, entries

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
+from scipy.optimize import least_squares
 
 from winnow.evaluate.chart_parts import HEIGHT, WIDTH, Rows, key_of, lines, mean_bands, some, styled
 from winnow.models.work import Work
@@ -47,6 +48,25 @@ def exponent(sizes: Sequence[float], values: Sequence[float | None]) -> float:
         return float("nan")
     x, y = np.log(np.array(points, float)).T
     return float(np.polyfit(x, y, 1)[0])
+
+
+def censored_line(x: np.ndarray, y: np.ndarray, above: np.ndarray) -> dict[str, float]:
+    """Slope and r^2 of a line by least squares, where some values are known as lower limits alone.
+
+    x, y: float[n]; above: bool[n], True where the value is y or more: there a line errs by what it lies below y, and
+    not where it lies above. r^2: 1 less the squared errors over those of the best constant, 0 where that one has none.
+    NaN below three values that are known.
+    """
+    if int((~above).sum()) < 3:
+        return {"slope": float("nan"), "r2": float("nan")}
+
+    def errors(line: np.ndarray) -> np.ndarray:
+        missed: np.ndarray = y - np.polyval(line, x)
+        return np.where(above, missed.clip(min=0), missed)
+
+    line, constant = (least_squares(errors, np.polyfit(x, y, terms), xtol=1e-12, ftol=1e-12) for terms in (1, 0))
+    total = float(constant.cost)
+    return {"slope": float(line.x[0]), "r2": 1 - float(line.cost) / total if total > 1e-18 else 0.0}
 
 
 def by_size(rows: Rows, title: str, kinds: str) -> alt.LayerChart:

@@ -46,6 +46,8 @@ class Told(NamedTuple):
     """The largest entry of queries and keys, in magnitude."""
     relative: float
     """Bound of the error of one weight relative to exp: the Taylor remainder at the largest possible score."""
+    negative: int
+    """Queries whose weights do not sum to more than 0, so that dividing them by the sum gives no softmax."""
 
 
 class _Parts(NamedTuple):
@@ -106,7 +108,8 @@ def lora_gradients_polynomial(
     series = polynomial(degree, 1.0, "taylor")
     left = features(parts.query, degree) * monomial_weights(series, size, scale).to(parts.query.dtype)
     right = features(parts.key, degree)
-    left = left / (left @ right.sum(0))[:, None]  # f ~ left right^T
+    sums = left @ right.sum(0)
+    left = left / sums[:, None]  # f ~ left right^T
     mixed = left @ (right.T @ parts.value)
     missed = mixed - head.target  # c
     share = (missed * mixed).sum(1, keepdim=True)  # rho = (f * q) 1, as q = c value^T
@@ -119,7 +122,8 @@ def lora_gradients_polynomial(
     found = _Parts(scale * by_query, scale * by_key, right @ (left.T @ missed))
     score = abs(scale) * size * math.prod(tops)
     remainder = score ** (degree + 1) / math.factorial(degree + 1) * math.exp(min(2 * score, 700))
-    return _of_adapters(head, adapters, alpha, found), Told(rank, max(tops), remainder)
+    told = Told(rank, max(tops), remainder, int((~(sums > 0)).sum()))
+    return _of_adapters(head, adapters, alpha, found), told
 
 
 def _parts(head: Head, adapters: Mapping[str, Adapter], alpha: float) -> _Parts:
@@ -175,23 +179,32 @@ class LoRALinear(nn.Module):
 
 @torch.no_grad()
 def largest_entries(model: Transformer, x: Tensor) -> list[dict[str, float]]:
-    """Rows (layer, head, query, key, bound): the largest entries of rotated queries and keys of tokens int64[n, t].
+    """Rows (layer, head, query, key, frozen_query, frozen_key, product, bound) of tokens int64[n, t]: largest entries.
 
-    bound is sqrt(log t), below which the theory has gradients in nearly linear time; queries carry half of the scale
-    1 / sqrt(d), keys the other half, as the theory has none.
+    query and key: rotated, with the adapters that there are, as the partial case asks. frozen_query and frozen_key:
+    without them; product: inputs by the query's weight by the key's, not rotated. With those three more the full case
+    asks. bound is sqrt(log t), below which the theory has gradients in nearly linear time; queries carry half of the
+    scale 1 / sqrt(d), keys the other half, products all of it, as the theory has none.
     """
     rows: list[dict[str, float]] = []
     stream, places = model.embedding(x), torch.arange(x.shape[1])
     for layer, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         attention, normed = block.attention, block.attention_norm(stream)
-        tops = []
-        for part in (attention.query, attention.key):
-            split = part(normed).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-            tops.append(rotated(split, places).abs().amax((0, 2, 3)) / split.shape[-1] ** 0.25)
+        parts = {"query": attention.query, "key": attention.key}
+        parts |= {f"frozen_{name}": getattr(part, "base", part) for name, part in parts.items()}
+        split = {
+            name: part(normed).unflatten(-1, (attention.heads, -1)).transpose(1, 2) for name, part in parts.items()
+        }
+        size = split["query"].shape[-1]
+        tops = {name: rotated(part, places).abs().amax((0, 2, 3)) / size**0.25 for name, part in split.items()}
+        key = attention.key.merged() if isinstance(attention.key, LoRALinear) else attention.key
+        product = split["query"] @ key.weight.unflatten(0, (attention.heads, -1))
+        tops["product"] = product.abs().amax((0, 2, 3)) / size**0.5
+        bound = {"bound": math.sqrt(math.log(x.shape[1]))}
         rows += [
-            {"layer": layer, "head": h, "query": float(q), "key": float(k), "bound": math.sqrt(math.log(x.shape[1]))}
-            for h, (q, k) in enumerate(zip(*tops, strict=True))
+            {"layer": layer, "head": head} | {name: float(top[head]) for name, top in tops.items()} | bound
+            for head in range(attention.heads)
         ]
         stream = block(stream)
     return rows

@@ -53,6 +53,24 @@ class Texts:
             self._splits[split] = tokens, int(np.sum(table["bytes"].to_numpy()))
         return self._splits[split]
 
+    def halves(self, split: str) -> tuple[str, str]:
+        """Names of two splits that hold every second document of one: those at even places, and those at odd ones.
+
+        Raises InputError where a half has no window.
+        """
+        from winnow.pipeline.tables import read_parquet
+
+        path = self.folder / f"{split}.parquet"
+        table = read_parquet(path, ["tokens", "bytes"])
+        names = f"{split}, even documents", f"{split}, odd documents"
+        for first, name in enumerate(names):
+            half = table.take(np.arange(first, len(table), 2))
+            tokens = half["tokens"].combine_chunks().flatten().to_numpy()
+            if len(tokens) <= self.meta.context:
+                raise InputError(f"{path}: half of it has no window of {self.meta.context} tokens; add documents")
+            self._splits[name] = tokens, int(np.sum(half["bytes"].to_numpy()))
+        return names
+
     def build(self, name: str, seed: int = 0, **arguments: Any) -> nn.Module:
         """A new model of the registry for this workload's vocabulary, not yet trained."""
         from winnow.models import build

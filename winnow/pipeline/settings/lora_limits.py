@@ -35,11 +35,9 @@ class LoraLimits(System):
     longest_exact: int = Field(8192, ge=2)
     """Tokens up to which exact gradients are run; their work is counted beyond, too."""
     map_lengths: Lengths = [128, 512, 2048]
-    """Tokens of the map of ranks."""
+    """Tokens of the map of ranks; degrees are tried as long as their rank is lower."""
     map_gammas: Bounds = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0]
     """Largest entries there; scores have no scale."""
-    map_degrees: Degrees = [1, 2, 4, 6, 8, 10, 12]
-    """Degrees there."""
     map_dimensions: int = Field(4, ge=1)
     """Dimensions of a head there."""
     most_gain: float = Field(1.0, gt=0)
