@@ -7,6 +7,7 @@ from winnow.pipeline import stage
 def train_adamw(inputs, outputs, params, log):
     """Write the trained model, its history for each step and its metrics on the valid split."""
     from winnow.models import save_model
+    from winnow.models.fitting import final_metrics
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
     from winnow.train.adamw import fit_adamw
@@ -30,4 +31,4 @@ def train_adamw(inputs, outputs, params, log):
     labels = {"system": "adamw", "workload": params.workload, "variant": params.variant, "seed": params.seed}
     save_model(model, outputs.model, workload=params.workload)
     write_parquet(metric_rows(history, split="train", **labels), outputs.history)
-    write_parquet(metric_rows(workload.metrics(model, "valid"), split="valid", **labels), outputs.metrics)
+    write_parquet(metric_rows(final_metrics(history), split="valid", **labels), outputs.metrics)

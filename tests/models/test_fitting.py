@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from winnow.errors import InputError
 from winnow.models import build
-from winnow.models.fitting import fit, steps_per_epoch
+from winnow.models.fitting import final_metrics, fit, steps_per_epoch
 
 IMAGE = {"in_channels": 1, "height": 9, "width": 8, "classes": 3}
 OPTIMIZERS = {
@@ -76,6 +76,16 @@ def test_fit_takes_exactly_the_steps_that_a_plain_loop_takes(blobs):
     assert [s for _, s in valid] == [3, 6]
     assert valid[-1][0] == blobs.metrics(twin.eval(), "valid")["accuracy"]
     assert not model.training
+
+
+def test_the_metrics_of_the_last_epoch_are_those_of_the_model_that_it_leaves(blobs):
+    model = model_of()
+    history = run(model, blobs, epochs=3)
+    assert final_metrics(history) == blobs.metrics(model, "valid")
+    assert final_metrics([("valid_a", 1.0, 2), ("loss", 0.0, 3), ("valid_a", 3.0, 4), ("valid_b", 2.0, 4)]) == {
+        "a": 3.0,
+        "b": 2.0,
+    }
 
 
 def test_a_model_learns(blobs):

@@ -145,7 +145,7 @@ def transformer_bits(
     """
     import torch
 
-    from winnow.models.fitting import fit
+    from winnow.models.fitting import final_metrics, fit
     from winnow.pipeline.tables import write_parquet
     from winnow.workloads.text_tables import TextMeta
     from winnow.workloads.texts import Texts
@@ -164,7 +164,7 @@ def transformer_bits(
             write_parquet(pa.table({"tokens": lists, "bytes": sizes}), Path(folder, f"{split}.parquet"), metadata)
         workload = Texts(folder)
         model = workload.build("transformer", seed=seed, width=64, layers=2, heads=2)
-        fit(
+        history = fit(
             model,
             workload,
             epochs=1,
@@ -174,7 +174,7 @@ def transformer_bits(
             seed=seed,
             progress=progress,
         )
-        return workload.metrics(model, "valid")["bits_per_byte"]
+        return final_metrics(history)["bits_per_byte"]
 
 
 def pieces_rows(found: dict[str, Subwords], size: int, seed: int) -> Rows:

@@ -107,6 +107,12 @@ def fit(
     return history
 
 
+def final_metrics(history: History) -> dict[str, float]:
+    """The valid metrics of the last epoch of a history that `fit` returned."""
+    found = [(name.removeprefix("valid_"), value, step) for name, value, step in history if name.startswith("valid_")]
+    return {name: value for name, value, step in found if step == found[-1][2]}
+
+
 def _step(loss: Tensor, updater: Optimizer, step: int) -> float:
     if not torch.isfinite(loss):
         raise InputError(f"train: the loss is {loss.item()} at step {step}; lower the learning rate")
