@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.evaluate.find_rows import TREES, record_of
+from winnow.evaluate import find_interpreters
 from winnow.evaluate import find_regression as regression
 from winnow.evaluate.find_benchmark import family_of, interpret, overlap, scored
-from winnow.evaluate.find_interpreters import INTERPRETERS, Memoriser, TemplateRegression
+from winnow.evaluate.find_interpreters import INTERPRETERS, Answers, Memoriser, TemplateRegression
 from winnow.randomness import numpy_generator
 from winnow.workloads import find_numeric
 
@@ -37,6 +38,22 @@ def test_a_stretch_is_found_only_where_it_is_sought_and_its_ends_are_near():
     assert "but near 3" in aware.description and "if " in aware.code
     unaware, _ = interpret(record, TemplateRegression(), 64, 0)
     assert unaware.domain is None
+
+
+def test_a_short_stretch_is_found_though_nearly_all_answers_fit_and_its_ends_get_all_queries_that_are_left(monkeypatch):
+    spec = {"tree": ["linear", 2.0, 3.0], "noise": None}
+    spec["corruption"] = {"side": "inside", "low": -60.0, "high": -49.0, "level": 3.0}
+    record = record_of(spec["tree"]) | {"spec": json.dumps(spec), "domain": json.dumps([-60.0, -49.0])}
+
+    def two_inside_of_44(function, generator):
+        x = np.linspace(-126, 126, 44)
+        return Answers(x, function.query(x), np.zeros(3))
+
+    monkeypatch.setattr(find_interpreters, "random_queries", two_inside_of_44)
+    said, calls = interpret(record, TemplateRegression("seeing", adaptive=False, intervals=True), 64, 0)
+    assert 44 + 8 < calls <= 64 and np.abs(np.subtract(said.domain, [-60, -49])).max() < 0.11
+    blind, _ = interpret(record, TemplateRegression("blind", adaptive=False), 64, 0)
+    assert blind.domain is None and "linear" in blind.description
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS, ids=lambda i: i.name)

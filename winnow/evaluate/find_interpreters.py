@@ -18,6 +18,7 @@ from winnow.workloads.find_functions import Function
 from winnow.workloads.find_numeric import EDGE
 
 OUTLYING = 6.0  # deltas from the fit beyond which an answer may belong to a corrupted stretch
+CLOSE = 0.05  # between inputs, which ends are rounded to a tenth of
 LEVEL_RANGE = 1.0  # most by which answers of such a stretch differ
 
 
@@ -114,7 +115,7 @@ class TemplateRegression:
         delta = regression.noise_scale(y, answers.repeated)
         fits = regression.single_fits(x, y, delta)
         stretch = None
-        if self.intervals and not regression.exact(fits[0], delta):
+        if self.intervals:
             stretch, fits = without_stretch(function, answers, fits, delta)
         if stretch:
             outside = (x <= stretch["low"]) | (x >= stretch["high"])
@@ -144,27 +145,27 @@ def without_stretch(
         if len(run) < 2 or len(x) - len(run) < 8 or np.ptp(y[run]) > LEVEL_RANGE:
             continue
         level = float(np.median(y[run]))
-        ends = []
-        for inner, outer in ((run[0], run[0] - 1), (run[-1], run[-1] + 1)):
-            if outer in (-1, len(x)):
-                ends.append(float(np.copysign(EDGE + 1, outer - 0.5)))
-            else:
-                ends.append(_end(function, x[inner], x[outer], level, delta))
+        sought = [place for place in ((run[0], run[0] - 1), (run[-1], run[-1] + 1)) if 0 <= place[1] < len(x)]
+        ends = {-1: -EDGE - 1, len(x): EDGE + 1}
+        for number, (inner, outer) in enumerate(sought):
+            ends[outer] = _end(function, x[inner], x[outer], level, function.left // (len(sought) - number))
         outside = np.ones(len(x), bool)
         outside[run] = False
         again = regression.single_fits(x[outside], y[outside], delta)
         if again[0].cost < fits[0].cost:
             return {
-                "low": round(float(ends[0]), 1),
-                "high": round(float(ends[1]), 1),
+                "low": round(float(ends[run[0] - 1]), 1),
+                "high": round(float(ends[run[-1] + 1]), 1),
                 "level": round(level, 1) + 0.0,
             }, again
     return None, fits
 
 
-def _end(function: Function, inner: float, outer: float, level: float, delta: float) -> float:
-    """Where answers leave the level between two inputs, by bisection with what is left of half of the budget."""
-    for _ in range(min(4, function.left)):
+def _end(function: Function, inner: float, outer: float, level: float, queries: int) -> float:
+    """Where answers leave the level between two inputs, by bisection with so many queries at most."""
+    for _ in range(queries):
+        if abs(outer - inner) < CLOSE:
+            break
         middle = (inner + outer) / 2
         answer = function.query([middle])[0]
         if abs(answer - level) <= LEVEL_RANGE / 2:
