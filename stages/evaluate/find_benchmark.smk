@@ -33,6 +33,12 @@ rule plot_find_benchmark:
             category="Explanations",
             labels={"workload": "{workload}", "figure": "FIND: functions of texts"},
         ),
+        relations=report(
+            "results/{workload}/evaluate/find_benchmark/relations.svg",
+            caption="../../docs/report/find_benchmark.rst",
+            category="Explanations",
+            labels={"workload": "{workload}", "figure": "FIND: relations and their corrupted group"},
+        ),
         budgets=report(
             "results/{workload}/evaluate/find_benchmark/budgets.svg",
             caption="../../docs/report/find_benchmark.rst",

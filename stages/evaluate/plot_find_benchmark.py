@@ -13,5 +13,6 @@ def plot_find_benchmark(inputs, outputs, params, log):
     metrics = read_metrics(inputs.metrics)
     save_chart(find_charts.success_bars(metrics, params.main_budget), outputs.success)
     save_chart(find_charts.text_bars(metrics, params.main_budget), outputs.texts)
+    save_chart(find_charts.relation_bars(metrics, params.main_budget), outputs.relations)
     save_chart(find_charts.budget_lines(metrics), outputs.budgets)
     save_chart(find_charts.worst_curves(read_parquet(inputs.curves[0])), outputs.worst)

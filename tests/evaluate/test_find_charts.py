@@ -27,6 +27,13 @@ def test_charts_draw_what_the_tables_hold():
         ("corrupted: inside", 0.25),
         ("corrupted: outside", 1),
     }
+    relations = metric_rows(values, system="f", variant="relations-relation-64", workload="w", seed=0, split="test")
+    bars = drawn(find_charts.relation_bars(pa.concat_tables([*tables, relations]), 64))
+    assert {(r["interpreter"], r["on"], r["mean"]) for r in bars} == {
+        ("relations", "all words", 0.5),
+        ("relations", "outside of the group", 1),
+        ("relations", "inside of it", 0.25),
+    }
     lines = drawn(find_charts.budget_lines(pa.concat_tables(tables)))
     assert {(r["budget"], r["mean"]) for r in lines if "budget" in r} == {(16, 0.5), (64, 0.5)}
     record = record_of(["linear", 2.0, 0.0])

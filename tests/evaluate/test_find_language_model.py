@@ -8,7 +8,8 @@ from winnow.evaluate.find_benchmark import interpret, scored
 from winnow.evaluate.find_language_model import ROUNDS, LanguageModelInterpreter, described, questions
 from winnow.models.language_model import Sample
 from winnow.randomness import numpy_generator
-from winnow.workloads.find_functions import entity_functions, numeric_record, string_functions
+from winnow.workloads.find_concepts import shown_words
+from winnow.workloads.find_functions import entity_functions, evaluator, numeric_record, string_functions
 
 LINEAR = numeric_record("numeric0000", ["linear", 2.0, 1.0], "clean", numpy_generator(0, "r"))
 TEXTS = string_functions(4, 0)
@@ -103,13 +104,27 @@ def test_descriptions_are_read_with_fences_and_stretches():
     assert described("nothing") == ("", "\n", None, 0.0)
 
 
-def test_a_model_is_two_more_arms():
+def test_a_model_is_three_more_arms():
     model = Scripted(RIGHT)
     more = find_study.arms([16], 16, model)[len(find_study.arms([16], 16)) :]
     assert [(i.name, i.rounds, budget) for i, budget in more] == [
         ("language_model", ROUNDS, 16),
         ("language_model_once", 1, 16),
+        ("language_model_exemplars", ROUNDS, 16),
     ]
+    assert [i.exemplars for i, _ in more] == [False, False, True] and more[2][0].kinds == ("entity",)
+
+
+def test_exemplars_are_the_shown_words_that_the_neuron_answers_to_most():
+    (record,) = entity_functions(1, 0)
+    of = evaluator(record)
+    model = Scripted(f"[DESCRIPTION]{RIGHT}")
+    _, calls = interpret(record, LanguageModelInterpreter(model, exemplars=True), 64, 0)
+    told = [line for line in model.seen[0].split("\n") if line.startswith('f("')]
+    words = [line.split('"')[1] for line in told]
+    strongest = sorted(map(of, shown_words(True)), reverse=True)[:8]
+    assert calls == 8 == len(set(words)) and set(words) <= set(shown_words(True))
+    assert list(map(of, words)) == strongest
 
 
 def test_words_are_shown_with_numbers():

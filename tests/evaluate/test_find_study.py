@@ -37,3 +37,14 @@ def test_summaries_leave_twins_to_the_pairs_they_are_of():
     assert found["template-numeric-64"]["success"] == pytest.approx(2 / 3)
     assert found["template-numeric-64"]["gap"] == 0.5 and found["template-numeric-64"]["success_clean"] == 0
     assert found["template_interval-numeric-64"]["gap_closed"] == 1
+
+
+def test_summaries_compare_outside_with_inside_and_take_medians_of_relative_errors():
+    rows = [
+        row("relations", False, kind="relation", inside=inside, outside=True, median_relative=error)
+        for inside, error in ((False, 0.5), (False, 0.1), (True, float("inf")))
+    ]
+    found = find_study.summaries(rows)["relations-relation-64"]
+    assert found["gap_within"] == pytest.approx(2 / 3) and found["median_relative"] == 0.5
+    failed = find_study.summaries([row("constant", False, median_relative=float("inf"))])["constant-numeric-64"]
+    assert "gap_within" not in failed and "median_relative" not in failed

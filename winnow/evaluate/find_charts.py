@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 import pyarrow as pa
 
@@ -39,33 +41,39 @@ TEXT_MEASURES = {
     "words: the parts": "family_right",
 }
 
+RELATION_MEASURES = {
+    "all words": "success",
+    "outside of the group": "outside",
+    "inside of it": "inside",
+    "words: unit test": "unit_test",
+}
+
 
 def success_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
     """Share of numeric functions that are described, a panel a complication, a bar an interpreter."""
-    rows = []
-    for label, metric in MEASURES.items():
-        for row in metric_values(metrics, metric):
-            interpreter, kind, asked = row["variant"].rsplit("-", 2)
-            if kind == "numeric" and int(asked) == budget:
-                rows.append(row | {"interpreter": interpreter.replace("_", " "), "on": label})
-    title = "share of numeric functions described"
-    return _bars(some(rows, "successes on numeric functions"), title, list(MEASURES))
+    return _bars(metrics, budget, ("numeric",), MEASURES, "share of numeric functions described")
 
 
 def text_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
     """Share of functions of texts, concepts and relations described as code and in words, a bar an interpreter."""
-    rows = []
-    for label, metric in TEXT_MEASURES.items():
+    title = "share of functions of texts, concepts and relations described"
+    return _bars(metrics, budget, ("string", "entity", "relation"), TEXT_MEASURES, title)
+
+
+def relation_bars(metrics: pa.Table, budget: int) -> alt.FacetChart:
+    """Share of relations described, inside and outside of their corrupted group, a bar an interpreter."""
+    return _bars(metrics, budget, ("relation",), RELATION_MEASURES, "share of relations described")
+
+
+def _bars(metrics: pa.Table, budget: int, kinds: Sequence[str], measures: dict[str, str], title: str) -> alt.FacetChart:
+    found: Rows = []
+    for label, metric in measures.items():
         for row in metric_values(metrics, metric):
             interpreter, kind, asked = row["variant"].rsplit("-", 2)
-            if kind in ("string", "entity", "relation") and int(asked) == budget:
-                rows.append(row | {"interpreter": interpreter.replace("_", " "), "on": label})
-    title = "share of functions of texts, concepts and relations described"
-    return _bars(some(rows, "successes on functions of texts, concepts or relations"), title, list(TEXT_MEASURES))
-
-
-def _bars(rows: Rows, title: str, columns: list[str]) -> alt.FacetChart:
-    rows = mean_bands(rows, ["interpreter", "on"], SHARE)
+            if kind in kinds and int(asked) == budget:
+                found.append(row | {"interpreter": interpreter.replace("_", " "), "on": label})
+    columns = list(measures)
+    rows = mean_bands(some(found, title), ["interpreter", "on"], SHARE)
     x = alt.X("mean:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=3))
     y = alt.Y("interpreter:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
     base = alt.Chart(data(rows)).encode(y=y)

@@ -48,17 +48,24 @@ def f(x):
 
 @dataclass(frozen=True)
 class LanguageModelInterpreter:
-    """Shows a model what the function answers until it describes it; `rounds` 1 is a single look at the answers."""
+    """Shows a model what the function answers until it describes it; `rounds` 1 is a single look at the answers.
+
+    exemplars: of neurons for concepts the first words shown are those that they answer to most.
+    """
 
     model: LanguageModel
     name: str = "language_model"
     rounds: int = ROUNDS
     kinds: tuple[str, ...] = ("numeric", "string", "entity", "relation")
+    exemplars: bool = False
 
     def interpret(self, function: Function, generator: np.random.Generator) -> Interpretation:
         """Ask what the model wants to ask, within the budget; what it says that cannot be read counts as nothing."""
         first = function.left if self.rounds == 1 else SHOWN
-        text = PROMPT.format(kind=SAID[function.kind]) + _shown(function, _inputs(function, first, generator))
+        inputs = _inputs(function, first, generator)
+        if self.exemplars and function.kind == "entity":
+            inputs = function.exemplars([str(word) for word in generator.permutation(shown_words(True))], len(inputs))
+        text = PROMPT.format(kind=SAID[function.kind]) + _shown(function, inputs)
         seed = int(generator.integers(2**31))
         for number in range(self.rounds):
             last = number == self.rounds - 1 or not function.left

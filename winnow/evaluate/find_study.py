@@ -29,7 +29,7 @@ POINTS, EXACT = 1000, 1e-12  # of the audit; rounding of sums is relative to the
 
 
 def arms(budgets: Sequence[int], main: int, model: LanguageModel | None = None) -> list[tuple[Interpreter, int]]:
-    """(interpreter, budget) of every arm; with a model, it interprets too, and once more in a single round."""
+    """(interpreter, budget) of every arm; with a model, it interprets too, also in a single round and by exemplars."""
     every: tuple[Interpreter, ...] = (
         *INTERPRETERS,
         *TEXT_INTERPRETERS,
@@ -37,7 +37,11 @@ def arms(budgets: Sequence[int], main: int, model: LanguageModel | None = None) 
         *RELATION_INTERPRETERS,
     )
     if model is not None:
-        every += (LanguageModelInterpreter(model), LanguageModelInterpreter(model, "language_model_once", rounds=1))
+        every += (
+            LanguageModelInterpreter(model),
+            LanguageModelInterpreter(model, "language_model_once", rounds=1),
+            LanguageModelInterpreter(model, "language_model_exemplars", kinds=("entity",), exemplars=True),
+        )
     return [(i, budget) for i in every for budget in budgets if budget == main or i.name in SWEPT]
 
 
@@ -121,6 +125,12 @@ def _summary(rows: Rows) -> dict[str, float | None]:
     twins = {row["twin_of"]: row["success"] for row in rows if row["twin_of"]}
     pairs = [(twins[row["function_id"]], row["inside"]) for row in own if row["function_id"] in twins]
     metrics["gap"] = _mean([float(clean) - float(inside) for clean, inside in pairs])
+    odd = [row for row in own if row.get("inside") is not None and row.get("outside") is not None]
+    metrics["gap_within"] = _mean([float(row["outside"]) - float(row["inside"]) for row in odd])
+    relative = [row["median_relative"] for row in own if row.get("median_relative") is not None]
+    # Failures have infinite errors, so that the median over functions is taken; where most fail there is none.
+    middle = float(np.median(relative)) if relative else np.inf
+    metrics["median_relative"] = middle if np.isfinite(middle) else None
     if pairs:
         metrics["mcnemar_p"] = mcnemar(pairs)
     metrics["failed_to_run"] = _mean([bool(row["reason"]) for row in own])

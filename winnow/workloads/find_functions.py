@@ -88,6 +88,13 @@ class Function:
             return [of(given) for given in inputs]
         return find_numeric.answers(self._spec, np.asarray(inputs, dtype=float), self._noise)
 
+    def exemplars(self, words: Sequence[str], count: int) -> list[str]:
+        """Of words near to concepts the `count` that the function answers to most, the first ones of ties.
+
+        What a search through data finds before anybody asks, so that it is not counted.
+        """
+        return sorted(words, key=evaluator(self._record), reverse=True)[:count]
+
 
 def numeric_functions(count: int, seed: int, shares: Shares) -> list[dict[str, Any]]:
     """Records of numeric functions; a corrupted one is followed by its twin without corruption."""

@@ -16,7 +16,7 @@ Part = Annotated[float, Field(ge=0, le=1)]
 class FindBenchmark(System):
     """Opaque functions with known descriptions, and how well interpreters describe them."""
 
-    pictures = ("success", "texts", "budgets", "worst")
+    pictures = ("success", "texts", "relations", "budgets", "worst")
     numeric: int = Field(120, ge=1)
     """Numeric functions; the paper has 1,000."""
     strings: int = Field(120, ge=1)
