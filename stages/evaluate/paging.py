@@ -14,7 +14,7 @@ def paging(inputs, outputs, params, log):
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_parquet
     from winnow.randomness import numpy_generator
-    from winnow.workloads.traces import cyclic_trace, trace_of, trace_table, zipf_trace
+    from winnow.workloads.traces import cyclic_trace, own_trace, trace_of, trace_table, zipf_trace
 
     documents = [d for path in inputs.documents for d in read_parquet(path, ["package", "path", "text"]).to_pylist()]
     generator = numpy_generator(params.seed, "paging traces")
@@ -22,11 +22,16 @@ def paging(inputs, outputs, params, log):
     documents.sort(key=lambda d: (packages.index(d["package"]), d["path"]))
     files = [(d["path"], d["text"]) for d in documents]
     traces = {what: trace_of(files, what)[: params.limit] for what in ("imports", "calls")}
+    own = zip(vars(params.traces), inputs.traces, strict=True)
+    traces |= {name: own_trace(path)[: params.limit] for name, path in own}
     labels = {"system": "paging", "workload": params.workload, "seed": params.seed, "split": "test"}
     tables, progress = [], Progress(log, "policies", "traces and sizes")
     for done, (name, share) in enumerate((name, share) for name in traces for share in params.shares):
         k = max(1, round(share * len(np.unique(traces[name]))))
-        for policy, found in paging_study.on_trace(traces[name], k, params.seed).items():
+        told = paging_study.on_trace(traces[name], k, params.seed)
+        if left_out := [policy for policy in paging_study.PREDICTED if policy not in told]:
+            log.warning("%s, k %d: nothing to learn, without %s", name, k, ", ".join(left_out))
+        for policy, found in told.items():
             tables.append(metric_rows(found, variant=f"{policy}-{name}-{100 * share:g}", **labels))
         progress(done + 1, len(traces) * len(params.shares))
     n = params.audited_requests

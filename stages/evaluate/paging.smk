@@ -6,6 +6,7 @@ rule paging:
             "results/{workload}/curate/all/seed0/test.parquet",
             "results/{workload}/curate/all/seed0/held_out.parquet",
         ],
+        traces=flow.named_files("paging", "traces"),
     output:
         metrics="results/{workload}/evaluate/paging/seed{seed}/metrics.parquet",
         noise="results/{workload}/evaluate/paging/seed{seed}/noise.parquet",

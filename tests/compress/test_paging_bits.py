@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from winnow.compress.paging import lfd, phase_truth, simulate
-from winnow.compress.paging_bits import fit_bits, request_features
+from winnow.compress.paging_bits import fit_bits, past_bits, request_features
 from winnow.errors import InputError
 
 
@@ -18,16 +18,37 @@ def test_features_tell_the_past_alone():
         np.testing.assert_array_equal(request_features(trace[:cut]), request_features(trace)[:cut])
 
 
-def test_unless_told_discard_bits_are_learned_and_a_page_not_met_has_the_share_of_all():
+def test_unless_told_discard_bits_are_learned():
     trace = np.random.default_rng(0).integers(0, 12, 300)
     plain, told = fit_bits(trace, 4), fit_bits(trace, 4, "discard", 0)
-    assert plain.shares == told.shares and plain.bits(trace).tolist() == told.bits(trace).tolist()
-    truth = lfd(trace, 4)[1]
-    assert plain.prior == truth.mean() and fit_bits(trace, 4, "phase").prior == phase_truth(trace, 4).mean()
-    for page in range(12):
-        mine = truth[trace == page]
-        assert plain.shares[page] == pytest.approx((mine.sum() + truth.mean()) / (len(mine) + 1))
+    assert plain.bits(trace).tolist() == told.bits(trace).tolist()
+    assert plain.truth.tolist() == lfd(trace, 4)[1].tolist()
+    assert fit_bits(trace, 4, "phase").truth.tolist() == phase_truth(trace, 4).tolist()
     assert plain.bits(np.array([99, 99])).shape == (2,) and plain.bits(trace).dtype == np.uint8
+    assert plain.bits(np.array([], int)).shape == (0,)
+
+
+def test_past_bits_are_a_loop_over_earlier_requests():
+    generator = np.random.default_rng(1)
+    trace, truth = generator.integers(0, 5, 60), generator.integers(0, 2, 40)
+    found, prior = past_bits(trace, truth), truth.mean()
+    for i in range(60):
+        mine = [truth[j] for j in range(min(i, 40)) if trace[j] == trace[i]]
+        assert found[i, 0] == pytest.approx((sum(mine) + prior) / (len(mine) + 1))
+        assert found[i, 1] == (mine[-1] if mine else pytest.approx(prior))
+    assert past_bits(np.array([], int), np.array([], int)).shape == (0, 2)
+
+
+def test_a_request_tells_nothing_of_its_own_bit():
+    trace = np.random.default_rng(2).integers(0, 5, 50)
+    truth = lfd(trace, 3)[1]
+    for i in range(50):
+        other = truth.copy()
+        other[i:] = 1 - other[i:]
+        same = past_bits(trace, other)[: i + 1] - past_bits(trace, truth)[: i + 1]
+        # Only the share of all, which stands for pages not met, may differ.
+        shared = (other.mean() - truth.mean()) / np.array([(trace[:j] == trace[j]).sum() + 1 for j in range(i + 1)])
+        np.testing.assert_allclose(same[:, 0], shared, atol=1e-12)
 
 
 def test_features_of_the_first_request_of_a_page_say_that_it_is_new():
@@ -50,27 +71,11 @@ def test_bits_that_follow_from_the_page_are_learned():
     assert simulate(test, bits, 10, "mark0").faults - least < (lru - least) / 4
 
 
-def test_labels_of_the_training_part_leave_out_their_own_bit():
-    """With its own bit in, a page met once would give its answer away."""
-    generator = np.random.default_rng(5)
-    trace = np.concatenate([generator.integers(0, 8, 800), 100 + generator.permutation(400)])
-    trace = trace[generator.permutation(1200)]
-    predictor = fit_bits(trace, 4)
-    truth = lfd(trace, 4)[1]
-    ones = {page: truth[trace == page].sum() for page in set(trace.tolist())}
-    number = {page: (trace == page).sum() for page in ones}
-    held_out = np.array([(ones[p] - t + truth.mean()) / number[p] for p, t in zip(trace.tolist(), truth, strict=True)])
-    told = predictor.model.predict(np.column_stack([request_features(trace), held_out]))
-    assert (told == truth).mean() > 0.8
-
-
 def test_what_comes_before_the_test_part_is_remembered():
     trace = np.random.default_rng(0).integers(0, 12, 300)
     predictor = fit_bits(trace[:200], 4)
-    whole = request_features(trace)[200:]
-    shares = np.array([predictor.shares[page] for page in trace[200:].tolist()])
-    expected = predictor.model.predict(np.column_stack([whole, shares]))
-    assert predictor.bits(trace[200:]).tolist() == expected.tolist()
+    whole = np.column_stack([request_features(trace), past_bits(trace, lfd(trace[:200], 4)[1])])[200:]
+    assert predictor.bits(trace[200:]).tolist() == predictor.model.predict(whole).tolist()
 
 
 @pytest.mark.parametrize(("trace", "k"), [([1, 1, 1], 3), ([], 2)])

@@ -27,8 +27,23 @@ def test_canonical_traces_are_all_up_to_names():
 
 def test_the_bound_of_flush_holds_and_exchanged_it_does_not():
     found = audit_search(12, 3, "flush_when_all_0", starts=5, steps=200, seed=0)
-    assert found.violations == 0 and found.exchanged_violations > 0 and found.tightest == 1
+    assert found.violations == 0 and found.exchanged_violations > 0 and found.tightest == pytest.approx(1)
     assert audit_all(4, 2, "mark0").violations == audit_all(4, 2, "mark_and_predict").violations == 0
+
+
+def test_a_search_climbs_where_wrong_bits_cost_and_not_where_none_is_wrong():
+    """Of what its bound adds for wrong bits, flush-when-all-0 takes all: k - 1 for a wrong 0."""
+    for k in (2, 3):
+        found = audit_search(4 * k, k, "flush_when_all_0", starts=6, steps=300, seed=0)
+        assert found.of_added == pytest.approx(1) and found.violations == 0
+    marked = audit_search(9, 2, "mark0", starts=4, steps=150, seed=0)
+    assert 0 < marked.of_added <= 1 + 1e-9
+
+
+def test_an_audit_without_wrong_bits_has_no_share(monkeypatch):
+    monkeypatch.setattr(paging_audit, "errors", lambda bits, truth: (0, 0))
+    found = audit_all(2, 2, "flush_when_all_0")
+    assert np.isnan(found.of_added) and found.violations == found.exchanged_violations == 0
 
 
 def test_a_bound_that_is_false_is_found_out(monkeypatch):

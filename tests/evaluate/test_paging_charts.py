@@ -32,15 +32,18 @@ def test_the_gap_is_drawn_for_each_policy_trace_and_size_but_the_ends_of_the_axi
 
 
 def test_faults_and_bounds_are_drawn_over_wrong_bits_as_shares_of_the_optimum(tmp_path):
-    row = {"trace": "zipf", "policy": "mark0", "flipped": "both", "chance": 0.5, "faults": 30, "optimum": 20}
-    row |= {"eta_0": 4, "eta_1": 6, "bound": 50.0}
-    others = [row | {"flipped": "evict told as keep", "faults": 99}, row | {"policy": "robust_flush", "bound": None}]
+    row = {"trace": "zipf", "policy": "mark0", "flipped": "evict told as keep", "chance": 0.5, "faults": 30.0}
+    row |= {"optimum": 20, "eta_0": 10, "eta_1": 0, "bound": 50.0}
+    other = row | {"flipped": "keep told as evict", "eta_0": 0, "eta_1": 6}
+    others = [other, row | {"flipped": "both", "faults": 99.0}, row | {"policy": "robust_flush", "bound": None}]
     chart = cost_of_errors(pa.Table.from_pylist([row, *others]))
-    found = {(r["policy"], r["line"], r["error"], r["mean"]) for r in drawn(chart) if "line" in r}
+    found = {(r["policy"], r["flipped"], r["line"], r["error"], r["mean"]) for r in drawn(chart) if "line" in r}
     assert found == {
-        ("mark0", "zipf: faults", 0.5, 1.5),
-        ("mark0", "zipf: bound", 0.5, 2.5),
-        ("robust flush", "zipf: faults", 0.5, 1.5),
+        ("mark0", "evict told as keep", "zipf: faults", 0.5, 1.5),
+        ("mark0", "evict told as keep", "zipf: bound", 0.5, 2.5),
+        ("mark0", "keep told as evict", "zipf: faults", 0.3, 1.5),
+        ("mark0", "keep told as evict", "zipf: bound", 0.3, 2.5),
+        ("robust flush", "evict told as keep", "zipf: faults", 0.5, 1.5),
     }
     save_chart(chart, tmp_path / "noise.svg")
 

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
+from winnow.errors import InputError
 from winnow.evaluate.paging_audit import harmonic
-from winnow.workloads.traces import cyclic_trace, requests_of, trace_of, trace_table, zipf_trace
+from winnow.workloads.traces import cyclic_trace, own_trace, requests_of, trace_of, trace_table, zipf_trace
 
 
 def test_imports_and_calls_are_told_in_the_order_of_the_text():
@@ -51,3 +54,30 @@ def test_a_table_holds_every_request_of_every_trace_in_order():
     assert table.to_pydict() == {"trace": ["a", "a", "a", "b"], "t": [0, 1, 2, 0], "key": [5, 5, 7, 0]}
     assert table.schema.field("key").type == pa.int32()
     assert trace_of([], "calls").dtype == np.int64 and len(trace_of([], "calls")) == 0
+
+
+def test_a_trace_of_one_s_own_is_read_in_the_order_of_time(tmp_path):
+    path = tmp_path / "trace.parquet"
+    pq.write_table(pa.table({"t": [3, 1, 2, 9], "key": ["b", "a", "b", "c"], "size": [4, 4, 4, 4]}), path)
+    assert own_trace(path).tolist() == [0, 1, 1, 2]
+    table = trace_table({"a": np.array([5, 5, 7, 5])})
+    pq.write_table(table, path)
+    assert own_trace(path).tolist() == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"t": [0, 1, 2, 3], "key": [1, 2, 1, 2], "size": [1, 1, 2, 1]}, "2 sizes of pages; pages of unequal size"),
+        ({"t": [0, 1, 2, 3], "page": [1, 2, 1, 2]}, "no column 'key'; it has t, page"),
+        ({"key": [1, 2, 1, 2]}, "no column 't'"),
+        ({"t": [0, 1, 2, 3], "key": [1, None, 1, 2]}, "1 values of key are missing"),
+        ({"t": [0, 1, 0, 1], "key": [1, 2, 1, 2]}, "has 4 requests at 2 times"),
+        ({"t": [0, 1, 2], "key": [1, 2, 1]}, "has 3 requests at 3 times"),
+    ],
+)
+def test_a_trace_that_cannot_be_served_is_refused(tmp_path, columns, match):
+    path = tmp_path / "trace.parquet"
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(InputError, match=match):
+        own_trace(path)

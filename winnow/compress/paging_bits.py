@@ -25,27 +25,26 @@ class Predictor:
     model: Any
     seen: np.ndarray
     """int64[n]: the training part."""
-    shares: dict[int, float]
-    """Page -> smoothed share of its training requests whose bit is 1."""
-    prior: float
+    truth: np.ndarray
+    """uint8[n]: its true bits."""
 
     def bits(self, trace: np.ndarray) -> np.ndarray:
         """uint8[n], from what came before each request, the training part included."""
         whole = np.concatenate([self.seen, np.asarray(trace)])
-        features = request_features(whole)[len(self.seen) :]
-        shares = np.array([self.shares.get(int(page), self.prior) for page in trace])
-        return self.model.predict(np.column_stack([features, shares])).astype(np.uint8)
+        if len(whole) == len(self.seen):
+            return np.zeros(0, np.uint8)
+        features = np.column_stack([request_features(whole), past_bits(whole, self.truth)])[len(self.seen) :]
+        return self.model.predict(features).astype(np.uint8)
 
 
 def request_features(trace: np.ndarray) -> np.ndarray:
-    """float64[n, 4] of each request: log of requests since the page's last and of the mean time between, log of its
-    requests so far, and of how many different pages are as frequent as now: nothing of what comes after."""
-    trace = np.asarray(trace)
+    """float64[n, 4] of each request, nothing of what comes after.
+
+    log(1 + each): requests since the page's last, mean time between its requests, its requests before this one, and
+    their share of all requests so far.
+    """
     n = len(trace)
-    order = np.lexsort((np.arange(n), trace))
-    page = trace[order]
-    first = np.concatenate([[True], page[1:] != page[:-1]]) if n else np.zeros(0, bool)
-    start = np.maximum.accumulate(np.where(first, np.arange(n), 0))
+    order, first, start = _by_page(trace)
     count = np.arange(n) - start  # earlier requests of the same page
     since = np.where(first, NEVER, np.concatenate([[0], np.diff(order)]) if n else 0.0)
     between = np.where(count > 0, (order - order[start]) / np.maximum(count, 1), NEVER)
@@ -54,24 +53,54 @@ def request_features(trace: np.ndarray) -> np.ndarray:
     return features
 
 
-def fit_bits(trace: np.ndarray, k: int, kind: Kind = "discard", seed: int = 0) -> Predictor:
-    """Boosted trees on recency, frequency, time between requests and the page's share of ones in training.
+def past_bits(trace: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """float64[n, 2] of each request: smoothed share of ones among the page's earlier known bits, and the last of them.
 
-    trace: int[n], the training part, on which the true bits are computed. The share of a request leaves its own bit
-    out. Raises InputError where all true bits are equal, and for k below 1.
+    truth: the bits uint8[m] of the first m requests, all that is known. Where a page has none both are the share of
+    ones of all. Its own bit is never among them, so a request tells nothing of its answer.
+    """
+    n, m, prior = len(trace), len(truth), float(np.mean(truth)) if len(truth) else 0.0
+    if not n:
+        return np.zeros((0, 2))
+    order, _, start = _by_page(trace)
+    known, bits = np.arange(n) < m, np.concatenate([truth, np.zeros(n - m)])
+    known, bits = known[order].astype(int), bits[order]
+
+    def before(x: np.ndarray) -> np.ndarray:
+        """The sum of x over the earlier requests of the same page."""
+        total = np.cumsum(x) - x
+        return total - total[start]
+
+    last = np.concatenate([[-1], np.maximum.accumulate(np.where(known, np.arange(n), -1))[:-1]])
+    found = np.empty((n, 2))
+    found[order, 0] = (before(bits) + prior) / (before(known) + 1)
+    found[order, 1] = np.where(last >= start, bits[last], prior)
+    return found
+
+
+def _by_page(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Requests by page and time; in this order, whether each is its page's first, and where its page begins."""
+    trace = np.asarray(trace)
+    n = len(trace)
+    order = np.lexsort((np.arange(n), trace))
+    page = trace[order]
+    first = np.concatenate([[True], page[1:] != page[:-1]]) if n else np.zeros(0, bool)
+    return order, first, np.maximum.accumulate(np.where(first, np.arange(n), 0))
+
+
+def fit_bits(trace: np.ndarray, k: int, kind: Kind = "discard", seed: int = 0) -> Predictor:
+    """Boosted trees on recency, frequency, time between requests, and the page's earlier bits as far as known.
+
+    trace: int[n], the training part, on which the true bits are computed. Raises InputError where all true bits are
+    equal, and for k below 1.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     trace = np.asarray(trace)
     truth = lfd(trace, k)[1] if kind == "discard" else phase_truth(trace, k)
-    prior = float(truth.mean()) if len(truth) else 0.0
-    if prior in (0.0, 1.0):
-        raise InputError(f"k: is {k}, and all {kind} bits of the training part are {prior:.0f}; change k")
-    pages, index = np.unique(trace, return_inverse=True)
-    ones, number = np.bincount(index, truth), np.bincount(index)
-    # As if one more request of each page had been met, with the share of all.
-    held_out = (ones[index] - truth + prior) / number[index]
+    share = float(truth.mean()) if len(truth) else 0.0
+    if share in (0.0, 1.0):
+        raise InputError(f"k: is {k}, and all {kind} bits of the training part are {share:.0f}; change k")
     model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, early_stopping=False, random_state=seed)
-    model.fit(np.column_stack([request_features(trace), held_out]), truth)
-    shares = dict(zip(pages.tolist(), ((ones + prior) / (number + 1)).tolist(), strict=True))
-    return Predictor(model, trace, shares, prior)
+    model.fit(np.column_stack([request_features(trace), past_bits(trace, truth)]), truth)
+    return Predictor(model, trace, truth)

@@ -6,7 +6,7 @@ An audit in which the bound with beta and gamma exchanged passes too tells littl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ class Audit(NamedTuple):
     exchanged_violations: int
     tightest: float
     """Largest cost / bound over all cases."""
+    of_added: float
+    """Largest share of what the bound adds for wrong bits that a cost takes, of the cases with wrong bits."""
 
 
 def harmonic(k: int) -> float:
@@ -98,32 +100,53 @@ def canonical_traces(n: int, pages: int) -> Iterator[np.ndarray]:
     return grow([])
 
 
-def _slack(trace: np.ndarray, bits: np.ndarray, k: int, policy: str, cost: float) -> tuple[float, float, float]:
-    """Cost less the bound, cost less the bound with beta and gamma exchanged, and cost / bound."""
+class _Case(NamedTuple):
+    """One trace with its bits: cost, alpha times the optimum, what the bound adds, and what it adds exchanged."""
+
+    cost: float
+    base: float
+    added: float
+    exchanged: float
+
+    def climbs(self, exchanged: bool = False) -> float:
+        """Share of what the bound adds for wrong bits that the cost takes of it; what a search climbs on.
+
+        Not cost / bound: that is greatest, 1, already where no bit is wrong, and a search would stay there.
+        """
+        over, added = self.cost - self.base, self.exchanged if exchanged else self.added
+        if added:
+            return over / added
+        return float("inf") if over > SLACK else -float("inf")
+
+
+def _case(trace: np.ndarray, bits: np.ndarray, k: int, policy: str) -> _Case:
     alpha, beta, gamma = bound(policy, k)
     optimum, discard = lfd(trace, k)
     zeros, ones = errors(bits, phase_truth(trace, k) if policy in PHASE else discard)
-    allowed = alpha * optimum + beta * zeros + gamma * ones
-    return cost - allowed, cost - (alpha * optimum + gamma * zeros + beta * ones), cost / allowed
+    cost = expected_cost(trace, bits, k, policy)
+    return _Case(cost, alpha * optimum, beta * zeros + gamma * ones, gamma * zeros + beta * ones)
 
 
 def audit_all(n: int, k: int, policy: str) -> Audit:
     """The bound on every trace of n requests of up to k + 2 pages, with every vector of bits."""
-    found = [
-        _slack(trace, np.array(bits), k, policy, expected_cost(trace, np.array(bits), k, policy))
+    return _told(
+        _case(trace, np.array(bits), k, policy)
         for trace in canonical_traces(n, k + 2)
         for bits in product((0, 1), repeat=n)
-    ]
-    return _told(found)
+    )
 
 
 def audit_search(n: int, k: int, policy: str, starts: int, steps: int, seed: int) -> Audit:
-    """The bound on traces that were climbed to: a random change of a request or a bit stays where it costs more."""
+    """The bound on traces that were climbed to: a random change of a request or a bit stays where it costs more.
+
+    Every other start climbs on the bound with beta and gamma exchanged, from which the bound is to be told.
+    """
     generator = numpy_generator(seed, "paging audit", policy)
     found = []
-    for _ in range(starts):
+    for start in range(starts):
+        exchanged = start % 2 == 1
         trace, bits = generator.integers(0, k + 1, n), generator.integers(0, 2, n)
-        best = _slack(trace, bits, k, policy, expected_cost(trace, bits, k, policy))
+        best = _case(trace, bits, k, policy)
         for _ in range(steps):
             other, told = trace.copy(), bits.copy()
             at = generator.integers(n)
@@ -131,13 +154,20 @@ def audit_search(n: int, k: int, policy: str, starts: int, steps: int, seed: int
                 other[at] = generator.integers(0, k + 2)
             else:
                 told[at] = 1 - told[at]
-            slack = _slack(other, told, k, policy, expected_cost(other, told, k, policy))
-            found.append(slack)
-            if slack[2] >= best[2]:
-                trace, bits, best = other, told, slack
+            case = _case(other, told, k, policy)
+            found.append(case)
+            if case.climbs(exchanged) >= best.climbs(exchanged):
+                trace, bits, best = other, told, case
     return _told(found)
 
 
-def _told(found: list[tuple[float, float, float]]) -> Audit:
-    broken, exchanged, ratio = np.array(found).T
-    return Audit(len(found), int((broken > SLACK).sum()), int((exchanged > SLACK).sum()), float(ratio.max()))
+def _told(cases: Iterable[_Case]) -> Audit:
+    cost, base, added, exchanged = np.array(list(cases)).T
+    over, wrong = cost - base, added > 0
+    return Audit(
+        len(cost),
+        int((over - added > SLACK).sum()),
+        int((over - exchanged > SLACK).sum()),
+        float((cost / (base + added)).max()),
+        float((over[wrong] / added[wrong]).max()) if wrong.any() else float("nan"),
+    )

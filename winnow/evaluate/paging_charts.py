@@ -21,6 +21,9 @@ from winnow.evaluate.chart_parts import (
     styled,
 )
 
+FLIPPED = {"evict told as keep": "bits told as 0 that are 1", "keep told as evict": "bits told as 1 that are 0"}
+"""Which true bits were flipped, as in the table, and what is said of them."""
+
 
 def gap_closed(metrics: pa.Table) -> alt.HConcatChart:
     """Share of the way from LRU to the optimum that each policy goes, a panel a trace, a line a policy."""
@@ -41,17 +44,20 @@ def gap_closed(metrics: pa.Table) -> alt.HConcatChart:
     return styled(alt.hconcat(*panels), "bottom")
 
 
-def cost_of_errors(noise: pa.Table) -> alt.HConcatChart:
-    """Faults over the optimum as true bits are flipped, a panel a policy, and the bound where there is one."""
-    found = [row for row in noise.to_pylist() if row["flipped"] == "both"]
+def cost_of_errors(noise: pa.Table) -> alt.VConcatChart:
+    """Faults over the optimum as true bits are flipped, and the bound where there is one.
+
+    A row of panels for bits that are flipped from 0 to 1 and one for those from 1 to 0, a panel a policy.
+    """
     rows = [
         {
             "policy": row["policy"].replace("_", " "),
+            "flipped": row["flipped"],
             "line": f"{row['trace']}: {what}",
             "error": (row["eta_0"] + row["eta_1"]) / row["optimum"],
             "mean": value / row["optimum"],
         }
-        for row in some(found, "flipped bits")
+        for row in some([row for row in noise.to_pylist() if row["flipped"] in FLIPPED], "flipped bits")
         for what, value in (("faults", row["faults"]), ("bound", row["bound"]))
         if value is not None
     ]
@@ -61,13 +67,14 @@ def cost_of_errors(noise: pa.Table) -> alt.HConcatChart:
     policies = list(dict.fromkeys(row["policy"] for row in rows))
     x = alt.X("error:Q", title="wrong bits / optimum")
     y = alt.Y("mean:Q", title="faults / optimum (log scale)", scale=alt.Scale(type="log"))
-    panels = [
-        lines([r for r in rows if r["policy"] == policy], x, y, key).properties(
-            width=WIDE / len(policies) - 20, height=HEIGHT, title=policy
-        )
-        for policy in policies
-    ]
-    return styled(alt.hconcat(*panels), "bottom")
+
+    def panel(policy: str, flipped: str) -> alt.LayerChart:
+        those = [r for r in rows if (r["policy"], r["flipped"]) == (policy, flipped)]
+        title = {"text": policy, "subtitle": FLIPPED[flipped]}
+        return lines(those, x, y, key).properties(width=WIDE / len(policies) - 20, height=HEIGHT, title=title)
+
+    found = [alt.hconcat(*(panel(policy, flipped) for policy in policies)) for flipped in FLIPPED]
+    return styled(alt.vconcat(*found), "bottom")
 
 
 def fault_raster(timeline: pa.Table) -> alt.LayerChart:

@@ -224,6 +224,10 @@ class Workflow:
 
         return of
 
+    def named_files(self, variant: str, setting: str) -> Callable[[Wildcards], list[str]]:
+        """For a rule's `input:`: the files that one setting of an evaluation names, in its order."""
+        return lambda wildcards: list(self._settings_of(wildcards.workload, "evaluate", variant)[setting].values())
+
     def models(self, family: str, variant: str, name: str) -> Callable[[Wildcards], list[str]]:
         """For a rule's `input:`: the file `name` of each model that a section's `models` names, at the job's seed."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+
+from winnow.errors import InputError
 
 Requests = Literal["imports", "calls"]
 
@@ -57,6 +60,30 @@ def zipf_trace(pages: int, n: int, generator: np.random.Generator, exponent: flo
     """Independent requests with probabilities that fall as 1 / rank^exponent."""
     weights = 1 / np.arange(1, pages + 1) ** exponent
     return generator.choice(pages, n, p=weights / weights.sum())
+
+
+def own_trace(path: Path | str) -> np.ndarray:
+    """int64[n]: the requests of a parquet file with the columns `t` and `key`, in the order of t, numbered from 0.
+
+    A cache holds pages of one size: raises InputError for a column `size` with different values, for a t that stands
+    twice, for what is missing, and for fewer than 4 requests.
+    """
+    from winnow.pipeline.tables import read_parquet
+
+    table = read_parquet(path)
+    for name in ("t", "key"):
+        if name not in table.column_names:
+            raise InputError(f"{path}: no column {name!r}; it has {', '.join(table.column_names)}")
+        if table[name].null_count:
+            raise InputError(f"{path}: {table[name].null_count} values of {name} are missing; fill them in")
+    if "size" in table.column_names and len(sizes := table["size"].unique()) > 1:
+        told = f"{len(sizes)} sizes of pages; pages of unequal size are not supported"
+        raise InputError(f"{path}: {told}, leave the column size out or cut pages to one size")
+    times, keys = table["t"].to_numpy(), table["key"].to_numpy()
+    if len(times) < 4 or len(np.unique(times)) < len(times):
+        told = f"has {len(times)} requests at {len(np.unique(times))} times"
+        raise InputError(f"{path}: {told}; give one trace a file, of 4 requests or more, each at a t of its own")
+    return np.unique(keys[np.argsort(times)], return_inverse=True)[1].astype(np.int64)
 
 
 def trace_table(traces: dict[str, np.ndarray]) -> pa.Table:

@@ -10,6 +10,17 @@ from winnow.pipeline.settings.base import Seeds, System, _distinct
 
 Shares = Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1), AfterValidator(_distinct)]
 Chances = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1), AfterValidator(_distinct)]
+OWN = ("imports", "calls")
+
+
+def _others(traces: dict[str, str]) -> dict[str, str]:
+    taken = [name for name in OWN if name in traces]
+    if taken:
+        raise ValueError(f"{taken[0]} is a trace already; name yours otherwise")
+    return traces
+
+
+Traces = Annotated[dict[Annotated[str, Field(pattern="^[a-z0-9_]+$")], str], AfterValidator(_others)]
 CacheSizes = Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -21,6 +32,8 @@ class Paging(System):
     """Sizes of the cache, as shares of the pages of a trace."""
     limit: int = Field(20_000, ge=100)
     """Requests of a trace that are used, the first in a random order of packages."""
+    traces: Traces = {}
+    """Further traces, by name: parquet files with the columns t and key, pages of one size."""
     chances: Chances = [0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0]
     """Chances with which true bits are flipped."""
     audited_requests: int = Field(6, ge=3, le=8)
