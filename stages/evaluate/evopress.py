@@ -27,14 +27,20 @@ def evopress(inputs, outputs, params, log):
     values = audit_summary(audit, read_parquet(inputs.violations).to_pylist())
     best = min(row["error"] for row in audit if len(row["dropped"]) == params.blocks)
     fitness = Divergence(model, depth_database(model, whole_blocks=True), x)
-    values["over_optimum"] = fitness(blocks.state, np.arange(len(x))) / best
     labels = {"workload": params.workload, "seed": params.seed, "split": "test"}
     tables = [metric_rows(values, system="evopress", variant="blocks", **labels)]
+    for arm, chosen in blocks.items():
+        over = {"over_optimum": fitness(chosen.state, np.arange(len(x))) / best}
+        tables.append(metric_rows(over, system=arm, variant="blocks", **labels))
     judged = evopress_study.windows(workload, "test", params.judged, params.length)
+    evopress_study.require_apart(x, judged[0])
+    units = {"window_cross_entropy": "nats"}
     for kind, those in arms.items():
         for arm, chosen in those.items():
             losses = evopress_study.window_losses(model, chosen.weights, *judged)
-            tables.append(metric_rows({"cross_entropy": losses.mean()}, system=arm, variant=kind, **labels))
+            found = [("cross_entropy", float(losses.mean()), None)]
+            found += [("window_cross_entropy", loss, window) for window, loss in enumerate(losses.tolist())]
+            tables.append(metric_rows(found, system=arm, variant=kind, units=units, **labels))
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.Table.from_pylist(evopress_study.histories(arms)), outputs.history)
     write_json(evopress_study.levels_of(arms), outputs.levels)

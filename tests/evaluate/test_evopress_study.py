@@ -7,9 +7,21 @@ import pytest
 import torch
 
 from tests.loud_transformer import loud_transformer
-from winnow.compress.evopress_database import depth_database, layer_databases
+from winnow.compress.evopress import Stage
+from winnow.compress.evopress_database import Divergence, depth_database, layer_databases
 from winnow.errors import InputError
-from winnow.evaluate.evopress_study import all_arms, histories, levels_of, owl_weights, window_losses, windows
+from winnow.evaluate.evopress_study import (
+    all_arms,
+    budget_of,
+    histories,
+    layer_arms,
+    levels_of,
+    owl_weights,
+    require_apart,
+    uniform_state,
+    window_losses,
+    windows,
+)
 
 SETTINGS = SimpleNamespace(
     offspring=3,
@@ -20,6 +32,7 @@ SETTINGS = SimpleNamespace(
     dropped=[0.25, 0.5],
     sparsity=0.5,
     blocks=2,
+    schedules=SimpleNamespace(depth=None, sparsity=None, bits=None),
 )
 
 
@@ -62,7 +75,9 @@ def test_all_arms_of_a_kind_cost_the_same(model, arms, layers):
         assert states["uniform"] == (level,) * 28
         assert all(database.space.cost(state) == cost for arm, state in states.items() if arm != "dp")
         assert database.space.cost(states["dp"]) <= cost
-    assert sum(blocks.state) == 2 and len(blocks.state) == 4
+    assert list(blocks) == ["evopress", "random"]
+    assert all(sum(each.state) == 2 and len(each.state) == 4 for each in blocks.values())
+    assert blocks["evopress"].found.evaluations == blocks["random"].found.evaluations
 
 
 def test_searches_at_random_spend_what_evopress_spends(arms):
@@ -128,3 +143,32 @@ def test_windows_are_the_same_for_all_and_cut_to_length():
     for count, length in ((5, 5), (3, 13)):
         with pytest.raises(InputError, match="train: has"):
             windows(Corpus(), "train", count, length)
+
+
+def test_a_kind_may_have_a_schedule_of_its_own():
+    own = SimpleNamespace(offspring=7, stages=[SimpleNamespace(sequences=5, keep=1)], generations=9)
+    params = SimpleNamespace(**{**vars(SETTINGS), "schedules": SimpleNamespace(depth=None, sparsity=own, bits=None)})
+    assert budget_of(params, "sparsity") == (7, (Stage(5, 1),), 3, 2, 9)
+    assert budget_of(params, "bits") == budget_of(params, "depth") == (3, (Stage(2, 2), Stage(3, 1)), 3, 2, 2)
+
+
+def test_mean_bits_may_be_a_fraction(model, x, layers):
+    database = layers[1][0]
+    space, sizes = database.space, np.array(database.space.steps)
+    for bits in (2.25, 3.5):
+        state = np.array(uniform_state(space, bits, np.random.default_rng(0)))
+        assert 0 <= bits * sizes.sum() - sizes @ state < sizes.max() and set(state) <= {*range(2, 5)}
+        assert len(set(state)) > 1
+    assert uniform_state(space, 3.0, np.random.default_rng(0)) == (3,) * 28
+    arms = layer_arms(
+        database, 2.25, Divergence(model, database, x), budget_of(SETTINGS, "bits"), 0, lambda step, total: None
+    )
+    costs = {arm: space.cost(chosen.state) for arm, chosen in arms.items()}
+    assert costs["evopress"] == costs["random"] == costs["uniform"] >= costs["dp"]
+    assert arms["evopress"].found.evaluations == arms["random"].found.evaluations
+
+
+def test_windows_that_are_judged_cannot_calibrate(x):
+    require_apart(x, x.flip(1))
+    with pytest.raises(InputError, match="calibration: 2 of 5 windows are among those judged"):
+        require_apart(x, torch.cat([x[3:], x.flip(1)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +12,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from winnow.compress._second_order import sparse_obs
-from winnow.compress.evopress import Found, Propose, Space, Stage, State, evolve, mutated, random_state
+from winnow.compress.evopress import (
+    Found,
+    Propose,
+    Space,
+    Stage,
+    State,
+    evolve,
+    lowered_at_random,
+    mutated,
+    random_state,
+)
 from winnow.compress.evopress_baselines import (
     additive_scores,
     block_influence,
@@ -91,21 +102,35 @@ def searched(
     return Arm(database.parameters(found.state), found.state, found)
 
 
+def budget_of(params: Any, kind: str) -> Budget:
+    """What a search of a kind (depth, sparsity or bits) spends: its own schedule, or the common one."""
+    own = vars(params.schedules).get(kind) or params
+    stages = tuple(Stage(each.sequences, each.keep) for each in own.stages)
+    return Budget(own.offspring, stages, params.starts, params.start_windows, own.generations)
+
+
+def require_apart(calibration: Tensor, judged: Tensor) -> None:
+    """Raise InputError where a window int64[n, t] that a search sees is also one on which it is judged."""
+    both = (calibration[:, None] == judged).all(2).any(1)
+    if both.any():
+        told = f"{int(both.sum())} of {len(both)} windows are among those judged"
+        raise InputError(f"calibration: {told}; calibrate on another split")
+
+
 def all_arms(
     model: Transformer,
     x: Tensor,
-    layers: Iterable[tuple[Database, int]],
+    layers: Iterable[tuple[Database, float]],
     params: Any,
     seed: int,
     report: Callable[[str], Report],
-) -> tuple[dict[str, dict[str, Arm]], Arm]:
-    """Kind -> arm -> what it chose, and the search among whole blocks.
+) -> tuple[dict[str, dict[str, Arm]], dict[str, Arm]]:
+    """Kind -> arm -> what it chose, and the searches among whole blocks.
 
-    x: calibration windows int64[n, t]. layers: databases of linear layers, each with its uniform level. Kinds are
+    x: calibration windows int64[n, t]. layers: databases of linear layers, each with its mean level. Kinds are
     dense, depth-<percent>, sparsity and bits. report: name of a search -> what is called after each generation.
     """
-    stages = tuple(Stage(each.sequences, each.keep) for each in params.stages)
-    budget = Budget(params.offspring, stages, params.starts, params.start_windows, params.generations)
+    budget = budget_of(params, "depth")
     depth, blocks = depth_database(model), depth_database(model, whole_blocks=True)
     fitness = Divergence(model, depth, x)
     arms = {"dense": {"dense": Arm({})}}
@@ -114,7 +139,8 @@ def all_arms(
         arms[kind] = depth_arms(model, depth, fitness, dropped, budget, seed, report(kind))
     for database, level in layers:
         fitness = Divergence(model, database, x)
-        arms[database.kind] = layer_arms(database, level, fitness, budget, seed, report(database.kind))
+        own = budget_of(params, database.kind)
+        arms[database.kind] = layer_arms(database, level, fitness, own, seed, report(database.kind))
     arms["sparsity"]["owl"] = Arm(owl_weights(model, x, params.sparsity))
     fitness = Divergence(model, blocks, x)
     return arms, block_search(blocks, fitness, params.blocks, budget, seed, report("blocks"))
@@ -166,18 +192,30 @@ def _dp_depth(model: Transformer, scores: np.ndarray, dropped: int) -> State:
 
 def block_search(
     database: Database, fitness: Divergence, dropped: int, budget: Budget, seed: int, report: Report
-) -> Arm:
-    """What EvoPress finds where whole blocks are dropped, few enough to try all."""
+) -> dict[str, Arm]:
+    """What evolution and random search find where whole blocks are dropped, few enough to try all."""
     generator = numpy_generator(seed, "evopress", "starts of blocks")
     starts = [random_state(database.space, (dropped,), generator) for _ in range(budget.starts)]
-    return searched(database, starts, fitness, budget, "blocks", seed, report)
+
+    def drawn(parent: State, generator: np.random.Generator) -> State:
+        return random_state(database.space, (dropped,), generator)
+
+    return {
+        "evopress": searched(database, starts, fitness, budget, "blocks", seed, report),
+        "random": searched(database, starts, fitness, budget, "blocks", seed, report, drawn),
+    }
 
 
 def layer_arms(
-    database: Database, level: int, fitness: Divergence, budget: Budget, seed: int, report: Report
+    database: Database, level: float, fitness: Divergence, budget: Budget, seed: int, report: Report
 ) -> dict[str, Arm]:
-    """Arms that cost as much as every layer at one level: uniform, dp on the layers' own errors, two searches."""
-    space, uniform = database.space, (level,) * len(database.names)
+    """Arms that cost as much as every layer at one level: uniform, dp on the layers' own errors, two searches.
+
+    Where the level is no whole number, uniform is the next above, lowered at random to what it costs; from there both
+    searches start.
+    """
+    space = database.space
+    uniform = uniform_state(space, level, numpy_generator(seed, "evopress", f"starts of {database.kind}"))
     costs = [
         {level: (level - (low if step > 0 else high)) * step for level in range(low, high + 1)}
         for low, high, step in zip(space.lowest, space.highest, space.steps, strict=True)
@@ -193,6 +231,14 @@ def layer_arms(
         "evopress": searched(database, [uniform], fitness, budget, database.kind, seed, report),
         "random": searched(database, [uniform], fitness, budget, database.kind, seed, report, shuffled),
     }
+
+
+def uniform_state(space: Space, level: float, generator: np.random.Generator) -> State:
+    """All units at one level; at a fraction of one, the next above lowered at random until it costs no more."""
+    ceiling = (math.ceil(level),) * len(space.lowest)
+    if level == ceiling[0]:
+        return ceiling
+    return lowered_at_random(space, ceiling, math.floor(level * sum(space.steps)), generator)
 
 
 def _shuffled(space: Space, state: State, generator: np.random.Generator) -> State:
