@@ -10,7 +10,7 @@ def block_attention(inputs, outputs, params, log):
     import pyarrow as pa
 
     from winnow.evaluate import block_attention_study as study
-    from winnow.evaluate.evopress_study import window_losses, windows
+    from winnow.evaluate.evopress_study import windows
     from winnow.models import load_model
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
@@ -22,24 +22,23 @@ def block_attention(inputs, outputs, params, log):
     context, labels = workload.meta.context, {"workload": params.workload, "seed": params.seed, "split": "test"}
     x, y = windows(workload, "test", params.judged, context)
     blocks, block = -(-context // params.block), params.block
-    full = {"cross_entropy": window_losses(model, {}, x, y).mean()}
+    probe, _ = windows(workload, "held_out", params.probes, context)
+    copied, again = study.with_copies(probe, tuple(params.gaps), numpy_generator(params.seed, "copies"))
+    full = study.judged_tuned(model, 1, (x, y), copied, again)
     tables = [metric_rows(full, system="full", variant="as trained", **labels)]
     cases = [(width, drawn) for width in params.widths for drawn in study.samplers(width, blocks, params.seed)]
     progress = Progress(log, "drawn blocks", "ways")
     for done, (width, drawn) in enumerate(cases):
-        values = study.quality(model, drawn, block, x, y, params.draws) | {"expected": drawn.fraction}
+        values = study.quality(model, drawn, block, x, y, params.draws)
+        values |= {"expected": drawn.fraction, "share_drawn": study.share_drawn(drawn, blocks)}
         tables.append(metric_rows(values, system=drawn.name, variant=f"as trained-w{width}", **labels))
         progress(done + 1, len(cases))
-    probe, _ = windows(workload, "held_out", params.probes, context)
-    copied, again = study.with_copies(probe, tuple(params.gaps), numpy_generator(params.seed, "copies"))
     arms = {"full": None} | {d.name: d for d in study.samplers(params.tuned_width, blocks, params.seed)}
     for name in ("full", "geometric", "uniform", "window"):
         report = Progress(log, f"fine-tuning, {name}")
         tuned = study.finetuned(model, workload, params, arms[name], params.seed, report)
-        values = {
-            "cross_entropy": window_losses(tuned, {}, x, y).mean(),
-            "copied": study.copying(tuned, copied, again),
-        }
+        draws = 1 if arms[name] is None else params.draws
+        values = study.judged_tuned(tuned, draws, (x, y), copied, again)
         tables.append(metric_rows(values, system=name, variant="fine-tuned", **labels))
     mass = study.attention_mass(model, x, block)
     rows = [

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
+from tests.loud_transformer import loud_transformer
 from winnow.compress.probabilistic_attention import (
     BlockSampler,
     expected_fraction,
@@ -239,3 +240,10 @@ def test_of_exactly_one_block_each_row_sees_its_own(sink):
     expected = torch.eye(6, dtype=torch.bool)
     expected[:, 0] |= sink
     assert torch.equal(kept, expected)
+
+
+def test_unbiased_scores_need_chances_which_exact_numbers_have_not():
+    sampler = BlockSampler("geometric", 0.7, exactly=3)
+    with pytest.raises(InputError, match="exactly: is 3; how likely a block is then is not known"):
+        with_block_attention(loud_transformer(1), sampler, 4, unbiased=True)
+    with_block_attention(loud_transformer(1), sampler, 4)

@@ -1,5 +1,6 @@
 """Ways of drawing cost the same, the probe says tokens again, masses are those of attention."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from tests.loud_transformer import loud_transformer
+from winnow.compress.probabilistic_attention import with_block_attention
 from winnow.errors import InputError
 from winnow.evaluate.block_attention_study import (
     COPIED,
@@ -14,9 +16,11 @@ from winnow.evaluate.block_attention_study import (
     attention_mass,
     copying,
     finetuned,
+    judged_tuned,
     quality,
     requested_blocks,
     samplers,
+    share_drawn,
     with_copies,
 )
 
@@ -147,3 +151,26 @@ def test_requested_blocks_are_those_drawn_row_by_row(model, x):
         for layer in range(2):
             expected += [(layer, column) for column in sorted({0, max(row - 1, 0), row})] * 2
     assert asked == expected
+
+
+def test_every_way_draws_the_share_that_it_was_set_to():
+    for width in (2, 3):
+        for way in samplers(width, 8, seed=0):
+            assert share_drawn(way, 8) == pytest.approx(way.fraction, abs=0.012), way.name
+            if way.name == "window":
+                assert share_drawn(way, 8) == pytest.approx(way.fraction, abs=1e-9)
+
+
+def test_a_tuned_model_is_judged_over_several_draws(model, x):
+    copied, again = with_copies(x, (17, 20), np.random.default_rng(0))
+    way = next(iter(samplers(2, 12, seed=0)))
+
+    def fresh():
+        return with_block_attention(copy.deepcopy(model), way.sampler, 4).eval()
+
+    single = fresh()  # each call draws anew
+    with torch.no_grad():
+        losses = [float(torch.nn.functional.cross_entropy(single(x).mT, x.roll(-1, 1))) for _ in range(3)]
+    assert len(set(losses)) == 3
+    found = judged_tuned(fresh(), 3, (x, x.roll(-1, 1)), copied, again)
+    assert found["cross_entropy"] == pytest.approx(np.mean(losses), rel=1e-5) and 0 <= found["copied"] <= 1

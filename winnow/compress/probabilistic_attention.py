@@ -203,10 +203,17 @@ def _reduced(x: Tensor, rows: Tensor, count: int, how: str) -> Tensor:
 
 
 class BlockAttention(nn.Module):
-    """A transformer's attention over blocks that are drawn anew with every call; `step` counts them."""
+    """A transformer's attention over blocks that are drawn anew with every call; `step` counts them.
+
+    Raises InputError for unbiased scores where exactly so many blocks are drawn for each row.
+    """
 
     def __init__(self, attention: Attention, sampler: BlockSampler, block: int, layer: int, unbiased: bool) -> None:
         super().__init__()
+        if unbiased and sampler.exactly is not None:
+            raise InputError(
+                f"exactly: is {sampler.exactly}; how likely a block is then is not known, so scores cannot be unbiased"
+            )
         self.attention, self.sampler, self.block, self.layer, self.unbiased = attention, sampler, block, layer, unbiased
         self.step = 0
         self.kept: Tensor | None = None

@@ -21,6 +21,7 @@ from winnow.compress.probabilistic_attention import (
     with_block_attention,
 )
 from winnow.errors import InputError
+from winnow.evaluate.evopress_study import window_losses
 from winnow.models.rotary import rotated
 from winnow.models.transformer import Block, Transformer
 from winnow.randomness import numpy_generator
@@ -29,6 +30,8 @@ from winnow.workloads.texts import Texts
 FAMILIES: tuple[Family, ...] = ("geometric", "harmonic", "power", "uniform", "bigbird", "window")
 COPIED = 16
 """Tokens that are said twice in a window of the probe."""
+SAMPLED = 500
+"""Draws of one layer and head over which the share of blocks is counted."""
 TOLD = 3
 """Of these, how many are heard again before the model is asked to go on."""
 
@@ -79,6 +82,23 @@ def quality(model: Transformer, drawn: Drawn, block: int, x: Tensor, y: Tensor, 
     blocks = -(-x.shape[1] // block)
     share = float(torch.stack(kept).mean()) * 2 * blocks / (blocks + 1)  # of the triangle, not of the square
     return {"cross_entropy": float(np.mean(losses)), "deviation": float(np.std(losses)), "kept": share}
+
+
+def share_drawn(drawn: Drawn, blocks: int) -> float:
+    """The share of a triangle's blocks that a way keeps, counted over many draws: what `fraction` says in advance."""
+    kept = [drawn.sampler.sample(blocks, step).sum() for step in range(SAMPLED)]
+    return float(torch.stack(kept).double().mean()) * 2 / (blocks * (blocks + 1))
+
+
+def judged_tuned(
+    tuned: nn.Module, draws: int, xy: tuple[Tensor, Tensor], copied: Tensor, again: Tensor
+) -> dict[str, float]:
+    """cross_entropy [nats a token] and the share of copied tokens foreseen, means over draws of blocks."""
+    losses = [window_losses(tuned, {}, *xy).mean() for _ in range(draws)]
+    return {
+        "cross_entropy": float(np.mean(losses)),
+        "copied": float(np.mean([copying(tuned, copied, again) for _ in range(draws)])),
+    }
 
 
 @torch.no_grad()

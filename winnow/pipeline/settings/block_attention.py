@@ -15,6 +15,7 @@ class BlockAttention(System):
     """Quality of a language model whose attention sees blocks by chance, at the cost of windows of some widths."""
 
     pictures = ("quality", "mass", "folding", "copying")
+    architecture = "transformer"
     model: str = "transformer"
     """Train variant whose attention is changed."""
     block: int = Field(16, ge=1)
@@ -26,7 +27,7 @@ class BlockAttention(System):
     judged: int = Field(32, ge=2)
     """Windows of the test split, of the whole context."""
     draws: int = Field(5, ge=1)
-    """Times each window is read, with blocks drawn anew."""
+    """Times each window is read, with blocks drawn anew, before and after fine-tuning."""
     finetune_steps: int = Field(100, ge=1)
     """Steps of fine-tuning with drawn blocks."""
     learning_rate: float = Field(1e-3, gt=0)
