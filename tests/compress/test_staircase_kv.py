@@ -11,6 +11,7 @@ from winnow.compress.staircase_kv import (
     KIVICache,
     SegmentCache,
     StaircaseCache,
+    mixed,
     quantise,
     reverse,
     spread,
@@ -196,3 +197,16 @@ def test_a_prompt_comes_first():
         cache, keys, values = filled(KIVICache(2, segment=8, group=4), length)
         with pytest.raises(InputError, match="not empty"):
             cache.prefill(keys, values)
+
+
+@pytest.mark.parametrize(
+    ("levels", "segments"), [((4, 2), 8), ((4, 2), 7), ((8, 4, 2), 7), ((8, 4, 2), 8), ((4, 2), 3)]
+)
+def test_mixed_widths_have_the_bits_of_a_staircase_and_stay(levels, segments):
+    schedule = mixed(levels, segments)
+    bits = schedule(segments)
+    assert sum(bits) == sum(staircase(levels)(segments)) and max(bits) - min(bits) <= 1
+    for count in range(1, segments + 1):
+        assert schedule(count) == bits[segments - count :]  # a segment keeps what it was born with
+    cache, _, _ = filled(SegmentCache(schedule, segment=4, group=4), 4 * segments)
+    assert cache.bit_map().view(segments, 4)[:, 0].tolist() == bits[::-1]

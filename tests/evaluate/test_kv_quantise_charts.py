@@ -15,6 +15,7 @@ CACHES = [
     ("uniform", "8", 8.0, 1e-3),
     ("uniform", "2", 2.0, 0.5),
     ("staircase", "8-4-2", 4.5, 0.01),
+    ("mixed", "8-4-2", 4.5, 0.05),
     ("direct", "8-4-2", 4.5, 0.02),
     ("spread", "8-4-2", 4.5, 0.03),
     ("reverse", "8-4-2", 4.5, 0.04),
@@ -45,8 +46,11 @@ def test_divergence_stands_over_mean_bits_uniform_caches_as_a_line():
     found = {(r["levels"], r["bits"]): r["mean"] for r in line["data"]["values"]}
     assert found == pytest.approx({("8", 8.0): 1.5e-3, ("2", 2.0): 0.75})
     assert [(r["cache"], r["levels"], r["bits"], round(r["mean"], 9)) for r in others["data"]["values"]] == [
-        ("staircase", "8-4-2", 4.5, 0.015)
+        ("staircase", "8-4-2", 4.5, 0.015),
+        ("mixed widths", "8-4-2", 4.5, 0.075),
     ]
+    # Words of the others would hide those of staircases.
+    assert [r["cache"] for r in panels[1]["layer"][2]["data"]["values"]] == ["staircase"]
     # Intervals of a scale of logarithms end above 0.
     assert min(r["low"] for r in drawn(chart)) == charts.LEAST == 1e-7
     assert titles(chart) == {"bits of a number", "divergence (nats, log scale)"}

@@ -92,6 +92,21 @@ def spread(levels: tuple[int, ...]) -> Schedule:
     return bits
 
 
+def mixed(levels: tuple[int, ...], segments: int) -> Schedule:
+    """As many bits as the staircase has in so many segments, on two neighbouring widths that go by birth, not by age.
+
+    A segment keeps its width for good; the wider ones are born at even distances.
+    """
+    total = sum(staircase(levels)(segments))
+    low, wider = divmod(total, segments)
+
+    def bits(count: int) -> list[int]:
+        born = [low + ((i + 1) * wider // segments > i * wider // segments) for i in range(count)]
+        return born[::-1]
+
+    return bits
+
+
 class Segment(NamedTuple):
     """Tokens that are quantised together; `original` is kept where a cache may start from it again."""
 

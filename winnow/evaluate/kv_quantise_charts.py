@@ -35,6 +35,10 @@ ORDERS = {
 }
 
 
+BESIDE = {"uniform": "uniform", "staircase": "staircase", "mixed": "mixed widths"}
+"""Caches whose divergence is drawn over their bits, and their names."""
+
+
 def _divergences(metrics: pa.Table) -> Rows:
     """Rows of divergence with their levels, payload bits and quantised tokens."""
     bits = {(r["system"], r["variant"]): r["value"] for r in metric_values(metrics, "bits")}
@@ -47,8 +51,8 @@ def _divergences(metrics: pa.Table) -> Rows:
 
 
 def quality(metrics: pa.Table) -> alt.HConcatChart:
-    """Divergence from the full model against mean bits, one width of bits as a line, staircases beside it."""
-    rows = [r | {"cache": r["system"]} for r in _divergences(metrics) if r["system"] in ("uniform", "staircase")]
+    """Divergence from the full model against mean bits, one width as a line, staircases and mixed widths beside it."""
+    rows = [r | {"cache": BESIDE[r["system"]]} for r in _divergences(metrics) if r["system"] in BESIDE]
     bands = mean_bands(rows, ["tokens", "cache", "levels", "bits"], (LEAST, float("inf")))
     key = key_of("cache", "cache", bands)
     x = alt.X("bits:Q", title="bits of a number", scale=alt.Scale(domain=[1, 8]))
@@ -58,11 +62,12 @@ def quality(metrics: pa.Table) -> alt.HConcatChart:
         y = alt.Y("mean:Q", title=title, scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5))
         uniform = [band for band in found if band["cache"] == "uniform"]
         others = [band for band in found if band["cache"] != "uniform"]
-        base = alt.Chart(data(others)).encode(x=x, y=y)
+        named = [band for band in others if band["cache"] == BESIDE["staircase"]]
+        base, words = (alt.Chart(data(those)).encode(x=x, y=y) for those in (others, named))
         layers = [
             lines(uniform, x, y, key),
             base.mark_point(filled=True, size=90, opacity=1).encode(color=key.colour(), shape=key.shape()),
-            base.mark_text(align="left", dx=8, dy=-6, fontSize=13, color=BLACK).encode(text="levels:N"),
+            words.mark_text(align="left", dx=8, dy=-6, fontSize=13, color=BLACK).encode(text="levels:N"),
         ]
         panels.append(alt.layer(*layers).properties(width=WIDE / 2.2, height=HEIGHT, title=f"{tokens} tokens"))
     return styled(alt.concat(*panels, columns=2), "bottom")

@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnow.compress.staircase_kv import FullCache, KIVICache, SegmentCache, StaircaseCache, reverse, spread, staircase
+from winnow.compress.staircase_kv import (
+    FullCache,
+    KIVICache,
+    SegmentCache,
+    StaircaseCache,
+    mixed,
+    reverse,
+    spread,
+    staircase,
+)
 from winnow.errors import InputError
 from winnow.models.multi_query_transformer import MultiQueryTransformer
 from winnow.randomness import numpy_generator
@@ -35,7 +44,7 @@ class Policy(NamedTuple):
 
 
 def policies(cut: Any, uniform: list[int], staircases: list[list[int]], reordered: list[list[int]]) -> Iterator[Policy]:
-    """All caches that are compared under a cut (segment, group); the last three kinds for `reordered` alone.
+    """All caches that are compared under a cut (segment, group, segments); the last four kinds for `reordered` alone.
 
     full: 16 bits. uniform: one width. staircase: rounded in a chain, all that a stream can do. direct: the same bits,
     each rounded from the numbers themselves. reverse and spread: the bits of direct, the finest for the oldest, or at
@@ -50,6 +59,7 @@ def policies(cut: Any, uniform: list[int], staircases: list[list[int]], reordere
     for levels in map(tuple, reordered):
         for system, order in (("direct", staircase), ("reverse", reverse), ("spread", spread)):
             yield Policy(system, levels, partial(SegmentCache, order(levels), mode="direct", **size))
+        yield Policy("mixed", levels, partial(SegmentCache, mixed(levels, cut.segments), **size))
 
 
 def streams(workload: Texts, split: str, count: int, length: int) -> tuple[Tensor, Tensor]:

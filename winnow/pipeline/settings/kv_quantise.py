@@ -42,6 +42,7 @@ class KVQuantise(System):
     """Caches whose bits fall with the age of a token, beside one width of bits for all and other orders of the same."""
 
     pictures = ("quality", "orders", "ages", "sizes")
+    architecture = "multi_query_transformer"
     model: str = "multi_query"
     """Train variant that decodes; a multi-query transformer."""
     cuts: Annotated[list[Cut], Field(min_length=1), AfterValidator(_distinct)] = [
@@ -61,7 +62,7 @@ class KVQuantise(System):
     ]
     """Bits of a segment by its age, the last of all that are older."""
     reordered: Annotated[list[Levels], Field(min_length=1), AfterValidator(_distinct)] = [[8, 4, 2], [4, 2]]
-    """Staircases whose bits are also rounded directly, in reverse and spread."""
+    """Staircases whose bits are also rounded directly, in reverse, spread, and as two neighbouring widths."""
     judged: int = Field(16, ge=2)
     """Streams of the test split."""
     seeds: Seeds | None = [0, 1, 2, 3, 4]
