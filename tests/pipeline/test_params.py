@@ -99,6 +99,36 @@ def test_the_shipped_scales_are_valid(scale):
         ({"movies": {"train": {"sasrec": {"loss": "mse"}}}}, 'movies.train.sasrec.loss: is "mse"'),
         ({"movies": {"train": {"sasrec": {"arguments": {"head": 2}}}}}, "unknown setting; did you mean heads?"),
         ({"movies": {"train": {"gru4rec": {"arguments": {"head": 2}}}}}, "unknown setting; gru4rec takes d, hidden"),
+        (
+            {"python": {"evaluate": {"kv_quantise": {"model": "transformer"}}}},
+            "kv_quantise.model names 'transformer', which is a transformer; name a multi_query_transformer: multi_",
+        ),
+        (
+            {"python": {"evaluate": {"evopress": {"model": "lm_code"}}}},
+            "evopress.model names 'lm_code', which is a hooked_transformer; name a transformer: transformer, deep_",
+        ),
+        ({"python": {"evaluate": {"duo": {"model": "multi_query"}}}}, "which is a multi_query_transformer; name a"),
+        (
+            {"python": {"evaluate": {"block_attention": {"model": "lm_code"}}}},
+            "block_attention.model names 'lm_code', which is a hooked_transformer; name a transformer",
+        ),
+        ({"python": {"evaluate": {"paging": {"traces": {"calls": "a"}}}}}, "calls is a trace already"),
+        ({"python": {"evaluate": {"paging": {"traces": {"a-b": "a"}}}}}, "python.evaluate.paging.traces"),
+        ({"python": {"evaluate": {"evopress": {"bits": 2}}}}, "evopress.bits: is 2"),
+        (
+            {
+                "python": {
+                    "evaluate": {
+                        "evopress": {
+                            "schedules": {
+                                "bits": {"offspring": 2, "stages": [{"sequences": 99, "keep": 1}], "generations": 1}
+                            }
+                        }
+                    }
+                }
+            },
+            "stages ask for 99 windows, calibration has 24; raise calibration",
+        ),
         ({"digits": {"path": "x"}}, "name one of source, path, render"),
         ({"digits": {"render": {"scene": "parts"}}}, "name one of source, path, render"),
         ({"parts": {"render": {"side": 8}}}, "parts.render.side: is 8; input should be greater than or equal to 16"),

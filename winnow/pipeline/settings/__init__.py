@@ -89,7 +89,20 @@ class Learnable(Section):
             for name in names:
                 if not matching([name], known):
                     raise ValueError(f"{place} names {name!r}, which is none of {', '.join(known)}")
+        for name, system in systems_of(self.evaluate).items():
+            self._require_architecture(name, system)
         return self
+
+    def _require_architecture(self, name: str, system: System) -> None:
+        """Raise ValueError where a system is given a model that is not of the kind it works on."""
+        wanted, model = system.architecture, getattr(system, "model", None)
+        if wanted is None or model is None:
+            return
+        fitting = [variant for variant, trained in self.train.items() if getattr(trained, "model", "") == wanted]
+        base = model.split("-")[0]  # a pruned model is of its train variant's kind
+        if base not in fitting:
+            told = f"evaluate.{name}.model names {model!r}, which is a {getattr(self.train[base], 'model', 'network')}"
+            raise ValueError(f"{told}; name a {wanted}: {', '.join(fitting) or 'none is trained, add one'}")
 
     def _references(self, dense: dict, models: dict) -> list[tuple[str, list[str], dict]]:
         """Where names are used, the names, and what they must be one of."""
