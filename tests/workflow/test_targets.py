@@ -65,7 +65,8 @@ def test_what_another_target_makes_is_left_to_it_with_its_pictures_and_the_ledge
         "dictionaries/topk-on-lm_code/seed0",
     ):
         assert f"results/python/{made}" in part and f"results/python/{made}" not in whole
-    assert "results/python/train/lm_code/seed0/model.safetensors" in whole
+    assert "results/python/train/multi_query/seed0/model.safetensors" in whole
+    assert "results/python/train/lm_code/seed0" in part and "results/python/train/lm_code/seed0" not in whole
     assert "results/claims.parquet" in part and "results/algorithmic/evaluate/pareto/seed0" in part
     # Of workloads that are optional a family makes nothing.
     assert "results/fashion/" not in part and "results/digits/dictionaries/" in part

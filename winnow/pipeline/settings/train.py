@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from winnow.pipeline.settings.base import Section, Seeds
+from winnow.pipeline.settings.base import Part, Seeds
 from winnow.pipeline.settings.protopnet import Protopnet
 from winnow.pipeline.settings.rbf_components import RbfComponents, RbfComponentsTable
 from winnow.pipeline.settings.simplex import Simplex
@@ -45,7 +45,7 @@ def check_arguments(model: str, arguments: dict[str, Any]) -> None:
             raise ValueError(f"arguments.{name}: unknown setting; {remedy}")
 
 
-class Train(Section):
+class Train(Part):
     """One model trained with AdamW: linear warm-up, then a cosine to zero (Loshchilov and Hutter, ICLR 2019)."""
 
     method: Literal["adamw"] = Field("adamw", exclude=True)
