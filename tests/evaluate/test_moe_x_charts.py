@@ -10,10 +10,12 @@ from winnow.pipeline.tables import metric_rows
 
 
 def test_scores_have_a_panel_each_and_every_arm_has_a_name():
-    values = dict.fromkeys(charts.PANELS, 0.5)
+    values = dict.fromkeys(charts.PANELS, 0.5) | {"coverage_shifted": 0.25}
     table = metric_rows(values, system="moe_x", workload="", variant="trained", seed=0, split="test")
     chart = charts.scores(table)
-    assert [row["layer"] for row in drawn(chart) if "layer" in row] == ["MoE-X"]
+    assert {row["layer"] for row in drawn(chart)} == {"MoE-X"} and {row["mean"] for row in drawn(chart)} == {0.5, 0.25}
+    grey = [panel["layer"] for panel in chart.to_dict()["concat"] if len(panel["layer"]) == 4]
+    assert [part[0]["encoding"]["x"]["title"] for part in grey] == [charts.PANELS["coverage"]]
     assert [panel["layer"][0]["encoding"]["x"]["title"] for panel in chart.to_dict()["concat"]] == list(
         charts.PANELS.values()
     )

@@ -28,6 +28,9 @@ def models():
 def test_units_of_resting_experts_are_silent(models):
     look = seen(models["moe_x"], X)
     assert look.units.shape == (32, 32)
+    assert all((part.sum(1) == 2).all() and part.shape == (32, 4) for part in look.chosen)
+    worked = torch.from_numpy(look.units).view(32, 4, 8).any(2)
+    assert not (worked & ~look.chosen[-1]).any()
     assert ((look.units != 0).reshape(32, 4, 8).any(2).sum(1) <= 2).all()
     assert [part.shape for part in look.scores] == [part.shape for part in look.active] == [(32, 4)] * 2
     dense = seen(models["dense"], X)
@@ -83,6 +86,39 @@ def test_a_model_with_a_dictionary_is_judged_by_its_latents(models):
     assert found.values["cross_entropy"] != judged(models["dense"], TEXT, MARKS, SETTINGS).values["cross_entropy"]
 
 
+def test_shifted_labels_stay_whole_windows(models, monkeypatch):
+    pairs = []
+
+    def watched(chosen, scored):
+        pairs.append((chosen[1], scored[1]))
+        return coverage(chosen, scored)
+
+    monkeypatch.setattr("winnow.evaluate.moe_x_units.coverage", watched)
+    judged(models["dense"], TEXT, MARKS, SETTINGS)
+    (true, shifted), size = (pairs[0], pairs[-1]), SETTINGS.context
+    for before, after in zip(true, shifted, strict=True):
+        windows = [part.tobytes() for part in before.reshape(-1, size, 17)]
+        moved = [part.tobytes() for part in after.reshape(-1, size, 17)]
+        assert moved in [windows[-n:] + windows[:-n] for n in range(1, len(windows))] and moved != windows
+
+
+def test_experts_that_nobody_asks_for_are_counted(models):
+    (arm,) = [arm for arm in ARMS if arm.name == "relu_experts"]
+    model, _ = trained(arm, TEXT, SETTINGS, silent, {})
+    with torch.no_grad():
+        for block in model.blocks:
+            block.mlp.router.weight.zero_()  # scores tie, so that the same two of four work on all bytes
+    found = judged(model, TEXT, MARKS, SETTINGS)
+    assert found.values["dead_experts"] == 4
+    used = {(row["layer"], row["expert"]): row["used"] for row in found.experts}
+    assert sorted(used.values()) == [0, 0, 0, 0, 0.5, 0.5, 0.5, 0.5]
+    alive = judged(models["relu_experts"], TEXT, MARKS, SETTINGS)
+    idle = [row for row in alive.experts if row["used"] == 0]
+    assert len(idle) == alive.values["dead_experts"]
+    assert sum(row["used"] for row in alive.experts) == pytest.approx(2)
+    assert judged(models["dense"], TEXT, MARKS, SETTINGS).values["dead_experts"] is None
+
+
 def test_units_that_point_alike_lie_together(models):
     model = models["moe_x"]
     with torch.no_grad():
@@ -98,9 +134,9 @@ def test_units_that_point_alike_lie_together(models):
     assert rows == encoder_map(model, 6, 0)
 
 
-def test_coverage_of_no_more_than_chance_shows_in_shuffled_labels(models):
+def test_coverage_of_no_more_than_chance_shows_in_labels_of_other_windows(models):
     wide = SimpleNamespace(**vars(SETTINGS) | {"windows": 20})
     values = judged(models["dense"], TEXT, MARKS, wide).values
-    assert values["coverage_shuffled"] < values["coverage"]
+    assert values["coverage_shifted"] < values["coverage"]
     perfect = (MARKS[:, :17].astype(float), MARKS[:, :17])
     assert coverage(perfect, perfect)[MARKS[:, :17].any(0)].min() == 1

@@ -125,6 +125,7 @@ def test_the_balancing_loss_is_the_sum_over_experts_of_use_times_share():
 def test_upcycled_experts_are_the_dense_layer_with_little_noise():
     torch.manual_seed(0)
     dense, x = Dense(WIDTH, 64, "relu"), normal(9, WIDTH, seed=2)
+    nn.init.normal_(dense.encoder.bias)  # as training leaves it
     same = upcycled(dense, 4, 2, "sparsity", 0.0, torch.Generator().manual_seed(0))
     assert torch.allclose(same(x), dense(x), atol=1e-6) and same.activation == "relu" and same.k == 2
     noisy = upcycled(dense, 4, 2, "sparsity", 0.01, torch.Generator().manual_seed(0))
@@ -198,3 +199,14 @@ def test_bad_input_is_named():
         MoEX(WIDTH, 5, router="best")
     with pytest.raises(InputError, match="activation 'tanh'"):
         MoEX(WIDTH, 5, activation="tanh")
+
+
+@pytest.mark.parametrize("router", ["sparsity", "learned"])
+def test_dense_layers_experts_and_routers_start_on_one_scale(router):
+    torch.manual_seed(0)
+    dense, experts = Dense(64, 200), MoEX(64, 200, router=router)
+    weights = [dense.encoder.weight, dense.decoder.weight, experts.encoder, experts.decoder]
+    weights += [experts.router.weight] if router == "learned" else []
+    for weight in weights:
+        assert weight.std().item() == pytest.approx(0.02, rel=0.1) and abs(weight.mean().item()) < 0.003
+    assert not dense.encoder.bias.any() and not experts.bias.any()

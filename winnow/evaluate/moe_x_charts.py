@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from winnow.evaluate.chart_parts import (
     BLUE,
+    GREY,
     SHARE,
     WIDE,
     WIDTH,
@@ -39,7 +40,7 @@ ARMS = {
 PANELS = {
     "cross_entropy": "cross-entropy (nats a byte)",
     "l0": "units that fire",
-    "coverage": "coverage (F1)",
+    "coverage": "coverage (F1); grey: of shifted labels",
     "reconstruction": "reconstruction (F1)",
     "coverage_tree": "coverage of the tree (F1)",
     "detection": "detection from contexts (area)",
@@ -56,20 +57,22 @@ def scores(metrics: pa.Table) -> alt.ConcatChart:
     """Mean and interval of each score, a row a kind of layer."""
     panels: list[Any] = []
     for place, (metric, title) in enumerate(PANELS.items()):
-        rows = [row | {"layer": ARMS[row["system"]]} for row in metric_values(metrics, metric) if row["system"] in ARMS]
-        base = alt.Chart(data(mean_bands(some(rows, title), ["layer"], BOUNDS.get(metric, SHARE)))).encode(
-            y=alt.Y(
-                "layer:N",
-                title=None,
-                sort=list(ARMS.values()),
-                axis=alt.Axis(labels=place % 2 == 0, ticks=place % 2 == 0, labelLimit=300),
-            )
+        y = alt.Y(
+            "layer:N",
+            title=None,
+            sort=list(ARMS.values()),
+            axis=alt.Axis(labels=place % 2 == 0, ticks=place % 2 == 0, labelLimit=300),
         )
         x = alt.X("mean:Q", title=title, scale=alt.Scale(zero=False, padding=20), axis=alt.Axis(tickCount=4))
-        chart = base.mark_point(filled=True, size=100, color=BLUE).encode(x=x) + base.mark_rule(color=BLUE).encode(
-            x="low:Q", x2="high:Q"
-        )
-        panels.append(chart.properties(width=WIDE / 2 - 100, height=320))
+        shown = [(metric, BLUE), ("coverage_shifted", GREY)] if metric == "coverage" else [(metric, BLUE)]
+        marks: list[Any] = []
+        for each, colour in shown:
+            rows = [r | {"layer": ARMS[r["system"]]} for r in metric_values(metrics, each) if r["system"] in ARMS]
+            bands = mean_bands(some(rows, title), ["layer"], BOUNDS.get(metric, SHARE))
+            base = alt.Chart(data(bands)).encode(y=y)
+            marks.append(base.mark_point(filled=True, size=100, color=colour).encode(x=x))
+            marks.append(base.mark_rule(color=colour).encode(x="low:Q", x2="high:Q"))
+        panels.append(alt.layer(*marks).properties(width=WIDE / 2 - 100, height=320))
     return styled(alt.concat(*panels, columns=2))
 
 

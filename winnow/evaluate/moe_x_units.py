@@ -34,6 +34,8 @@ class Seen(NamedTuple):
     """float32[n * t, experts]: of the router."""
     active: list[Tensor]
     """float32[n * t, experts]: the share of an expert's units that would fire."""
+    chosen: list[Tensor]
+    """bool[n * t, experts]: whether an expert works on a token."""
 
 
 class Judged(NamedTuple):
@@ -44,14 +46,14 @@ class Judged(NamedTuple):
     features: Rows
     """Of each property: its best unit, how well it does, and where it is strongest."""
     experts: Rows
-    """Of each layer and expert: the mean score and the mean share of its units that would fire."""
+    """Of each layer and expert: the mean score, the mean share of its units that would fire, and its share of use."""
 
 
 @torch.no_grad()
 def seen(model: nn.Module, x: Tensor) -> Seen:
     """What shows in a model, or in one with a dictionary, on tokens int64[n, t]."""
     if isinstance(model, Spliced):
-        return Seen(model.codes(x).numpy(), [], [])
+        return Seen(model.codes(x).numpy(), [], [], [])
     assert isinstance(model, Transformer)
     inputs: list[Tensor] = []
     hooks = [
@@ -61,7 +63,7 @@ def seen(model: nn.Module, x: Tensor) -> Seen:
     model(x)
     for hook in hooks:
         hook.remove()
-    scores, active, found = [], [], torch.empty(0)
+    scores, active, chosen, found = [], [], [], torch.empty(0)
     for block, given in zip(model.blocks, inputs, strict=True):
         assert isinstance(block, Block)
         layer, flat = block.mlp, given.flatten(0, 1)
@@ -69,11 +71,12 @@ def seen(model: nn.Module, x: Tensor) -> Seen:
             each, gates = layer.as_wide_mlp(flat)
             scores.append(layer.scores(flat))
             active.append((each > 0).float().unflatten(1, (len(layer.encoder), -1)).mean(2))
+            chosen.append((gates > 0).unflatten(1, (len(layer.encoder), -1))[:, :, 0])
             found = each * (gates > 0)
         else:
             assert isinstance(layer, Dense)
             found = layer.hidden(flat)
-    return Seen(found.numpy(), scores, active)
+    return Seen(found.numpy(), scores, active, chosen)
 
 
 def merit(scores: list[Tensor], active: list[Tensor]) -> float:
@@ -85,9 +88,11 @@ def merit(scores: list[Tensor], active: list[Tensor]) -> float:
 
 
 def judged(model: nn.Module, symbols: np.ndarray, marks: np.ndarray, params: Any) -> Judged:
-    """Loss, units that fire, coverage, reconstruction, coverage of shuffled labels, detection, the router's merit.
+    """Loss, units that fire, coverage, reconstruction, coverage of shifted labels, detection, the router's merit.
 
-    Features are chosen on windows of the first half of the text and scored on the second's.
+    Features are chosen on windows of the first half of the text and scored on the second's. Shifted labels are those of
+    other windows, whole, so that they hang together as true ones do. dead_experts: those that no byte of the second
+    half's windows asks for, of all layers.
     """
     half, length = len(symbols) // 2, params.context
     sets, looks, losses, contexts = [], [], [], []
@@ -103,10 +108,8 @@ def judged(model: nn.Module, symbols: np.ndarray, marks: np.ndarray, params: Any
             losses += [float(next_losses(model, some).mean()) for some in x.split(BATCH)]
     grammar = [(found, known[:, : len(GRAMMAR)]) for found, known in sets]
     tree = [(found, known[:, len(GRAMMAR) :]) for found, known in sets]
-    shuffled = [
-        (found, known[numpy_generator(params.seed, "moe x", "shuffled", str(i)).permutation(len(known))])
-        for i, (found, known) in enumerate(grammar)
-    ]
+    shift = length * int(numpy_generator(params.seed, "moe x", "shifted").integers(1, params.windows))
+    shifted = [(found, np.roll(known, shift, axis=0)) for found, known in grammar]
     (chosen, scored), layers = sets, len(looks[0].scores)
     values: dict[str, float | None] = {
         "cross_entropy": float(np.mean(losses)),
@@ -114,11 +117,12 @@ def judged(model: nn.Module, symbols: np.ndarray, marks: np.ndarray, params: Any
         "dead": float(1 - (chosen[0] > 0).any(0).mean()),
         "coverage": float(coverage(grammar[0], grammar[1]).mean()),
         "coverage_tree": float(coverage(tree[0], tree[1]).mean()),
-        "coverage_shuffled": float(coverage(shuffled[0], shuffled[1]).mean()),
+        "coverage_shifted": float(coverage(shifted[0], shifted[1]).mean()),
         "reconstruction": float(reconstruction(grammar[0], grammar[1], params.precision).mean()),
         "detection": _detected(chosen[0], scored[0], contexts, params.seed),
         "router_correlation": float(np.mean([merit(look.scores, look.active) for look in looks])) if layers else None,
     }
+    values["dead_experts"] = float(sum((~used.any(0)).sum() for used in looks[1].chosen)) if layers else None
     by_layer = [
         float(np.mean([merit(look.scores[i : i + 1], look.active[i : i + 1]) for look in looks])) for i in range(layers)
     ]
@@ -154,11 +158,16 @@ def _features(sets: list[tuple[np.ndarray, np.ndarray]], contexts: np.ndarray, s
 
 
 def _experts(look: Seen) -> Rows:
-    return [
-        {"layer": layer + 1, "expert": expert, "score": float(score), "active": float(active)}
-        for layer, pair in enumerate(zip(look.scores, look.active, strict=True))
-        for expert, (score, active) in enumerate(zip(*(part.mean(0) for part in pair), strict=True))
-    ]
+    rows: Rows = []
+    for layer, (scores, active, chosen) in enumerate(zip(look.scores, look.active, look.chosen, strict=True), start=1):
+        # f of the balancing loss: shares of all requests, which sum to 1.
+        used = chosen.float().mean(0) / chosen[0].sum()
+        columns = {"score": scores.mean(0), "active": active.mean(0), "used": used}
+        rows += [
+            {"layer": layer, "expert": expert} | {name: float(column[expert]) for name, column in columns.items()}
+            for expert in range(len(used))
+        ]
+    return rows
 
 
 def encoder_map(model: Transformer, each: int, seed: int) -> Rows:

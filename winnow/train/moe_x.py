@@ -20,6 +20,8 @@ Router = Literal["sparsity", "learned"]
 Activation = Literal["relu", "gelu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "gelu": gelu}
 SMALLEST_VARIANCE = 1e-12
+FIRST_SPREAD = 0.02
+"""Deviation of all weights at first, as in GPT-2, which the authors train; biases start at 0."""
 
 
 class Dense(nn.Module):
@@ -29,6 +31,9 @@ class Dense(nn.Module):
         super().__init__()
         self.encoder, self.decoder = nn.Linear(width, hidden), nn.Linear(hidden, width, bias=False)
         self.activation = activation
+        nn.init.zeros_(self.encoder.bias)
+        for weight in (self.encoder.weight, self.decoder.weight):
+            nn.init.normal_(weight, std=FIRST_SPREAD)
 
     def hidden(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.activation](self.encoder(x))
@@ -78,8 +83,8 @@ class MoEX(nn.Module):
         self.bias = nn.Parameter(torch.zeros(experts, hidden))
         self.decoder = nn.Parameter(torch.empty(experts, hidden, width))
         self.router = nn.Linear(width, experts, bias=False) if router == "learned" else None
-        nn.init.normal_(self.encoder, std=0.02)
-        nn.init.normal_(self.decoder, std=0.02)
+        for weight in (self.encoder, self.decoder, *(self.router.parameters() if self.router else ())):
+            nn.init.normal_(weight, std=FIRST_SPREAD)
         self.balance = torch.ones(())
 
     def scores(self, x: Tensor) -> Tensor:
