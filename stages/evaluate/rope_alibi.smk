@@ -1,11 +1,13 @@
 rule rope_alibi:
     input:
         train="results/{workload}/curate/all/seed0/train.parquet",
+        valid="results/{workload}/curate/all/seed0/valid.parquet",
         test="results/{workload}/curate/all/seed0/test.parquet",
     output:
         metrics="results/{workload}/evaluate/rope_alibi/seed{seed}/metrics.parquet",
         history="results/{workload}/evaluate/rope_alibi/seed{seed}/history.parquet",
         inside="results/{workload}/evaluate/rope_alibi/seed{seed}/inside.parquet",
+        windows="results/{workload}/evaluate/rope_alibi/seed{seed}/windows.parquet",
         models="results/{workload}/evaluate/rope_alibi/seed{seed}/models.safetensors",
     log:
         "logs/{workload}/evaluate/rope_alibi/seed{seed}.log",

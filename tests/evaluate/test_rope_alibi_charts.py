@@ -25,8 +25,13 @@ def test_strengths_are_drawn_at_the_trained_and_at_the_longest_length():
     shown = {(row["slopes"], row["strength"], row["mean"]) for row in drawn(chart)}
     assert shown == {("geometric", 1.0, 1.0), ("geometric", 0.25, 2.0), ("harmonic", 0.25, 3.0)}
     assert [panel.title for panel in chart.hconcat] == ["context of 8 bytes", "context of 16 bytes"]
-    with pytest.raises(InputError, match="no losses by strength"):
-        charts.strengths(rows[-1], 8)
+
+
+def test_a_sentence_stands_where_no_mode_has_what_a_chart_shows():
+    table = metric_rows({"cross_entropy": 6.0}, system="rope", workload="", variant="length 8", seed=0, split="test")
+    said = "no mode whose strength is varied was run"
+    assert drawn(charts.strengths(table, 8)) == [{"text": said}]
+    assert drawn(charts.biases(["rope", "none"], 2, 4)) == [{"text": "no mode with a bias was run"}]
 
 
 def test_charts_draw_each_length_place_and_head():

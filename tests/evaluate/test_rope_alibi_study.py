@@ -1,5 +1,6 @@
 """The same bytes are foretold at each length, arms start alike, and charts draw what is told."""
 
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,12 @@ from tests.train.byte_models import Countdown
 from winnow.evaluate.rope_alibi_study import (
     Arm,
     arms,
+    by_window,
     chosen_strengths,
     copying,
     learned_strengths,
     losses_at_lengths,
+    paired,
     profile,
     trained,
 )
@@ -39,6 +42,12 @@ def test_the_same_bytes_are_judged_at_each_length():
 def test_a_window_is_told_in_stretches():
     rows = profile(np.array([[1.0, 2.0, 3.0, 5.0], [2.0, 3.0, 7.0, 9.0]]), bins=2)
     assert rows == [{"position": 1.0, "value": 2.0}, {"position": 3.0, "value": 6.0}]
+
+
+def test_stretches_need_not_divide_a_window():
+    losses = np.array([[1.0, 3.0, 5.0, 6.0, 9.0]])
+    assert profile(losses, bins=2) == [{"position": 1.5, "value": 3.0}, {"position": 4.0, "value": 7.5}]
+    assert [row["position"] for row in profile(losses, bins=16)] == [0.5, 1.5, 2.5, 3.5, 4.5]
 
 
 def test_training_is_repeatable_and_lowers_the_loss_and_arms_start_alike():
@@ -80,16 +89,33 @@ def test_heads_learn_strengths_where_they_may():
     assert learned_strengths(plain) == []
 
 
-def test_the_strength_that_is_chosen_is_the_best_at_the_trained_length():
+def test_the_strength_that_is_chosen_loses_least_and_is_not_learned():
     losses = {
-        Arm("rope"): {8: 0.1, 16: 0.1},
-        Arm("geometric"): {8: 2.0, 16: 1.0},
-        Arm("geometric", 0.25): {8: 1.5, 16: 3.0},
-        Arm("geometric", learned=True): {8: 1.0, 16: 0.5},
-        Arm("additive_harmonic"): {8: 1.0, 16: 7.0},
+        Arm("geometric"): 2.0,
+        Arm("geometric", 0.25): 1.5,
+        Arm("geometric", learned=True): 1.0,
+        Arm("additive_harmonic"): 1.0,
     }
-    assert chosen_strengths(losses, 8) == {
-        "additive_harmonic": {8: 1.0, 16: 7.0},
-        "geometric": {8: 1.5, 16: 3.0},
+    assert chosen_strengths(losses) == {
+        "additive_harmonic": Arm("additive_harmonic"),
+        "geometric": Arm("geometric", 0.25),
     }
-    assert chosen_strengths({Arm("rope"): {8: 1.0}}, 8) == {}
+    assert chosen_strengths({}) == {}
+
+
+def test_losses_are_compared_window_by_window():
+    rope, other = np.array([1.0, 5.0, 9.0]), np.array([1.5, 5.0, 9.1])
+    losses = {Arm("rope"): {8: rope}, Arm("geometric"): {8: other}, Arm("geometric", 4.0): {8: other}}
+    found = list(paired(losses, 0))
+    assert [(arm, length) for arm, length, _ in found] == [(arm, 8) for arm in losses]
+    assert set(found[0][2]) == {f"over_geometric{end}" for end in ("", "_low", "_high")}
+    values = found[1][2]
+    assert set(values) == {f"over_rope{end}" for end in ("", "_low", "_high")}
+    # All 27 resamples of differences .5, 0 and .1, in order; a tail of .025 holds none of them.
+    means = sorted(sum(some) / 3 for some in product((0.5, 0.0, 0.1), repeat=3))
+    assert [values[f"over_rope{end}"] for end in ("", "_low", "_high")] == pytest.approx([0.2, means[0], means[-1]])
+    assert found[2][2] == values
+    assert list(paired({Arm("alibi", 0.5): {8: rope}}, 0)) == []
+    rows = by_window(losses, 7)
+    assert len(rows) == 9 and rows[5] == {"arm": "geometric", "seed": 7, "length": 8, "window": 2, "loss": 9.1}
+    assert rows[6]["arm"] == "geometric, strength 4"

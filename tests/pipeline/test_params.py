@@ -178,6 +178,14 @@ def test_the_shipped_scales_are_valid(scale):
             {"algorithmic": {"evaluate": {"find_benchmark": {"noise": 0.7}}}},
             "approximation add up to 1.1; they exclude",
         ),
+        (
+            {"python": {"evaluate": {"rope_alibi": {"learned": ["rope"]}}}},
+            "python.evaluate.rope_alibi.learned.0: is \"rope\"; input should be 'additive_harmonic'",
+        ),
+        (
+            {"python": {"evaluate": {"rope_alibi": {"learned": ["alibi", "alibi"]}}}},
+            "python.evaluate.rope_alibi.learned: 'alibi' stands twice",
+        ),
         ({"digits": 5}, "digits"),
     ],
 )

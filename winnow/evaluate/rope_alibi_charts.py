@@ -60,15 +60,20 @@ def lengths(metrics: pa.Table, context: int) -> alt.LayerChart:
     return styled(chart.properties(width=WIDTH, height=HEIGHT))
 
 
-def strengths(metrics: pa.Table, context: int) -> alt.HConcatChart:
-    """Loss against the strength of slopes, a line a kind, at the trained length and at the longest."""
+def strengths(metrics: pa.Table, context: int) -> Any:
+    """Loss against the strength of slopes, a line a kind, at the trained length and at the longest.
+
+    A sentence where neither kind was run.
+    """
     rows = []
     for row in metric_values(metrics, "cross_entropy"):
         told = re.fullmatch(r"length (\d+)(?:, strength (.+))?", row["variant"])
         if told and row["system"] in SWEPT:
             strength = float(told[2] or (HARMONIC_STRENGTH if row["system"] == "additive_harmonic" else 1.0))
             rows.append(row | {"slopes": SWEPT[row["system"]], "length": int(told[1]), "strength": strength})
-    longest = max(row["length"] for row in some(rows, "losses by strength"))
+    if not rows:
+        return _said("no mode whose strength is varied was run")
+    longest = max(row["length"] for row in rows)
     panels: list[Any] = []
     for length in (context, longest):
         bands = mean_bands([row for row in rows if row["length"] == length], ["slopes", "strength"])
@@ -96,8 +101,17 @@ def _trained(field: str, context: int) -> alt.Chart:
     return alt.Chart(data([{field: context}])).mark_rule(strokeDash=[8, 5], color=BLACK).encode(x=f"{field}:Q")
 
 
-def biases(modes: Sequence[Mode], heads: int, most: int) -> alt.ConcatChart:
-    """What each head adds to a score at each distance, or for the factored decay multiplies it by, a panel a mode."""
+def _said(text: str) -> Any:
+    """A sentence in place of a chart."""
+    chart = alt.Chart(data([{"text": text}])).mark_text(fontSize=16).encode(text="text:N")
+    return styled(chart.properties(width=WIDTH, height=60))
+
+
+def biases(modes: Sequence[Mode], heads: int, most: int) -> Any:
+    """What each head adds to a score at each distance, or for the factored decay multiplies it by, a panel a mode.
+
+    A sentence where no mode has a bias.
+    """
     panels: list[Any] = []
     names = [f"{h + 1}" for h in range(heads)]
     for mode in [m for m in modes if m in BIASED]:
@@ -110,4 +124,4 @@ def biases(modes: Sequence[Mode], heads: int, most: int) -> alt.ConcatChart:
         line = alt.Chart(data(rows)).mark_line(strokeWidth=2.5)
         chart = line.encode(x=x, y=y, color=Key("head", "head", names).colour())
         panels.append(chart.properties(width=WIDE / 2 - 100, height=170, title=LABELS[mode]))
-    return styled(alt.concat(*panels, columns=2), "bottom")
+    return styled(alt.concat(*panels, columns=2), "bottom") if panels else _said("no mode with a bias was run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +12,14 @@ from torch import nn
 from winnow.models import build
 from winnow.models.transformer import Transformer
 from winnow.randomness import numpy_generator
+from winnow.statistics import bootstrap_interval
 from winnow.train.byte_language import VOCABULARY, Report, drawn_starts, next_losses, train_steps, windows_at
 from winnow.train.rope_alibi import Mode, with_positions
 
 SYMBOLS = 32  # of the copying task
 SWEPT: tuple[Mode, ...] = ("additive_harmonic", "geometric")
+REFERENCES: tuple[Mode, ...] = ("rope", "alibi", "geometric")
+"""What losses are compared with, window by window."""
 BATCH = 16
 
 
@@ -30,6 +33,10 @@ class Arm(NamedTuple):
     @property
     def suffix(self) -> str:
         return ", learned" if self.learned else "" if self.strength is None else f", strength {self.strength:g}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}{self.suffix}"
 
 
 def arms(modes: Sequence[Mode], strengths: Mapping[str, Sequence[float]], learned: Sequence[Mode] = ()) -> list[Arm]:
@@ -74,10 +81,12 @@ def losses_at_lengths(
 
 
 def profile(losses: np.ndarray, bins: int) -> list[dict[str, float]]:
-    """Rows (position, value): mean of losses float64[windows, length] in each of `bins` equal stretches of a window."""
-    means = losses.mean(0).reshape(bins, -1).mean(1)
-    width = losses.shape[1] / bins
-    return [{"position": (i + 0.5) * width, "value": float(value)} for i, value in enumerate(means)]
+    """Rows (position, value): mean of losses float64[windows, length] in each of `bins` stretches of a window.
+
+    Stretches differ by one byte at most, and a window has no more of them than bytes.
+    """
+    places = np.array_split(np.arange(losses.shape[1]), min(bins, losses.shape[1]))
+    return [{"position": float(some.mean()) + 0.5, "value": float(losses[:, some].mean())} for some in places]
 
 
 def copying(arm: Arm, params: Any, report: Report) -> float:
@@ -105,17 +114,46 @@ def copying(arm: Arm, params: Any, report: Report) -> float:
         return float((model(x)[:, gap:].argmax(-1) == x[:, :-gap]).double().mean())
 
 
-def chosen_strengths(losses: Mapping[Arm, Mapping[int, float]], context: int) -> dict[str, Mapping[int, float]]:
-    """Swept mode -> losses by length of the strength that loses least at the trained length, which is all one can see.
+def chosen_strengths(at_trained: Mapping[Arm, float]) -> dict[str, Arm]:
+    """Swept mode -> the arm whose strength loses least. at_trained: losses at the trained length, on other text.
 
-    Learned strengths are not among them.
+    That is all one can see before longer texts come. Learned strengths are not among them.
     """
-    found: dict[str, Mapping[int, float]] = {}
+    found: dict[str, Arm] = {}
     for mode in SWEPT:
-        mine = [arm for arm in losses if arm.mode == mode and not arm.learned]
+        mine = [arm for arm in at_trained if arm.mode == mode and not arm.learned]
         if mine:
-            found[mode] = losses[min(mine, key=lambda arm: losses[arm][context])]
+            found[mode] = min(mine, key=lambda arm: at_trained[arm])
     return found
+
+
+def paired(
+    losses: Mapping[Arm, Mapping[int, np.ndarray]], seed: int
+) -> Iterator[tuple[Arm, int, dict[str, float | None]]]:
+    """Each arm and length, with the mean of what it loses over each reference in the same windows, and its 95 % bounds.
+
+    losses: float64[windows] by arm and length, the same windows for all. Bounds by resampled windows.
+    """
+    for arm, by_length in losses.items():
+        for length, mine in by_length.items():
+            told: dict[str, float | None] = {}
+            for mode in REFERENCES:
+                if mode != arm.mode and Arm(mode) in losses:
+                    found = bootstrap_interval(mine - losses[Arm(mode)][length], seed=seed)
+                    low, high = (f"over_{mode}_{end}" for end in ("low", "high"))
+                    told |= {f"over_{mode}": found.estimate, low: found.low, high: found.high}
+            if told:
+                yield arm, length, told
+
+
+def by_window(losses: Mapping[Arm, Mapping[int, np.ndarray]], seed: int) -> list[dict[str, Any]]:
+    """Rows (arm, seed, length, window, loss) of losses float64[windows] by arm and length."""
+    return [
+        {"arm": arm.name, "seed": seed, "length": length, "window": window, "loss": float(loss)}
+        for arm, by_length in losses.items()
+        for length, each in by_length.items()
+        for window, loss in enumerate(each)
+    ]
 
 
 def learned_strengths(model: Transformer) -> list[dict[str, float]]:

@@ -10,6 +10,7 @@ from winnow.pipeline.settings.base import Seeds, System, _distinct
 
 # Stands here as well as beside the method, which imports torch: params.yaml is checked before every command.
 Mode = Literal["additive_harmonic", "harmonic_number", "factored", "geometric", "split", "rope", "alibi", "none"]
+Biased = Literal["additive_harmonic", "harmonic_number", "factored", "geometric", "split", "alibi"]
 Modes = Annotated[list[Mode], Field(min_length=1), AfterValidator(_distinct)]
 Strengths = Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
 Lengths = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1), AfterValidator(_distinct)]
@@ -26,8 +27,8 @@ class RopeAlibi(System):
         "geometric": [0.25, 4.0],
     }
     """Other strengths for the two, so that slopes are compared and not their size alone."""
-    learned: list[Mode] = ["additive_harmonic"]
-    """Modes that are also run with a strength that each head learns."""
+    learned: Annotated[list[Biased], AfterValidator(_distinct)] = ["additive_harmonic"]
+    """Modes with a bias that are also run with a strength that each head learns."""
     width: int = Field(64, ge=8)
     """Width of the models."""
     layers: int = Field(3, ge=1)
