@@ -9,13 +9,13 @@ def language_compression(inputs, outputs, params, log):
     import pyarrow as pa
 
     from winnow.evaluate import language_compression as study
-    from winnow.evaluate.language_report import judged_texts
+    from winnow.evaluate.language_report import judged_texts, unseen_split
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, write_parquet
     from winnow.workloads import load_workload
 
     workload = load_workload(inputs.train.parent)
-    texts = judged_texts(workload, "held_out", params.judged_bytes)
+    texts = judged_texts(workload, unseen_split(workload), params.judged_bytes)
     models = {path.parent.parent.name: path for path in inputs.models}
     dense = {"evopress": inputs.evopress_of, "duo": inputs.routed_of, "caches": inputs.streamed}
     origins = {name: path.parent.parent.name for name, path in dense.items()}

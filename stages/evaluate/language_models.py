@@ -5,7 +5,7 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def language_models(inputs, outputs, params, log):
-    """Write bits per byte on valid, test, held_out and, by each back end, texts; curves, speeds and drawn texts."""
+    """Write bits per byte on valid, test, held_out where there is one and, by each back end, texts; curves, speeds and drawn texts."""
     import pyarrow as pa
 
     from winnow.evaluate import language_report as study
@@ -22,14 +22,15 @@ def language_models(inputs, outputs, params, log):
     labels = {"system": "language_models", "workload": params.workload, "seed": params.seed}
     tables, curves, timings, samples, told = [], [], [], [], {}
     ngrams = {f"{n}-gram": fit_ngram(workload.tokens("train"), n, workload.meta.vocabulary) for n in params.orders}
-    for split in ("valid", "test", "held_out"):
+    unseen = study.unseen_split(workload)
+    for split in dict.fromkeys(("valid", "test", unseen)):
         found = {name: workload.metrics(load_model(path), split) for name, path in nets.items()}
         found |= {n: workload.rates(ngram.probabilities(workload.tokens(split)), split) for n, ngram in ngrams.items()}
         tables += [metric_rows(values, variant=name, split=split, **labels) for name, values in found.items()]
     for name, path in zip(nets, inputs.histories, strict=True):
         curve = study.learning_curve(read_parquet(path), workload.bytes_per_token("train"))
         curves.append(metric_rows(curve, variant=name, split="train", **labels))
-    texts = study.judged_texts(workload, "held_out", params.judged_bytes)
+    texts = study.judged_texts(workload, unseen, params.judged_bytes)
     published, answers = {path.stem: path for path in inputs.published}, default_cache() / "endpoints.jsonl"
     several = (nets, params.orders, published, params.endpoint)
     progress = Progress(log, "language models", "models")

@@ -17,6 +17,8 @@ def plot_language_models(inputs, outputs, params, log):
     panels = {"test": "known packages", "held_out": "packages never seen", "texts": "part of these, any vocabulary"}
     metrics = read_metrics(inputs.metrics)
     rows = [row for row in metrics.to_pylist() if row["metric"] == "bits_per_byte" and row["split"] in panels]
+    told = {row["split"] for row in rows}
+    panels = {split: title for split, title in panels.items() if split in told}
     shown = pa.Table.from_pylist([row | {"metric": panels[row["split"]]} for row in rows], METRICS_SCHEMA)
     save_chart(model_scores(shown, list(panels.values())), outputs.bits_per_byte)
     save_chart(charts.learning(read_metrics(inputs.histories), metrics), outputs.learning)

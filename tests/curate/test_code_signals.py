@@ -162,6 +162,14 @@ def test_a_signal_that_drops_by_chance_does_so_by_content():
     assert found == [decide({name: 1.0}, {name: (None, 0.5)}, b"%d" % i).keep for i in range(2000)]
 
 
+def test_of_other_languages_the_signals_of_text_alone_are_held_against_limits():
+    found = signals(GOOD, "go")
+    assert {"words", "top_2_gram", "repeated_lines"} < found.keys() and not {"comments", "unparsed"} & found.keys()
+    assert all(found[name] == signals(GOOD)[name] for name in found)
+    assert decide(found, THRESHOLDS, b"") == (True, ())
+    assert decide(found | {"comments": None, "words": 1.0}, THRESHOLDS, b"") == (False, ("words",))
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.text(max_size=200))
 def test_any_text_has_signals(text):

@@ -26,7 +26,7 @@ from winnow.curate.texts import (
 )
 from winnow.errors import InputError
 from winnow.workloads.minhash import near_duplicates, shingles, words
-from winnow.workloads.text_tables import concat_text_tables, raw_text_table
+from winnow.workloads.text_tables import LARGEST_FILE, concat_text_tables, raw_text_table
 
 
 def program(seed, lines=40, change=0):
@@ -193,6 +193,24 @@ def test_only_named_licences_are_taken():
 @pytest.mark.parametrize("text", ["x = (", "def f(:", "\0", "print 1", "(" * 5000 + ")" * 5000])
 def test_what_python_cannot_parse_is_told(text):
     assert not parses(text)
+
+
+def test_prose_and_other_sources_stay_whatever_python_says_of_them():
+    table = raw({"p": {f"p/{i}.py": b"x = (" + b"1" * i for i in range(3)}})
+    for suffix, reason, language in ((".txt", None, "text"), (".MD", None, "markdown"), (".py", "syntax", "python")):
+        paths = pa.array([f"p/{i}{suffix}" for i in range(3)])
+        judged = judge_files(table.set_column(table.schema.get_field_index("path"), "path", paths), measured=True)
+        assert judged["reason"].to_pylist() == [reason] * 3
+        told = judged["signal_words"].to_pylist(), judged["signal_def_lines"].to_pylist()
+        assert told == (([2] * 2 + [2], [None] * 3) if reason is None else ([None] * 3, [None] * 3))
+        fates = pa.table(judged).append_column("split", pa.array(["train"] * 3)).append_column("file_id", [range(3)])
+        fates = fates.append_column("cluster", [range(3)])
+        assert documents_of(fates, "train")["language"].to_pylist() == [language] * 3
+
+
+def test_a_file_that_is_too_large_is_not_told_to_be_wrongly_encoded():
+    files = {"p/large.py": b"#" * (LARGEST_FILE + 1), "p/latin.py": "é".encode("latin-1")}
+    assert judge_files(raw({"p": files}))["reason"].to_pylist() == ["too_large", "encoding"]
 
 
 def test_warnings_of_the_parser_stay_silent(recwarn):

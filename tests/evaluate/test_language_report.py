@@ -43,6 +43,7 @@ def test_models_of_every_back_end_are_opened_and_judged_on_the_same_texts(worklo
 
 def test_judged_texts_are_the_beginnings_of_documents_in_whole_lines(workload, monkeypatch):
     monkeypatch.setattr(report, "PIECE", 100)
+    assert report.unseen_split(workload) == "held_out"
     texts = report.judged_texts(workload, "held_out", 300)
     whole = pq.read_table(workload.folder / "held_out.parquet")["text"].to_pylist()
     assert len(texts) == 3 and sum(map(len, texts)) >= 300 > sum(map(len, texts[:2]))
@@ -59,6 +60,7 @@ def test_a_split_without_text_is_an_error(tmp_path):
     pq.write_table(table, folder / "held_out.parquet")
     with pytest.raises(InputError, match="held_out.parquet: holds no text; run the curate stage again"):
         report.judged_texts(workload, "held_out", 10)
+    assert report.unseen_split(workload) == "test"
 
 
 def test_curves_are_in_bits_a_byte():

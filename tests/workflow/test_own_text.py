@@ -1,8 +1,9 @@
-"""A folder of source files of one's own runs the same chain, by a section of params.yaml and no code."""
+"""A folder of source files or of prose of one's own runs the same chain, by a section of params.yaml and no code."""
 
 import json
 from collections import Counter
 
+import pyarrow.parquet as pq
 import pytest
 
 SECTION = """
@@ -16,6 +17,42 @@ scripts:
   evaluate:
     models: {latency_repeats: 3}
 """
+PROSE = """
+letters:
+  kind: text
+  path: data/own/letters
+  seeds: [0]
+  curate: {vocabulary: 270, context: 32, signals: true, thresholds: {words: [5, null], lines: [1, null]}}
+  train:
+    transformer: {arguments: {width: 16, layers: 1, heads: 2}}
+  evaluate:
+    models: {latency_repeats: 3}
+"""
+
+
+@pytest.fixture
+def letters(checkout):
+    """A flat folder of prose and of sources that are no Python, nothing of it held out."""
+    root = checkout.path / "data/own/letters"
+    root.mkdir(parents=True)
+    nouns = ("harbour", "garden", "letter", "winter", "candle", "river", "mountain", "village", "orchard", "window")
+    for i, suffix in enumerate([".txt", ".md", ".rst", ".rs"] * 12):
+        words = [nouns[(i * k + k * k) % len(nouns)] + f" {i * k % 97}" for k in range(2, 90)]
+        (root / f"part{i}{suffix}").write_text("\n".join(f"Of the {word}, it's said." for word in words))
+    (root / "copy.txt").write_bytes((root / "part0.txt").read_bytes())
+    (checkout.path / "params.yaml").write_text((checkout.path / "params.yaml").read_text() + PROSE)
+    return checkout
+
+
+def test_a_folder_of_prose_runs_the_whole_chain(letters):
+    jobs = letters.snakemake("letters")
+    assert jobs["acquire"] == jobs["curate_text"] == jobs["train_adamw"] == jobs["prune"] == jobs["measure_models"] == 1
+    folder = letters.path / "results/letters/curate/all/seed0"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["rows_in"] == 49 and report["dropped"]["exact_duplicate"] == 1 and report["dropped"]["syntax"] == 0
+    assert set(pq.read_table(folder / "train.parquet")["language"].to_pylist()) > {"text", "markdown"}
+    summary = json.loads((letters.path / "summaries/letters.json").read_text())
+    assert summary["evaluate"]["transformer"]["train"]["test.bits_per_byte"] > 0
 
 
 @pytest.fixture

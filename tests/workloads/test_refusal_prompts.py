@@ -44,7 +44,8 @@ def numbered(count, package):
 
 
 def test_questions_are_the_first_words_of_documentation_and_short_ones_are_none():
-    found = documented([{"package": "web", "text": SOURCE}, {"package": "web", "text": SOURCE}])
+    prose = {"package": "web", "text": "It is no program, it seems."}
+    found = documented([{"package": "web", "text": SOURCE}, prose, {"package": "web", "text": SOURCE}])
     assert [package for package, _ in found] == ["web", "web"]
     said = [ast.get_docstring(node) for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef)]
     assert found[0][1] == said[0].lower().replace(",", "").replace(".", "").split()

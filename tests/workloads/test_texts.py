@@ -12,7 +12,14 @@ from torch import nn
 from winnow.errors import InputError
 from winnow.pipeline.tables import write_parquet
 from winnow.workloads import load_workload
-from winnow.workloads.text_tables import RAW, TextMeta, raw_text_table, read_text_folder, text_folder_digest
+from winnow.workloads.text_tables import (
+    RAW,
+    TextMeta,
+    language_of,
+    raw_text_table,
+    read_text_folder,
+    text_folder_digest,
+)
 from winnow.workloads.texts import Texts
 
 CONTEXT = 8
@@ -154,11 +161,20 @@ def test_files_of_an_archive_are_rows_in_the_order_of_their_paths():
         raw_text_table({"a.txt": b""}, "source", "package", "MIT")
 
 
+def test_prose_and_sources_are_read_by_suffix_in_any_letters(tmp_path):
+    for name in ("a.md", "b.TXT", "c.rs", "d.rst", "e.json", "f", "g.py"):
+        (tmp_path / name).write_text("words\n")
+    table = read_text_folder(tmp_path)
+    assert table["path"].to_pylist() == ["a.md", "b.TXT", "c.rs", "d.rst", "g.py"]
+    languages = [language_of(path) for path in (*table["path"].to_pylist(), "e.json", "f", "deep/.py")]
+    assert languages == ["markdown", "text", "rust", "restructuredtext", "python", None, None, None]
+
+
 def test_a_folder_of_ones_own_has_a_package_for_each_sub_folder(tmp_path):
     outside = tmp_path / "outside.py"
     outside.write_text("secret = 1\n")
     root = tmp_path / "corpus"
-    for name in ("one/a.py", "one/deep/b.py", "two/c.py", "top.py", ".hidden/d.py", "one/.e.py", "two/f.txt"):
+    for name in ("one/a.py", "one/deep/b.py", "two/c.py", "top.py", ".hidden/d.py", "one/.e.py", "two/f.bin"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"name = {name!r}\n")
     (root / "two/link.py").symlink_to(outside)
@@ -167,7 +183,7 @@ def test_a_folder_of_ones_own_has_a_package_for_each_sub_folder(tmp_path):
     assert rows == {"one/a.py": "one", "one/deep/b.py": "one", "top.py": "", "two/c.py": "two"}
     assert table["row"].to_pylist() == [0, 1, 2, 3]
     digest = text_folder_digest(root)
-    (root / "two/f.txt").write_text("changed")
+    (root / "two/f.bin").write_text("changed")
     assert text_folder_digest(root) == digest
     (root / "two/c.py").write_text("changed = 1")
     assert text_folder_digest(root) != digest

@@ -80,20 +80,24 @@ class Decision(NamedTuple):
     failed: tuple[str, ...]
 
 
-def signals(text: str) -> dict[str, float]:
-    """Every signal of THRESHOLDS, of Python; those of syntax are 0 where it does not parse, and `unparsed` is 1."""
-    return _of_text(text) | _of_code(text) | _of_python(text)
+def signals(text: str, language: str | None = "python") -> dict[str, float]:
+    """Every signal of THRESHOLDS, of Python; those of syntax are 0 where it does not parse, and `unparsed` is 1.
+
+    Of any other language only the signals of its text, as those of code are Python's.
+    """
+    return _of_text(text) | (_of_code(text) | _of_python(text) if language == "python" else {})
 
 
-def decide(found: Mapping[str, float], thresholds: Mapping[str, Limits], key: bytes) -> Decision:
-    """Hold signals against limits; failed are those outside, in the order of the thresholds.
+def decide(found: Mapping[str, float | None], thresholds: Mapping[str, Limits], key: bytes) -> Decision:
+    """Hold signals against limits; failed are those outside, in the order of the thresholds; absent ones pass.
 
     key: the content, whose hash decides where a signal drops by chance alone.
     """
     failed = [
         name
         for name, (low, high) in thresholds.items()
-        if (low is not None and found[name] < low) or (high is not None and found[name] > high)
+        if (value := found.get(name)) is not None
+        and ((low is not None and value < low) or (high is not None and value > high))
     ]
     draw = int.from_bytes(blake2b(key, digest_size=8).digest(), "big") / 2**64
     against = [name for name in failed if draw < BY_CHANCE.get(name, 1.0)]

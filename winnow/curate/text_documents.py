@@ -26,6 +26,7 @@ CURATED = pa.schema(
         "source": pa.string(),
         "package": pa.string(),
         "path": pa.string(),
+        "language": pa.string(),
         "licence": pa.string(),
         "text": pa.large_string(),
         "bytes": pa.int64(),
@@ -33,7 +34,7 @@ CURATED = pa.schema(
         "tokens": pa.large_list(pa.uint16()),
     }
 )
-"""Columns of a curated table of documents, sorted by file_id."""
+"""Columns of a curated table of documents, sorted by file_id; language: by the suffix of the path."""
 
 
 class Documents:

@@ -1,4 +1,4 @@
-"""Curation of source files: what cannot be used or is there twice goes, with its reason; the rest is split.
+"""Curation of files of source or prose: what cannot be used or is there twice goes, with its reason; the rest is split.
 
 Near copies are found by MinHash and exact Jaccard similarity of token runs, file by file, which is what OpenCoder
 (Huang et al., "OpenCoder: The Open Cookbook for Top-Tier Code Large Language Models", 2024) found best. Files are
@@ -19,11 +19,20 @@ import pyarrow as pa
 from winnow.curate.code_signals import THRESHOLDS, Limits, decide, signals
 from winnow.errors import InputError
 from winnow.workloads.splits import hash_split
-from winnow.workloads.text_tables import RAW
+from winnow.workloads.text_tables import LARGEST_FILE, RAW, language_of
 
 SPLITS = ("train", "valid", "test", "held_out")
 """held_out: whole packages of which nothing is in another split."""
-REASONS = ("licence", "encoding", "empty", "syntax", "exact_duplicate", "near_duplicate", "related_to_held_out")
+REASONS = (
+    "licence",
+    "too_large",
+    "encoding",
+    "empty",
+    "syntax",
+    "exact_duplicate",
+    "near_duplicate",
+    "related_to_held_out",
+)
 """Why a file is dropped, besides the signals of a filter; the first that applies counts."""
 JUDGED = pa.schema([*(field for field in RAW if field.name != "text"), ("reason", pa.string())])
 """What is known of a file by itself: the columns of a raw table but its text, and why it cannot be used."""
@@ -46,31 +55,34 @@ def judge_files(raw: pa.Table, *, licences: Collection[str] | None = None, measu
     """What is known of each file by itself: the columns JUDGED, `reason` null where it can be used.
 
     raw: as `raw_text_table` makes it, or some rows of such a table. licences: those that are taken; None takes all.
-    measured: columns float64 `signal_<name>` follow, of `winnow.curate.code_signals`, null for unusable files.
+    measured: columns float64 `signal_<name>` follow, of `winnow.curate.code_signals`, null for unusable files, and for
+    files that are not Python where the signal is of code.
     Raises InputError for a table of other columns.
     """
     if raw.schema.remove_metadata() != RAW:
         raise InputError(f"raw table: has columns {', '.join(raw.schema.names)}; it must have {', '.join(RAW.names)}")
-    texts = raw["text"].to_pylist()
+    texts, languages = raw["text"].to_pylist(), [language_of(path) for path in raw["path"].to_pylist()]
+    rows = zip(texts, languages, raw["bytes"].to_pylist(), raw["licence"].to_pylist(), strict=True)
     reasons = [
-        "licence" if licences is not None and licence not in licences else _unusable(text)
-        for text, licence in zip(texts, raw["licence"].to_pylist(), strict=True)
+        "licence" if licences is not None and licence not in licences else _unusable(text, language, size)
+        for text, language, size, licence in rows
     ]
     judged = raw.drop_columns(["text"]).append_column("reason", pa.array(reasons, pa.string()))
     if measured:
-        found = [{} if reason else signals(text) for text, reason in zip(texts, reasons, strict=True)]
+        usable = zip(texts, languages, reasons, strict=True)
+        found = [{} if reason else signals(text, language) for text, language, reason in usable]
         for name in THRESHOLDS:
             values = pa.array([of.get(name) for of in found], pa.float64())
             judged = judged.append_column(f"signal_{name}", values)
     return judged.replace_schema_metadata(None)
 
 
-def _unusable(text: str | None) -> str | None:
+def _unusable(text: str | None, language: str | None, size: int) -> str | None:
     if text is None:
-        return "encoding"
+        return "too_large" if size > LARGEST_FILE else "encoding"
     if not text.strip():
         return "empty"
-    return None if parses(text) else "syntax"
+    return "syntax" if language == "python" and not parses(text) else None
 
 
 class _Files:
@@ -207,6 +219,8 @@ def documents_of(fates: pa.Table, split: str) -> pa.Table:
     at = np.flatnonzero(np.array(fates["split"].to_pylist(), object) == split)
     at = at[np.argsort(fates["file_id"].take(at).to_numpy(), kind="stable")]
     chosen = fates.select(["file_id", "source", "package", "path", "licence", "bytes", "cluster"]).take(at)
+    languages = pa.array([language_of(path) for path in chosen["path"].to_pylist()], pa.string())
+    chosen = chosen.append_column("language", languages)
     return chosen.add_column(0, "at", pa.array(at, pa.int64())).combine_chunks()
 
 

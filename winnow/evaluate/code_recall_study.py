@@ -15,6 +15,7 @@ from winnow.curate.code_recall import recall_rounds
 from winnow.errors import InputError
 from winnow.evaluate.chart_parts import HEIGHT, WIDTH, Key, lines, mean_bands, some, styled
 from winnow.randomness import numpy_generator
+from winnow.workloads.text_tables import language_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,6 +29,8 @@ def pages_of(documents: Rows) -> Rows:
     """The documentation of modules, classes and functions of 80 letters and more: package, path, text."""
     pages = []
     for document in documents:
+        if language_of(document["path"]) != "python":
+            continue
         for node in ast.walk(ast.parse(document["text"])):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 text = ast.get_docstring(node) or ""

@@ -71,6 +71,14 @@ def language_model_of(workload: Texts, net: Any, name: str) -> LanguageModel:
     return SmallLanguageModel(net, byte_level(tokenizer), workload.meta.context, name)
 
 
+def unseen_split(workload: Texts) -> str:
+    """The split that is furthest from the training texts: held_out, or test where nothing is held out."""
+    from winnow.pipeline.tables import read_parquet
+
+    apart = read_parquet(workload.folder / "held_out.parquet", ["bytes"])
+    return "held_out" if apart.num_rows else "test"
+
+
 def judged_texts(workload: Texts, split: str, size: int) -> list[str]:
     """The beginnings of documents of a split, in stored order, of about so many bytes together; whole lines.
 

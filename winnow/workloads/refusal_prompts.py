@@ -71,7 +71,11 @@ def documented(documents: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]
     """(package, first words) of the documentation of each class and function, in order, without repetitions."""
     found: dict[tuple[str, tuple[str, ...]], None] = {}
     for document in documents:
-        for node in ast.walk(ast.parse(document["text"])):
+        try:
+            nodes = list(ast.walk(ast.parse(document["text"])))
+        except (SyntaxError, ValueError):
+            continue  # is of another language
+        for node in nodes:
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 words = re.findall(r"[a-z]+", (ast.get_docstring(node) or "").lower())[:LONGEST]
                 if len(words) >= FEWEST:

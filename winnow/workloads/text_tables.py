@@ -1,6 +1,6 @@
 """The table in which files of text travel, and a folder of one's own as such a table.
 
-corpus/<project>/**/*.py       one project for each sub-folder; files beside them belong to none
+corpus/<project>/**/*.py       one project for each sub-folder; files beside them belong to none; any suffix of LANGUAGES
 """
 
 from __future__ import annotations
@@ -10,14 +10,43 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
 from winnow.errors import InputError
 from winnow.workloads.image_tables import METADATA_KEY
 
-SUFFIXES = (".py",)
+LANGUAGES = {
+    **dict.fromkeys((".txt", ".text"), "text"),
+    **dict.fromkeys((".md", ".markdown"), "markdown"),
+    ".rst": "restructuredtext",
+    ".tex": "tex",
+    ".py": "python",
+    **dict.fromkeys((".c", ".h"), "c"),
+    **dict.fromkeys((".cc", ".cpp", ".cxx", ".hh", ".hpp"), "c++"),
+    ".cs": "c#",
+    ".css": "css",
+    **dict.fromkeys((".f", ".f90"), "fortran"),
+    ".go": "go",
+    ".hs": "haskell",
+    ".java": "java",
+    **dict.fromkeys((".js", ".jsx", ".mjs"), "javascript"),
+    ".jl": "julia",
+    ".kt": "kotlin",
+    ".lua": "lua",
+    ".php": "php",
+    ".pl": "perl",
+    ".r": "r",
+    ".rb": "ruby",
+    ".rs": "rust",
+    ".scala": "scala",
+    ".sh": "shell",
+    ".sql": "sql",
+    ".swift": "swift",
+    **dict.fromkeys((".ts", ".tsx"), "typescript"),
+}
+"""Suffix of a file, in small letters, and the language that is told of it; files of other suffixes are not read."""
 LARGEST_FILE = 1 << 23
 """Bytes beyond which a file is not read as text: 8 MB, as OpenCoder (Huang et al., 2024) sets it."""
 RAW = pa.schema(
@@ -33,6 +62,11 @@ RAW = pa.schema(
     }
 )
 """Columns of a raw table of files: text is null where the bytes are not UTF-8 or too many."""
+
+
+def language_of(path: str) -> str | None:
+    """The language of a file by its suffix, of LANGUAGES; None for any other."""
+    return LANGUAGES.get(PurePosixPath(path).suffix.lower())
 
 
 @dataclass(frozen=True)
@@ -69,14 +103,14 @@ def _row(name: str, content: bytes, **told: str) -> dict[str, object]:
 
 
 def raw_text_table(files: Mapping[str, bytes], source: str, package: str, licence: str) -> pa.Table:
-    """Raw table of the files of one package with a known suffix, in the order of their paths, each with its digest.
+    """Raw table of the Python files of one package, in the order of their paths, each with its digest.
 
-    A byte order mark is no part of the text. Raises InputError where no file has the suffix.
+    A byte order mark is no part of the text. Raises InputError where there is no such file.
     """
     told = {"source": source, "package": package, "licence": licence}
-    rows = [_row(name, files[name], **told) for name in sorted(files) if name.endswith(SUFFIXES)]
+    rows = [_row(name, files[name], **told) for name in sorted(files) if language_of(name) == "python"]
     if not rows:
-        raise InputError(f"{source}: holds no file that ends in {', '.join(SUFFIXES)}; correct `member`")
+        raise InputError(f"{source}: holds no file that ends in .py; correct `member`")
     return _numbered(pa.Table.from_pylist([{"row": 0, **row} for row in rows], RAW))
 
 
@@ -96,7 +130,7 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
     found = []
     for parent, folders, names in os.walk(root, followlinks=False):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
+        found += [Path(parent, name) for name in names if language_of(name) and not name.startswith(".")]
     for path in sorted(found, key=os.fsencode):
         if path.is_file() and path.resolve().is_relative_to(root.resolve()):
             yield os.fsencode(path.relative_to(root)).decode("utf-8", "replace"), path
@@ -113,7 +147,7 @@ def read_text_folder(path: Path | str) -> pa.Table:
         package = name.split("/")[0] if "/" in name else ""
         rows.append({"row": 0, **_row(name, file.read_bytes(), source=str(path), package=package, licence="")})
     if not rows:
-        raise InputError(f"{root}: holds no file that ends in {', '.join(SUFFIXES)}; correct `path`")
+        raise InputError(f"{root}: holds no file that ends in {', '.join(LANGUAGES)}; correct `path`")
     return _numbered(pa.Table.from_pylist(rows, RAW))
 
 

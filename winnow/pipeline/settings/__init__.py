@@ -200,7 +200,7 @@ class Table(Learnable):
 
 
 class Text(Learnable):
-    """A workload of source files, on which language models are trained."""
+    """A workload of files of source or prose, on which language models are trained."""
 
     kind: Literal["text"]
     """Kind of workload."""
@@ -209,7 +209,7 @@ class Text(Learnable):
     sources: Names | None = None
     """Sources of data/sources.yaml, one after another; of copies in several of them the first stays."""
     path: str | None = None
-    """Or a folder of one's own: Python files, one project in each sub-folder."""
+    """Or a folder of one's own: files of source or prose, one project in each sub-folder."""
     curate: CurateText = CurateText()
     """Curation, split and tokens."""
     train: dict[str, TrainText] = {"transformer": TrainText()}
