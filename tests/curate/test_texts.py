@@ -202,9 +202,9 @@ def test_prose_and_other_sources_stay_whatever_python_says_of_them():
         judged = judge_files(table.set_column(table.schema.get_field_index("path"), "path", paths), measured=True)
         assert judged["reason"].to_pylist() == [reason] * 3
         told = judged["signal_words"].to_pylist(), judged["signal_def_lines"].to_pylist()
-        assert told == (([2] * 2 + [2], [None] * 3) if reason is None else ([None] * 3, [None] * 3))
+        assert told == (([1, 2, 2], [None] * 3) if reason is None else ([None] * 3, [None] * 3))
         fates = pa.table(judged).append_column("split", pa.array(["train"] * 3)).append_column("file_id", [range(3)])
-        fates = fates.append_column("cluster", [range(3)])
+        fates = fates.append_column("cluster", [range(3)]).append_column("quality", [[1.0] * 3])
         assert documents_of(fates, "train")["language"].to_pylist() == [language] * 3
 
 
@@ -307,6 +307,24 @@ def test_signals_are_measured_where_a_file_can_be_used():
     for row, text in zip(judged.to_pylist(), table["text"].to_pylist(), strict=True):
         found = {name: row[f"signal_{name}"] for name in THRESHOLDS}
         assert found == (dict.fromkeys(THRESHOLDS) if row["reason"] else signals(text))
+
+
+def test_quality_is_the_share_of_signals_within_the_filter_s_own_limits(curated):
+    texts = {f"p/{i}.py": program(i, lines=3 + i) for i in range(30)} | {"p/a.txt": b"no program at all\n" * 3}
+    table = raw({"p": texts | {"p/b.py": b"def f(:"}})
+    found = curate_texts(table, measured=True, workload="w", thresholds=dict.fromkeys(THRESHOLDS, (None, None)))
+    for part in found.tables.values():
+        for row in part.to_pylist():
+            told = signals(row["text"], row["language"])
+            low, high = zip(*(THRESHOLDS[name] for name in told), strict=True)
+            inside = [
+                (a is None or value >= a) and (b is None or value <= b)
+                for value, a, b in zip(told.values(), low, high, strict=True)
+            ]
+            assert row["quality"] == pytest.approx(np.mean(inside))
+    assert {row["quality"] for row in found.fates.to_pylist() if row["reason"] == "syntax"} == {None}
+    assert len({row["quality"] for part in found.tables.values() for row in part.to_pylist()}) > 1
+    assert curated.fates["quality"].null_count == curated.fates.num_rows  # nothing was measured
 
 
 def test_files_outside_the_limits_of_signals_go_first_and_are_counted():

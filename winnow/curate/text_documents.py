@@ -30,11 +30,12 @@ CURATED = pa.schema(
         "licence": pa.string(),
         "text": pa.large_string(),
         "bytes": pa.int64(),
+        "quality": pa.float32(),
         "cluster": pa.int64(),
         "tokens": pa.large_list(pa.uint16()),
     }
 )
-"""Columns of a curated table of documents, sorted by file_id; language: by the suffix of the path."""
+"""Columns of a curated table of documents, sorted by file_id; language: by suffix; quality: as fates have it."""
 
 
 class Documents:

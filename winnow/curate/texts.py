@@ -134,7 +134,7 @@ def decide_fates(
     related_similarity: float = 0.5,
     thresholds: Mapping[str, Limits] | None = None,
 ) -> pa.Table:
-    """What becomes of each file: `row, source, package, path, licence, bytes, reason, kept, split, file_id, cluster`.
+    """Fates: `row, source, package, path, licence, bytes, quality, reason, kept, split, file_id, cluster` of each file.
 
     judged: of all files, as `judge_files` makes it. join: thresholds and bool[files], of which files to look at -> the
     component int64[thresholds, files] of files of a Jaccard similarity (of runs of five tokens) at or above each, as
@@ -142,8 +142,9 @@ def decide_fates(
     through others, one stays, whose file_id is the others' `kept`. Files at or above related_similarity stay in one
     split, and are dropped where one of them is held out. The key of a split is such a group of files, its stratum the
     package, its weight the bytes. held_out: packages that are a split of their own. thresholds: limits of signals,
-    outside of which a file is dropped first; None drops none. A dropped file has a `reason`, others `split`, `file_id`
-    and `cluster`. All is independent of the order of files but for which of several copies stays.
+    outside of which a file is dropped first; None drops none. quality: float32, the share of a file's measured signals
+    that lie within the filter's own limits; null where none was measured. A dropped file has a `reason`, others
+    `split`, `file_id` and `cluster`. All is independent of the order of files but for which of several copies stays.
     Raises InputError for an unknown package, similarities outside 0 < related <= near <= 1, and where nothing stays to
     train on, or nothing falls to a split.
     """
@@ -207,6 +208,7 @@ def _fates(judged: pa.Table, files: _Files, split: np.ndarray, cluster: np.ndarr
     ids["kept"][copies] = _file_ids(files.sha256[files.instead[copies]])
     ids["file_id"][kept], ids["cluster"][kept] = _file_ids(files.sha256[kept]), _file_ids(cluster)
     table = judged.select(["row", "source", "package", "path", "licence", "bytes"])
+    table = table.append_column("quality", _quality(judged))
     table = table.append_column("reason", pa.array(files.reason, pa.string()))
     table = table.append_column("split", pa.array(split, pa.string()))
     for name, values in ids.items():
@@ -214,11 +216,23 @@ def _fates(judged: pa.Table, files: _Files, split: np.ndarray, cluster: np.ndarr
     return table
 
 
+def _quality(judged: pa.Table) -> pa.Array:
+    measured, within = np.zeros(judged.num_rows), np.zeros(judged.num_rows)
+    for name, (low, high) in THRESHOLDS.items():
+        if f"signal_{name}" in judged.schema.names:
+            values = judged[f"signal_{name}"].to_numpy()
+            there = np.isfinite(values)
+            outside = (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
+            measured, within = measured + there, within + (there & ~outside)
+    share = (within / np.maximum(measured, 1)).astype(np.float32)
+    return pa.array(share, pa.float32(), mask=measured == 0)
+
+
 def documents_of(fates: pa.Table, split: str) -> pa.Table:
     """A split's files in the order of file_id: `at` (their row in the fates), then the columns of a curated table."""
     at = np.flatnonzero(np.array(fates["split"].to_pylist(), object) == split)
     at = at[np.argsort(fates["file_id"].take(at).to_numpy(), kind="stable")]
-    chosen = fates.select(["file_id", "source", "package", "path", "licence", "bytes", "cluster"]).take(at)
+    chosen = fates.select(["file_id", "source", "package", "path", "licence", "bytes", "quality", "cluster"]).take(at)
     languages = pa.array([language_of(path) for path in chosen["path"].to_pylist()], pa.string())
     chosen = chosen.append_column("language", languages)
     return chosen.add_column(0, "at", pa.array(at, pa.int64())).combine_chunks()

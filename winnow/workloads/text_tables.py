@@ -1,6 +1,8 @@
 """The table in which files of text travel, and a folder of one's own as such a table.
 
-corpus/<project>/**/*.py       one project for each sub-folder; files beside them belong to none; any suffix of LANGUAGES
+corpus/<project>/**/*.py       one project for each sub-folder; files beside them belong to none
+
+Files of prose and of other languages are read alike, by their suffix.
 """
 
 from __future__ import annotations
