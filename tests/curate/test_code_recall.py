@@ -48,6 +48,8 @@ def test_rounds_reach_the_second_domain_through_the_first():
     assert found[-1]["domains"] == ["a", "b"] and set(asked) == {"a/0", "b/0", "b/1"}
     assert found[-1]["seed"] == 50  # all pages of the prefixes that were accepted, recalled or not
     assert found[-1]["recalled"][:50].all() and not found[-1]["recalled"][60:].any()
+    scores = found[0]["classifier"].score(PAGES)
+    assert found[0]["recalled"].tolist() == [i < 6 or score > 0.5 for i, score in enumerate(scores)]
 
 
 def test_what_people_refuse_does_not_join_and_a_whole_pool_ends_the_rounds():
@@ -72,7 +74,8 @@ def test_unless_told_there_are_three_rounds_and_a_tenth_of_a_domain_is_enough():
     )
     assert len(plain) == 3 and RecallClassifier().buckets == 65_536
     for one, other in zip(plain, told, strict=True):
-        assert np.array_equal(one.pop("recalled"), other.pop("recalled")) and one == other
+        assert np.array_equal(one.pop("recalled"), other.pop("recalled"))
+        assert np.array_equal(one.pop("classifier").score(PAGES), other.pop("classifier").score(PAGES)) and one == other
 
 
 def test_the_classifier_is_the_plain_balanced_regression():

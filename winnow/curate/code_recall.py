@@ -63,6 +63,9 @@ def recall_rounds(
 ) -> list[dict[str, Any]]:
     """What each round recalls: round, seed (pages it learned from), recalled bool[pages], domains looked through.
 
+    Recalled are the pages that are known by then and those that the round's `classifier` adds, which comes with it, as
+    only on pages that nobody labelled does it show what it has learned.
+
     pages: tokens of each; domains, prefixes: of each page, a prefix lying within a domain. about: the people's answer,
     whether a prefix is about the subject. Negatives are drawn among all other pages, as many as there are in the seed
     three times over, some of them wrongly. Raises InputError for an empty pool, a seed that is empty or all of it, and
@@ -83,7 +86,8 @@ def recall_rounds(
         classifier = RecallClassifier().fit([pages[i] for i in chosen], known[chosen])
         recalled = known | (classifier.score(pages) > 0.5)
         looked = [str(domain) for domain in np.unique(of) if recalled[of == domain].mean() > domain_share]
-        found.append({"round": number, "seed": int(known.sum()), "recalled": recalled, "domains": looked})
+        told = {"round": number, "seed": int(known.sum()), "recalled": recalled, "domains": looked}
+        found.append(told | {"classifier": classifier})
         accepted = [prefix for prefix in np.unique(within[np.isin(of, looked)]) if about(str(prefix))]
         known = known | (np.isin(of, looked) & np.isin(within, accepted))
         if known.all():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SHORTEST = 80
+APART, MIXED = 1 / 3, 0.3
+"""Shares of the files that no round labels, and of those that lie in the domain of a package drawn by chance."""
 
 Rows = list[dict[str, Any]]
 
@@ -49,39 +51,58 @@ def study(
     domain_share: float,
     seed: int,
 ) -> list[dict[str, float]]:
-    """For each round recall and precision on pages outside the first seed, and the size of the seed.
+    """For each round recall and precision of its classifier on pages that no round labels, and the size of the seed.
 
-    wanted: packages that are the subject. share: of one wanted package's pages, drawn by the seed, that start it.
+    A third of the files, of the subject and beside it, is apart from all rounds. Of the others three in ten lie in the
+    domain of another package, so that domains are mixed; a prefix is what a domain has of a package. wanted: packages
+    that are the subject. share: of one wanted package's pages, drawn by the seed, that start it. Raises InputError
+    where all pages are about the subject or none is, or too few.
     """
     truth = np.array([page["package"] in wanted for page in pages])
     if not truth.any() or truth.all():
         raise InputError(f"wanted: {', '.join(wanted)} have {truth.sum()} of {len(pages)} pages; name other packages")
     generator = numpy_generator(seed, "recall seed")
-    names = sorted({page["package"] for page in pages if page["package"] in wanted})
+    apart, domains = _laid_out(pages, truth, generator)
+    pool, judged = np.flatnonzero(~apart), np.flatnonzero(apart)
+    names = sorted({pages[i]["package"] for i in pool[truth[pool]]})
+    if not names or not truth[judged].any():
+        raise InputError(f"wanted: {', '.join(wanted)} have one file with pages; name packages with more")
     first = str(generator.choice(names))
-    own = np.flatnonzero([page["package"] == first for page in pages])
+    own = [at for at, i in enumerate(pool) if pages[i]["package"] == first]
     start = generator.permutation(own)[: max(2, round(share * len(own)))]
     tokens = [np.array(ids[:-1], np.int64) for ids in encode(tokenizer, [page["text"] for page in pages]).to_pylist()]
-    subject = {page["path"]: bool(inside) for page, inside in zip(pages, truth, strict=True)}
+    packages = [pages[i]["package"] for i in pool]
     found = recall_rounds(
-        tokens,
-        [page["package"] for page in pages],
-        [page["path"] for page in pages],
+        [tokens[i] for i in pool],
+        [domains[i] for i in pool],
+        [f"{domains[i]}/{package}" for i, package in zip(pool, packages, strict=True)],
         start.tolist(),
-        subject.__getitem__,
+        lambda prefix: prefix.rsplit("/", 1)[1] in wanted,
         rounds=rounds,
         domain_share=domain_share,
         seed=seed,
     )
-    judged = np.ones(len(pages), bool)
-    judged[start] = False
     told = []
     for row in found:
-        hit = row["recalled"] & judged
-        scores = {"recall": float((hit & truth).sum() / (judged & truth).sum())}
-        scores["precision"] = float((hit & truth).sum() / max(hit.sum(), 1))
+        taken = row["classifier"].score([tokens[i] for i in judged]) > 0.5
+        right = int((taken & truth[judged]).sum())
+        scores = {"recall": right / int(truth[judged].sum()), "precision": right / max(int(taken.sum()), 1)}
         told.append({"round": row["round"], "seed": row["seed"], "domains": len(row["domains"]), **scores})
     return told
+
+
+def _laid_out(pages: Rows, truth: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, list[str]]:
+    """Which pages are apart from all rounds, bool[pages], and the domain of each page; whole files, by chance."""
+    files = sorted({(bool(inside), page["package"], page["path"]) for inside, page in zip(truth, pages, strict=True)})
+    packages = sorted({package for _, package, _ in files})
+    aside: set[str] = set()
+    for subject in (True, False):
+        paths = [path for inside, _, path in files if inside == subject]
+        aside |= set(generator.permutation(paths)[: max(1, round(APART * len(paths)))].tolist())
+    domain = {
+        path: str(generator.choice(packages)) if generator.random() < MIXED else package for _, package, path in files
+    }
+    return np.array([page["path"] in aside for page in pages]), [domain[page["path"]] for page in pages]
 
 
 def recall_chart(metrics: pa.Table) -> alt.LayerChart:
