@@ -118,6 +118,32 @@ def test_saving_and_patches_that_change_nothing_change_no_bit(options, tokens):
     assert (after["blocks.1.hook_resid_pre"] == 0).all() and not torch.equal(patched, logits)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"stop_at": 3}, "stop_at: 3, of a model of 2 blocks; give a number from 0 to 2"),
+        ({"stop_at": -1}, "stop_at: -1, of a model"),
+        (
+            {"stop_at": 1, "save": ["blocks.1.hook_resid_pre"]},
+            "'blocks.1.hook_resid_pre': lies beyond stop_at 1",
+        ),
+        ({"stop_at": 2, "patch": {"ln_final.hook_normalized": torch.relu}}, "'ln_final.hook_normalized': lies beyond"),
+    ],
+)
+def test_what_would_not_run_cannot_be_asked_for(tokens, arguments, message):
+    with pytest.raises(InputError, match=message):
+        model().run(tokens, **arguments)
+    saved = model().run(tokens, save=["hook_embed", "hook_pos_embed"], stop_at=0)[1]
+    assert saved.keys() == {"hook_embed", "hook_pos_embed"}
+
+
+def test_rows_are_replaced_without_a_hook_on_the_module(tokens, monkeypatch):
+    own = model()
+    expected = own.run(tokens, patch={"blocks.0.hook_resid_post": lambda x: 2 * x})[0]
+    monkeypatch.setattr(nn.Module, "register_forward_hook", lambda *_: pytest.fail("the module was touched"))
+    assert torch.equal(run_with(own, tokens, "blocks.0.hook_resid_post", lambda rows: 2 * rows), expected)
+
+
 def test_attention_in_one_kernel_is_attention_step_by_step(tokens):
     own = model().double()
     logits = own(tokens)

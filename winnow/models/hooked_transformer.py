@@ -213,14 +213,13 @@ class HookedTransformer(nn.Module):
         its tensor. stop_at: number of blocks after which the residual stream is given in the place of the logits.
         past: keys and values of each block that runs, of one sequence that stands before every row.
         Shapes: [n, t, width], of heads [n, t, head, width of a head], of patterns [n, head, query, key]. Neither
-        patches nor saving touch the module, so threads may share it. Raises InputError for a hook point that does not
-        exist, sequences longer than the context and a tensor of another shape in the place of one.
+        patches nor saving touch the module, so threads may share it. Saving changes no bit of the logits, except that
+        scores and patterns, once asked for, take attention from one kernel to steps that round otherwise. Raises
+        InputError for a hook point that does not exist or lies beyond `stop_at`, a `stop_at` that is no number of
+        blocks, sequences longer than the context and a tensor of another shape in the place of one.
         """
-        known, asked = set(self.all_hook_points()), [*patch, *save]
-        for name in asked:
-            if name not in known:
-                near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
-                raise InputError(f"hook {name!r}: the model has no such point; near are {near}")
+        asked = [*patch, *save]
+        self._check_points(asked, stop_at)
         before = past[0][0].shape[1] if past else 0
         if before + x.shape[1] > self.context:
             raise InputError(
@@ -248,6 +247,18 @@ class HookedTransformer(nn.Module):
         if stop_at is not None:
             return stream, saved
         return self.unembed(self.ln_final(stream, tap, "ln_final")), saved
+
+    def _check_points(self, asked: Sequence[str], stop_at: int | None) -> None:
+        known, count = set(self.all_hook_points()), len(self.blocks)
+        if stop_at is not None and not 0 <= stop_at <= count:
+            raise InputError(f"stop_at: {stop_at}, of a model of {count} blocks; give a number from 0 to {count}")
+        for name in asked:
+            if name not in known:
+                near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
+                raise InputError(f"hook {name!r}: the model has no such point; near are {near}")
+            block = int(name.split(".")[1]) if name.startswith("blocks.") else count * name.startswith("ln_final")
+            if stop_at is not None and block >= stop_at and not name.startswith(("hook_embed", "hook_pos_embed")):
+                raise InputError(f"hook {name!r}: lies beyond stop_at {stop_at}; raise stop_at or leave it out")
 
     def _scores_are_hooked(self) -> bool:
         points = (block.get_submodule(name) for block in self.blocks for name in SCORES)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.errors import InputError
+from winnow.models.hooked_transformer import HookedTransformer
 
 
 def capture(model: nn.Module, x: Tensor, hook: str) -> Tensor:
@@ -31,16 +32,21 @@ def capture(model: nn.Module, x: Tensor, hook: str) -> Tensor:
 
 
 def run_with(model: nn.Module, x: Tensor, hook: str, edit: Callable[[Tensor], Tensor]) -> Tensor:
-    """The model's output on x with the rows that `capture` shows replaced by edit(rows), of equal shape."""
+    """The model's output on x with the rows that `capture` shows replaced by edit(rows), of equal shape.
 
-    def replace(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    A hook point of a HookedTransformer is patched by its own `run`, which leaves the module alone.
+    """
+
+    def replaced(output: Tensor) -> Tensor:
         rows = _to_rows(output)
         edited = edit(rows)
         if edited.shape != rows.shape:
             raise ValueError(f"edit made {tuple(edited.shape)} of the rows {tuple(rows.shape)} of {hook}")
         return _from_rows(edited, output)
 
-    return _run(model, x, hook, replace)
+    if isinstance(model, HookedTransformer) and hook in model.all_hook_points():
+        return model.run(x, patch={hook: replaced})[0]
+    return _run(model, x, hook, lambda module, inputs, output: replaced(output))
 
 
 def rest_of(model: nn.Module, x: Tensor, hook: str) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
