@@ -122,7 +122,8 @@ def environment(torch_index: str | None) -> None:
         subprocess.run([*pip, "uninstall", "-q", "-y", "torchvision"], check=True)
         done.write_text(wanted)
     parity = [PYTHON, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-W", "ignore"]
-    command = [*parity, ROOT / "tests/dictionaries/test_peers.py"]
+    lens = "tests/models/test_hooked_transformer.py::test_logits_and_tensors_are_those_of_transformer_lens"
+    command = [*parity, ROOT / "tests/dictionaries/test_peers.py", ROOT / lens]
     found = subprocess.run(command, env=surroundings(), cwd=ROOT, capture_output=True, text=True)
     if found.returncode or "skipped" in found.stdout:
         raise SystemExit(f"the tools do not compute the same function:\n{found.stdout[-3000:]}{found.stderr[-1000:]}")
