@@ -9,7 +9,6 @@ from winnow.dictionaries.metrics import (
     absorption,
     ce_recovered,
     decoder_max_cosine,
-    density_histogram,
     evaluate,
     seed_stability,
 )
@@ -53,7 +52,7 @@ def test_a_perfect_dictionary_has_fvu_zero_and_the_mean_alone_has_one():
     assert evaluate(whole, ROWS).metrics["fvu"] == pytest.approx(0, abs=1e-9)
     silent = aligned(torch.eye(5), bias=ROWS.mean(0), threshold=1e6)
     found = evaluate(silent, ROWS).metrics
-    assert found["fvu"] == pytest.approx(1, abs=1e-6) and found["dead_fraction"] == 1 and found["l0"] == 0
+    assert found["fvu"] == pytest.approx(1, abs=1e-6) and found["silent_fraction"] == 1 and found["l0"] == 0
 
 
 @pytest.mark.parametrize("value", [0.0, 3.3, 1e4])
@@ -87,7 +86,11 @@ def test_dead_latents_are_those_that_fire_in_no_row():
     decoder = torch.eye(4)
     rows = torch.tensor([[1.0, 0, 0, -1], [2.0, 0, 3.0, -1]])
     found = evaluate(aligned(decoder), rows)
-    assert found.metrics["dead_fraction"] == 0.5 and found.density.tolist() == [1, 0, 0.5, 0]
+    assert (
+        found.metrics["silent_fraction"] == 0.5
+        and found.metrics["dead_fraction"] is None
+        and found.density.tolist() == [1, 0, 0.5, 0]
+    )
 
 
 def test_no_rows_cannot_be_evaluated():
@@ -119,19 +122,6 @@ def test_decoder_max_cosine_does_not_depend_on_the_pieces_it_is_computed_in(piec
 
 def test_a_largest_cosine_may_be_negative():
     assert decoder_max_cosine(torch.tensor([[1.0, 0], [-2, 2]])).tolist() == pytest.approx([-(0.5**0.5)] * 2)
-
-
-def test_the_density_histogram_has_four_bins_a_decade_where_nothing_else_is_asked():
-    bins = density_histogram(torch.tensor([1.0, 0.2]))
-    assert [low for low, _, _ in bins] == pytest.approx([-6 + i / 4 for i in range(24)])
-    assert [i for i, (_, _, count) in enumerate(bins) if count] == [21, 23]
-
-
-def test_the_density_histogram_counts_every_latent_in_its_decade():
-    bins = density_histogram(torch.tensor([0.0, 1e-9, 0.5e-3, 0.05, 0.5, 1.0]), bins=6)
-    assert [round(low) for low, _, _ in bins] == [-6, -5, -4, -3, -2, -1]
-    assert [round(high) for _, high, _ in bins] == [-5, -4, -3, -2, -1, 0]
-    assert [count for _, _, count in bins] == [2, 0, 1, 0, 1, 2]
 
 
 def test_ce_recovered_is_the_kept_share_of_what_ablation_costs():
@@ -344,3 +334,11 @@ def test_a_class_without_examples_is_named(side, value):
     labels[side] = value
     with pytest.raises(InputError, match="rows are of one class"):
         absorption(aligned(torch.eye(4)), x, labels, train=torch.arange(600) < 300)
+
+
+@pytest.mark.parametrize(("rows", "dead"), [(99_999, None), (100_000, 0.5)])
+def test_a_latent_counts_as_dead_from_a_hundred_thousand_silent_rows_on(rows, dead):
+    eye, zeros = torch.eye(2), torch.zeros(2)
+    of = Dictionary(eye, zeros, eye, zeros, zeros, zeros, "topk", "topk", 1)
+    found = evaluate(of, torch.tensor([[1.0, 0.0]]).expand(rows, 2)).metrics
+    assert found["silent_fraction"] == 0.5 and found["dead_fraction"] == dead

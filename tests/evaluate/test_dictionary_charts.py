@@ -82,10 +82,10 @@ def test_chance_is_drawn_where_it_was_measured():
     assert not [r for r in drawn(dictionary_charts.dictionary_pareto(pareto_rows())) if "label" in r]
 
 
-def test_the_histogram_counts_each_live_feature_once_and_the_dead_in_the_title():
+def test_the_histogram_counts_each_live_feature_once_and_the_silent_in_the_title():
     chart = dictionary_charts.density_histogram(feature_rows())
     panels = chart.to_dict()["hconcat"]
-    assert [p["title"] for p in panels] == ["topk: 1 of 4 dead", "l1: 2 of 3 dead"]
+    assert [p["title"] for p in panels] == ["topk: 1 of 4 silent", "l1: 2 of 3 silent"]
     bars = drawn(chart)
     topk = [b for b in bars if b["count"] and not np.isclose(b["low"], -3)]
     assert sum(b["count"] for b in topk) == 3

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,10 +17,12 @@ from winnow.errors import InputError
 
 Loss = float | Callable[[], float]
 PIECE = 8192
+DEAD_ROWS = 100_000
+"""Rows in which a latent that is never active counts as dead."""
 
 
 class Evaluation(NamedTuple):
-    """metrics: l0, fvu (None for constant rows), dead_fraction, decoder_max_cosine, rows; density
+    """metrics: l0, fvu (None for constant rows), silent_fraction, dead_fraction, decoder_max_cosine, rows; density
     float64[m]."""
 
     metrics: dict[str, float | None]
@@ -34,8 +35,8 @@ def evaluate(
 ) -> Evaluation:
     """Metrics of a dictionary on held-out raw rows float[n, d], or on an iterable of such pieces.
 
-    targets: what a transcoder is to decode of each row, in pieces of the same rows. A latent counts as dead if it is
-    silent in all rows given: below 100,000 rows that overstates death.
+    targets: what a transcoder is to decode of each row, in pieces of the same rows. silent_fraction counts latents that
+    are silent in all rows given; it is dead_fraction too from 100,000 rows on, below which rare is not yet dead (None).
     Raises InputError for no rows, and those of Dictionary.encode.
     """
     fired = torch.zeros(dictionary.m, dtype=torch.int64)
@@ -62,10 +63,12 @@ def evaluate(
     if count == 0:
         raise InputError("rows: none to evaluate on; capture activations of held-out documents")
     spread = square - float(total.square().sum()) / count
+    silent = float((fired == 0).double().mean())
     metrics: dict[str, float | None] = {
         "l0": float(fired.sum()) / count,
         "fvu": missed / spread if spread > 1e-12 * square else None,
-        "dead_fraction": float((fired == 0).double().mean()),
+        "silent_fraction": silent,
+        "dead_fraction": silent if count >= DEAD_ROWS else None,
         "decoder_max_cosine": float(decoder_max_cosine(dictionary.W_dec).double().mean()),
         "rows": float(count),
     }
@@ -82,14 +85,6 @@ def decoder_max_cosine(decoder: Tensor) -> Tensor:
         cosine[own, own + start] = -1.0
         out[start : start + PIECE] = cosine.max(dim=1).values
     return out
-
-
-def density_histogram(density: Tensor, bins: int = 24, lowest: float = 1e-6) -> list[tuple[float, float, int]]:
-    """(log10 from, log10 to, latents) over equal bins from `lowest` to 1; rarer and dead latents in the
-    first."""
-    edges = np.linspace(np.log10(lowest), 0.0, bins + 1)
-    counts, _ = np.histogram(np.log10(density.double().clamp(min=lowest, max=1.0).numpy()), edges)
-    return [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
 
 
 def ce_recovered(zero: Loss, mean: Loss, sae: Loss, clean: Loss) -> dict[str, float | None]:

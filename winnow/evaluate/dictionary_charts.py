@@ -109,6 +109,6 @@ def density_histogram(features: pa.Table) -> alt.HConcatChart:
             x2="high:Q",
             y=alt.Y("count:Q", title="features" if variant == variants[0] else None, axis=alt.Axis(tickCount=6)),
         )
-        title = f"{variant}: {int((density == 0).sum())} of {len(density)} dead"
+        title = f"{variant}: {int((density == 0).sum())} of {len(density)} silent"
         panels.append(chart.properties(title=title, width=WIDE / len(variants), height=HEIGHT))
     return styled(alt.hconcat(*panels, spacing=30).resolve_scale(y="shared"))

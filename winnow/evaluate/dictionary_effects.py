@@ -62,9 +62,9 @@ def row_gradients(held_out: HeldOut, first: int) -> tuple[Tensor, Tensor]:
 
 
 def fidelity(fitted: Fitted) -> dict[str, float | None]:
-    """fvu, ce_recovered, ce_recovered_mean and dead_fraction of a dictionary, and cross_entropy (nats) of its model."""
+    """fvu, ce_recovered, ce_recovered_mean, silent_fraction of a dictionary, and cross_entropy (nats) of its model."""
     found = fitted.held_out.judge(fitted.dictionary)
-    return {"cross_entropy": found["ce_clean"], **{name: found[name] for name in (*SHOWN, "dead_fraction")}}
+    return {"cross_entropy": found["ce_clean"], **{name: found[name] for name in (*SHOWN, "silent_fraction")}}
 
 
 def compared(dense: Fitted, other: Fitted, *, strongest: int, chance_quantile: float, seed: int) -> dict:

@@ -33,6 +33,7 @@ UNITS = {
     "loss": "nats",
     "expected_calibration_error": "share",
     "dead_fraction": "share",
+    "silent_fraction": "share",
     "fvu": "share",
     "ce_recovered": "share",
     "flops": "operations",
