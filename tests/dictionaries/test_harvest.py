@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.dictionaries.harvesting import HOOK, harvested
-from winnow.dictionaries.harvest import corpus_of, read_hooks
+from winnow.dictionaries.harvest import Harvest, corpus_of, read_hooks
 from winnow.errors import InputError
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.workloads.names_language import BEGIN, PAD, vocabulary
@@ -130,6 +130,30 @@ def test_too_large_shards_and_a_full_disk_name_the_rows(tmp_path, model, workloa
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 2 * 2000 * 8 * 4 - 1}))
     with pytest.raises(InputError, match=r"MiB of disk while they are harvested; lower it"):
         harvested(tmp_path, model, corpus_of(workload, "train"), work="full")
+
+
+def test_too_large_shards_are_noticed_after_one_range_and_rows_on_disk_need_no_second_place(
+    tmp_path, model, workload, monkeypatch
+):
+    def at(work):
+        made = {"rows": 2000, "seed": 0, "split": "train", "model_sha256": "a", "corpus_sha256": "b"}
+        return Harvest(corpus_of(workload, "train"), [HOOK], work=tmp_path / work, **made)
+
+    read = []
+    monkeypatch.setattr("winnow.dictionaries.harvest.read_hooks", lambda *given: read.append(1) or read_hooks(*given))
+    monkeypatch.setattr("winnow.dictionaries.harvest.LARGEST_SHARD", 3999)
+    with pytest.raises(InputError, match="make shards of 0 MiB; lower it below 1997"):
+        at("large").scatter(model)
+    assert read == [1]
+    monkeypatch.undo()
+    harvest = at("full")
+    harvest.scatter(model)
+    occupied = (tmp_path / "full" / "x.float32").stat().st_blocks * 512
+    free = 2 * harvest.count * 8 * 4 - occupied
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free}))
+    shards = [tmp_path / "full" / f"s{i}" for i in range(2)]
+    harvest.gather(shards, tmp_path / "full" / "rows.parquet", tmp_path / "full" / "meta.json")
+    assert all(path.exists() for path in shards)
 
 
 def test_a_row_that_is_not_finite_is_an_error(tmp_path, model, workload):

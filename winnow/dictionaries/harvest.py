@@ -20,7 +20,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from winnow.dictionaries.activations import FORMAT, LARGEST_SHARD, PARTS, scattered
+from winnow.dictionaries.activations import FORMAT, LARGEST_SHARD, PARTS, SHARDS, scattered
 from winnow.dictionaries.dictionary import write_atomically
 from winnow.errors import InputError
 from winnow.models.hooked_transformer import HookedTransformer
@@ -136,8 +136,13 @@ class Harvest:
         """int64[rows]: where each row lies in the store."""
         return scattered(np.arange(self.count), self.count, self.seed)
 
-    def scatter(self, model: nn.Module, progress: Callable[[int, int], None] | None = None) -> None:
-        """Read all ranges that are not done yet; each is on disk before it counts as done."""
+    def scatter(
+        self, model: nn.Module, progress: Callable[[int, int], None] | None = None, shards: int = SHARDS
+    ) -> None:
+        """Read all ranges that are not done yet; each is on disk before it counts as done.
+
+        shards: files that `gather` will write; if even float16 makes them too large, that is said after one range.
+        """
         was_training = model.training
         model.eval()
         state, total = self._state, -(-len(self.sequences) // RANGE)
@@ -148,6 +153,7 @@ class Harvest:
             found = [tensor[kept] for tensor in read_hooks(model, self.corpus.tokens[chosen], self.hooks)]
             if not parts:
                 state["widths"] = [rows.shape[1] for rows in found]
+                self._check_size(-(-self.count // shards), state["widths"], np.float16)
                 parts = self._parts(state["widths"])
             first = self.starts[number * RANGE]
             places = self.places[first : first + len(found[0])]
@@ -165,13 +171,20 @@ class Harvest:
     def _parts(self, widths: list[int]) -> list[np.ndarray]:
         """The unfinished rows of each hook point, float32 on disk."""
         size = self.count * sum(widths) * 4
-        if shutil.disk_usage(self.work).free < 2 * size:
-            raise InputError(f"rows: {self.count} need {2 * size >> 20} MiB of disk while they are harvested; lower it")
         files = [self.work / f"{name}.float32" for name, _ in zip(PARTS, widths, strict=False)]
+        held = sum(path.stat().st_blocks * 512 for path in files if path.exists())  # which the rows occupy already
+        if shutil.disk_usage(self.work).free < 2 * size - held:
+            raise InputError(f"rows: {self.count} need {2 * size >> 20} MiB of disk while they are harvested; lower it")
         return [
             np.memmap(path, np.float32, "r+" if path.exists() else "w+", shape=(self.count, width))
             for path, width in zip(files, widths, strict=True)
         ]
+
+    def _check_size(self, each: int, widths: Sequence[int], dtype: type[np.floating]) -> None:
+        size = each * sum(widths) * np.dtype(dtype).itemsize
+        if size > LARGEST_SHARD:
+            limit = self.count * LARGEST_SHARD // size
+            raise InputError(f"rows: {self.count} make shards of {size >> 20} MiB; lower it below {limit}")
 
     def _flush(self, parts: list[np.ndarray], state: dict[str, Any]) -> None:
         for part in parts:
@@ -187,10 +200,7 @@ class Harvest:
         parts = self._parts(self._state["widths"])
         dtype = np.float16 if max(float(np.abs(part).max()) for part in parts) <= LARGEST_HALF else np.float32
         each = -(-self.count // len(shards))
-        size = each * sum(part.shape[1] for part in parts) * np.dtype(dtype).itemsize
-        if size > LARGEST_SHARD:
-            limit = self.count * LARGEST_SHARD // size
-            raise InputError(f"rows: {self.count} make shards of {size >> 20} MiB; lower it below {limit}")
+        self._check_size(each, [part.shape[1] for part in parts], dtype)
         if self.count <= each * (len(shards) - 1):
             raise InputError(f"rows: {self.count} do not fill {len(shards)} shards; raise it")
         counts = [min(each, self.count - first) for first in range(0, self.count, each)]
@@ -209,6 +219,7 @@ class Harvest:
             "format": FORMAT,
             "dtype": np.dtype(dtype).name,
             "excluded": self.corpus.excluded,
+            "hook_normalized": "after scale and shift",
             "widths": [part.shape[1] for part in parts],
             "shards": [path.name for path in shards],
             "shard_rows": counts,
