@@ -199,11 +199,21 @@ def test_constant_rows_have_no_fvu():
     torch.testing.assert_close(dictionary.reconstruct(torch.ones(2, 12)), torch.ones(2, 12), atol=0.1, rtol=0)
 
 
+@pytest.mark.parametrize("store", [lambda rows: rows, lambda rows: rows.split(70)], ids=["matrix", "pieces"])
+def test_other_rows_of_the_same_size_than_the_checkpoint_are_named(tmp_path, store):
+    file = tmp_path / "c.safetensors"
+    with pytest.raises(ZeroDivisionError):
+        fit(store(ROWS), SMALL, checkpoint=file, checkpoint_every=1, progress=lambda step, _: 1 / (step - 3))
+    with pytest.raises(InputError, match=r"c.safetensors: was made with other rows; delete it to start again"):
+        fit(store(ROWS + 1), SMALL, checkpoint=file)
+    assert_same(fit(store(ROWS), SMALL, checkpoint=file)[0], fit(store(ROWS), SMALL)[0])
+
+
 def test_rows_of_another_size_than_the_checkpoint_are_named(tmp_path):
     file = tmp_path / "c.safetensors"
     with pytest.raises(ZeroDivisionError):
         fit(ROWS, SMALL, checkpoint=file, checkpoint_every=1, progress=lambda step, _: 1 / (step - 3))
-    with pytest.raises(InputError, match="rows have 11 dimensions, the dictionary 12"):
+    with pytest.raises(InputError, match="c.safetensors: was made with other rows"):
         fit(ROWS[:, :11], SMALL, checkpoint=file)
     with pytest.raises(InputError, match="was made with k 2, not 3; delete it to start again"):
         fit(ROWS, replace(SMALL, k=3), checkpoint=file)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from winnow.dictionaries.config import SaeConfig
 from winnow.dictionaries.dictionary import Dictionary
-from winnow.dictionaries.store import Store, batches, in_memory, statistics
+from winnow.dictionaries.store import Store, batches, digest, in_memory, statistics
 from winnow.dictionaries.trainer import History, Trainer
 from winnow.errors import InputError
 
@@ -46,16 +46,22 @@ def fit(
     None reads and decodes all of them. Returns the dictionary, which takes raw rows, and (metric, value,
     step) for loss, fvu and l0 of each batch and dead_fraction (silent for the dead window). checkpoint: file
     written every `checkpoint_every` steps and at the end; if it exists, training goes on from there and ends
-    with the same bits as a run without a break. progress is called with (steps done, steps).
-    Raises InputError for a bad store (see store.batches), a checkpoint of other settings, a loss that
-    diverges.
+    with the same bits as a run without a break; rows are known again by the first
+    batch. progress is called with (steps done, steps).
+    Raises InputError for a bad store (see store.batches), a checkpoint of other settings or rows, a loss
+    that diverges.
     """
     if checkpoint is not None and checkpoint.exists():
         trainer = Trainer.load(checkpoint, config)
-        reading = batches(store, config.batch, config.seed, trainer.done)
+        reading = batches(store, config.batch, config.seed)
+        first = next(reading)
+        if trainer.data != digest(first):
+            raise InputError(f"{checkpoint}: was made with other rows; delete it to start again")
+        reading = _from(trainer.done, store, config, chain([first], reading))
     else:
         head, reading = _opened(store, config, config.steps)
         trainer = _started(config, head, inputs)
+        trainer.data = digest(head[0]) if checkpoint is not None else ""
 
     def after_step(step: int) -> None:
         if checkpoint is not None and (step % checkpoint_every == 0 or step == config.steps):
@@ -89,6 +95,11 @@ def fit_many(
     with _threads(max(config.threads for config in configs)):
         _train(trainers, [reading for _, reading in shared], lambda step: progress and progress(step, total))
     return [(trainer.dictionary(), trainer.history) for trainer in trainers]
+
+
+def _from(start: int, store: Store, config: SaeConfig, reading: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The batches from number `start` on; of an iterable store, which is being read, the others are thrown away."""
+    return batches(store, config.batch, config.seed, start) if in_memory(store) else islice(reading, start, None)
 
 
 def _opened(store: Store, config: SaeConfig, steps: int) -> tuple[list[Tensor], Iterator[Tensor]]:

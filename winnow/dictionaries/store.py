@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -47,6 +48,11 @@ def batches(store: Store, size: int, seed: int, start: int = 0) -> Iterator[Tens
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
             raise InputError(f"store: a row of batch {number} is NaN or infinite; drop it or capture it again")
         yield rows
+
+
+def digest(rows: Tensor) -> str:
+    """What tells rows float32[n, d] from others: the SHA-256 of their bytes."""
+    return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()
 
 
 def statistics(rows: Tensor) -> Statistics:

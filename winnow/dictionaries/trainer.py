@@ -49,6 +49,7 @@ class Trainer:
         self.parameters = _initial(config, decoded.centre, None if target is None else found.centre)
         self.adam = Adam(self.parameters)
         self.done = 0
+        self.data = ""  # what tells the rows that it is fitted to from others
         self.silent = torch.zeros(config.m, dtype=torch.int64)
         self.threshold = math.nan
         self.history: History = []
@@ -206,6 +207,7 @@ class Trainer:
             "scale_out": self.scale_out,
             "variance": self.variance,
             "threshold": self.threshold,
+            "data": self.data,
             "metrics": [name for name, _, _ in self.history],
         }
         write_atomically(path, lambda temporary: save_file(tensors, temporary, {"winnow": json.dumps(described)}))
@@ -234,6 +236,7 @@ class Trainer:
 
     def _restore(self, described: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.done, self.threshold, self.silent = described["done"], described["threshold"], tensors["silent"]
+        self.data = described.get("data", "")
         pairs = zip(described["metrics"], tensors["history"].tolist(), strict=True)
         self.history = [(name, value, int(step)) for name, (value, step) in pairs]
         self.adam.steps = self.done
