@@ -8,6 +8,8 @@ from torch import nn
 
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.on_models import evaluate_dictionary, sae_config
+from winnow.pipeline.settings.dictionaries import SparseAutoencoder
+from winnow.pipeline.settings.rec_sae import RecSaeDictionary
 
 
 class Rows:
@@ -74,3 +76,11 @@ def test_sparsity_is_told_to_each_architecture_in_its_own_terms(architecture, sp
     assert getattr(config, field) == value and type(getattr(config, field)) is type(value)
     assert (config.architecture, config.m, config.steps) == (architecture, 64, 10)
     assert (config.batch, config.lr, config.seed, config.threads) == (32, 0.02, 3, 1)
+
+
+def test_no_learning_rate_is_the_square_root_law_and_the_published_loop_has_none():
+    settings = SparseAutoencoder(models=["mlp"], width=4096, k=8, learning_rate=None)
+    assert sae_config("topk", 8, settings, seed=0).peak_lr == pytest.approx(2e-4 * 2)
+    assert RecSaeDictionary(models=["sasrec"], learning_rate=None).learning_rate is None
+    with pytest.raises(ValueError, match="learning_rate is null, whose law the loop of aux published has not"):
+        RecSaeDictionary(models=["sasrec"], learning_rate=None, aux="published")

@@ -30,8 +30,8 @@ class SparseAutoencoder(Part):
     """Optimiser steps."""
     batch_size: int = Field(1024, ge=1)
     """Rows a step."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Peak learning rate of Adam."""
+    learning_rate: float | None = Field(1e-3, gt=0)
+    """Peak learning rate of Adam; null is 2e-4 sqrt(16384 / width), at most 3e-3."""
     seeds: Seeds | None = None
     """Seeds of this variant; null takes the workload's."""
 

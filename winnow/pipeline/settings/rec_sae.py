@@ -28,6 +28,8 @@ class RecSaeDictionary(SparseAutoencoder):
     def _published_is_topk(self) -> RecSaeDictionary:
         if self.aux == "published" and self.architecture != "topk":
             raise ValueError(f"aux published belongs to architecture topk, and it is {self.architecture}")
+        if self.aux == "published" and self.learning_rate is None:
+            raise ValueError("learning_rate is null, whose law the loop of aux published has not; give a number")
         return self
 
 
