@@ -32,6 +32,7 @@ def fit_language_autoencoder(inputs, outputs, params, log):
     dictionary.info.update(hook=params.hook, model=params.model, workload=params.workload)
     corpus = chosen(corpus_of(load_workload(inputs.train.parent), "valid"), sequences_of(held_out))
     metrics = HeldOut(load_model(inputs.model), corpus, params.hook).judge(dictionary)
+    dictionary.info["metrics"] = metrics
     labels = {"workload": params.workload, "variant": params.variant, "seed": params.seed}
     system = f"sae_{params.architecture}"
     save(dictionary, outputs.dictionary)

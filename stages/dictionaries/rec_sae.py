@@ -5,12 +5,13 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def rec_sae_dictionary(inputs, outputs, params, log):
-    """Write the dictionary, the history of its fit, and what it leaves of states and of the ranking by them."""
+    """Write the dictionary, its fit's history, what it leaves of states and their ranking, where features fire."""
     import torch
 
     from winnow.dictionaries.activations import open_store
     from winnow.dictionaries.dictionary import save
     from winnow.dictionaries.metrics import evaluate
+    from winnow.dictionaries.on_language import feature_table
     from winnow.dictionaries.on_models import sae_config
     from winnow.dictionaries.rec_sae import fit_published, ranking_of
     from winnow.dictionaries.sae import fit
@@ -47,8 +48,10 @@ def rec_sae_dictionary(inputs, outputs, params, log):
         dictionary, history = fit(store.reading(params.seed), config, checkpoint=checkpoint, progress=progress)
     dictionary.info.update(hook=params.hook, model=params.model, workload=params.workload)
     metrics = {**evaluate(dictionary, held_out.pieces()).metrics, "ndcg10": judge(dictionary)}
+    dictionary.info["metrics"] = metrics
     log.info("valid: %s", metrics)
     labels = {"system": "rec_sae", "workload": params.workload, "variant": params.variant, "seed": params.seed}
     save(dictionary, outputs.dictionary)
+    write_parquet(feature_table(dictionary, held_out), outputs.features)
     write_parquet(metric_rows(history, split="train", **labels), outputs.history)
     write_parquet(metric_rows(metrics, split="valid", **labels), outputs.metrics)

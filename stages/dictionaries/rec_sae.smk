@@ -40,6 +40,7 @@ rule rec_sae_dictionary:
     output:
         dictionary="results/{workload}/dictionaries/{variant}/seed{seed}/dictionary.safetensors",
         card="results/{workload}/dictionaries/{variant}/seed{seed}/dictionary.json",
+        features="results/{workload}/dictionaries/{variant}/seed{seed}/features.parquet",
         history="results/{workload}/dictionaries/{variant}/seed{seed}/history.parquet",
         metrics="results/{workload}/dictionaries/{variant}/seed{seed}/metrics.parquet",
     log:

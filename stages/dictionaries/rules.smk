@@ -7,6 +7,7 @@ rule fit_sparse_autoencoder:
     output:
         dictionary="results/{workload}/dictionaries/{variant}/seed{seed}/dictionary.safetensors",
         card="results/{workload}/dictionaries/{variant}/seed{seed}/dictionary.json",
+        features="results/{workload}/dictionaries/{variant}/seed{seed}/features.parquet",
         history="results/{workload}/dictionaries/{variant}/seed{seed}/history.parquet",
         metrics="results/{workload}/dictionaries/{variant}/seed{seed}/metrics.parquet",
     log:
@@ -18,3 +19,22 @@ rule fit_sparse_autoencoder:
         code=flow.closure("stages/dictionaries/sae.py"),
     script:
         "sae.py"
+
+
+rule plot_dictionary:
+    input:
+        features=flow.tables("dictionaries", "features.parquet"),
+    output:
+        density=report(
+            "results/{workload}/dictionaries/{variant}/density.svg",
+            caption="../../docs/report/dictionary.rst",
+            category="Dictionaries",
+            labels={"workload": "{workload}", "figure": "{variant}: how often features fire"},
+        ),
+    log:
+        "logs/{workload}/dictionaries/{variant}/plot_dictionary.log",
+    params:
+        settings={},
+        code=flow.closure("stages/dictionaries/plot_dictionary.py"),
+    script:
+        "plot_dictionary.py"

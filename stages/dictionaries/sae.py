@@ -5,8 +5,11 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def fit_sparse_autoencoder(inputs, outputs, params, log):
-    """Write the dictionary, the history of its fit and its metrics on the valid split."""
+    """Write the dictionary, the history of its fit, its metrics on the valid split and where its features fire."""
+    import numpy as np
+
     from winnow.dictionaries.dictionary import save
+    from winnow.dictionaries.on_language import features_of
     from winnow.dictionaries.on_models import evaluate_dictionary, sae_config
     from winnow.dictionaries.sae import fit
     from winnow.models import load_model
@@ -27,8 +30,12 @@ def fit_sparse_autoencoder(inputs, outputs, params, log):
     )
     dictionary.info.update(hook=params.hook, model=params.model, workload=params.workload)
     metrics = evaluate_dictionary(dictionary, model, workload, "valid", params.hook)
+    dictionary.info["metrics"] = metrics
     labels = {"workload": params.workload, "variant": params.variant, "seed": params.seed}
     system = f"sae_{params.architecture}"
     save(dictionary, outputs.dictionary)
+    held_out, examples = capture_split(model, workload, "valid", params.hook), len(workload.arrays("valid")[1])
+    docs = np.arange(len(held_out)) // (len(held_out) // examples)
+    write_parquet(features_of(dictionary, held_out.split(4096), {"doc": docs}), outputs.features)
     write_parquet(metric_rows(history, system=system, split="train", **labels), outputs.history)
     write_parquet(metric_rows(metrics, system=system, split="valid", **labels), outputs.metrics)

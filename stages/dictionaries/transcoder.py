@@ -5,14 +5,14 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def fit_transcoders(inputs, outputs, params, log):
-    """Write the transcoder that is kept, the histories of all fits, and each dictionary's metrics on the test split."""
+    """Write the transcoder that is kept and where it fires, all histories, and metrics of all on the test split."""
     import pyarrow as pa
     import torch
 
     from winnow.dictionaries.activations import open_store
     from winnow.dictionaries.dictionary import save
     from winnow.dictionaries.harvest import corpus_of
-    from winnow.dictionaries.on_language import HeldOut, chosen
+    from winnow.dictionaries.on_language import HeldOut, chosen, feature_table
     from winnow.dictionaries.on_models import sae_config
     from winnow.dictionaries.sae import fit_many
     from winnow.dictionaries.transcoder import fit_transcoders as fit_pairs
@@ -46,6 +46,8 @@ def fit_transcoders(inputs, outputs, params, log):
             histories.append(metric_rows(history, split="train", **labels))
             if transcodes and k == params.kept_k:
                 dictionary.info.update(hook=read, hook_out=added, model=params.model, workload=params.workload)
+                dictionary.info["metrics"] = metrics
                 save(dictionary, outputs.dictionary)
+                write_parquet(feature_table(dictionary, store), outputs.features)
     write_parquet(pa.concat_tables(histories), outputs.history)
     write_parquet(pa.concat_tables(tables), outputs.metrics)

@@ -8,6 +8,7 @@ rule fit_transcoders:
     output:
         dictionary="results/{workload}/dictionaries/transcoder/layer{layer}/seed{seed}/dictionary.safetensors",
         card="results/{workload}/dictionaries/transcoder/layer{layer}/seed{seed}/dictionary.json",
+        features="results/{workload}/dictionaries/transcoder/layer{layer}/seed{seed}/features.parquet",
         history="results/{workload}/dictionaries/transcoder/layer{layer}/seed{seed}/history.parquet",
         metrics="results/{workload}/dictionaries/transcoder/layer{layer}/seed{seed}/metrics.parquet",
     log:

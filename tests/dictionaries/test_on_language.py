@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 from tests.dictionaries.harvesting import HOOK
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.harvest import Corpus, corpus_of
-from winnow.dictionaries.on_language import HeldOut, chosen, feature_table, sequences_of
+from winnow.dictionaries.on_language import HeldOut, chosen, feature_table, features_of, sequences_of
 from winnow.errors import InputError
 from winnow.workloads.names_language import BEGIN, PAD
 
@@ -98,6 +98,17 @@ def test_features_are_listed_with_the_tokens_where_they_are_strongest(store, k):
     unit = normalize(dictionary().W_dec, dim=1)
     cosine = (unit @ unit.T).fill_diagonal_(-1).max(1).values
     assert [row["max_cosine"] for row in found] == pytest.approx(cosine.tolist(), abs=1e-6)
+
+
+def test_features_of_rows_without_texts_name_their_example_alone():
+    rows = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+    found = features_of(dictionary(), rows.split(5), {"doc": np.arange(12) // 3}).to_pylist()
+    dense = dictionary().dense(rows).numpy()
+    for feature, row in enumerate(found):
+        column = dense[:, feature]
+        best = sorted(np.flatnonzero(column), key=lambda i: (-column[i], i))[:10]
+        assert row["top_docs"] == [i // 3 for i in best] and row["density"] == pytest.approx((column > 0).mean())
+        assert row["top_positions"] is None is row["top_tokens"]
 
 
 def test_a_corpus_without_rows_is_an_error(model):

@@ -63,6 +63,7 @@ def test_what_another_target_makes_is_left_to_it_with_its_pictures_and_the_ledge
         "evaluate/transcoder/pareto.svg",
         "evaluate/plots/recovered.svg",
         "dictionaries/topk-on-lm_code/seed0",
+        "dictionaries/topk-on-lm_code/density.svg",
     ):
         assert f"results/python/{made}" in part and f"results/python/{made}" not in whole
     assert "results/python/train/multi_query/seed0/model.safetensors" in whole

@@ -6,7 +6,7 @@ store leaves out (beginnings, padding) are left alone by every edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -123,9 +123,19 @@ class HeldOut:
 
 def feature_table(dictionary: Dictionary, store: ActivationStore) -> pa.Table:
     """A row for each feature (FEATURES): how often it fires in a store, and the tokens where it is strongest."""
-    codes = [dictionary.encode(piece) for piece in store.pieces()]
+    table = store.table()
+    columns = {name: table[name].to_numpy() for name in ("doc", "position", "token")}
+    return features_of(dictionary, store.pieces(), columns)
+
+
+def features_of(dictionary: Dictionary, pieces: Iterable[Tensor], told: Mapping[str, np.ndarray]) -> pa.Table:
+    """A row for each feature (FEATURES) of raw rows, in pieces float[n, d]; told: doc, position, token of each row.
+
+    Rows that are of no text have the number of their example for doc, and none of what else is left out of `told`.
+    """
+    codes = [dictionary.encode(piece) for piece in pieces]
     counts = np.concatenate([(code.values > 0).sum(1).numpy() for code in codes])
-    rows = np.repeat(np.arange(len(store)), counts)
+    rows = np.repeat(np.arange(len(counts)), counts)
     features, values = (
         np.concatenate([part[code.values > 0].numpy() for code, part in zip(codes, side, strict=True)])
         for side in ([c.indices for c in codes], [c.values for c in codes])
@@ -135,14 +145,15 @@ def feature_table(dictionary: Dictionary, store: ActivationStore) -> pa.Table:
     fired = np.bincount(features, minlength=dictionary.m)
     first = np.concatenate([[0], np.cumsum(fired)])[:-1]
     top = [slice(start, start + min(count, TOP)) for start, count in zip(first, fired, strict=True)]
-    table = store.table()
-    columns = {name: table[name].to_numpy() for name in ("doc", "position", "token")}
     found = {
         "feature": np.arange(dictionary.m),
-        "density": fired / len(store),
+        "density": fired / len(counts),
         "decoder_norm": dictionary.W_dec.norm(dim=1).double().numpy(),
         "max_cosine": decoder_max_cosine(dictionary.W_dec).double().numpy(),
-        **{f"top_{name}s": [column[rows[part]].tolist() for part in top] for name, column in columns.items()},
+        **{
+            f"top_{name}s": [told[name][rows[part]].tolist() if name in told else None for part in top]
+            for name in ("doc", "position", "token")
+        },
         "top_values": [values[part].tolist() for part in top],
     }
     return pa.table({name: pa.array(found[name], FEATURES.field(name).type) for name in FEATURES.names})

@@ -500,7 +500,10 @@ class Workflow:
             if system.startswith(f"{family}/") and not (default and self._left_out(workload, system))
         ]
         if family != "evaluate":
-            return [f"{folder}/metrics.parquet" for folder in self.folders(workload, family, default)] + pictures
+            folders = self.folders(workload, family, default)
+            if family == "dictionaries":
+                pictures += sorted({f"{folder.rpartition('/')[0]}/density.svg" for folder in folders})
+            return [f"{folder}/metrics.parquet" for folder in folders] + pictures
         drawn = [f"results/{workload}/evaluate/plots/{name}.svg" for name in self.plots(workload)]
         return self.evaluations(workload, default) + drawn + pictures
 
