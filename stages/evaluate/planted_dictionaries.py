@@ -39,7 +39,8 @@ def planted_dictionaries(inputs, outputs, params, log):
         random_decoder = planted.planted_dictionary(params.width, params.dimensions, 1, seed=seed + 1).atoms
         metrics["recovery_of_chance"] = planted.recovery(random_decoder, truth.atoms)
         hierarchy = planted.planted_hierarchy(params.parents, params.children, params.dimensions, seed=seed)
-        rows = [planted.sample_hierarchy(hierarchy, n, s, parent_rate=params.parent_rate) for n, s in splits(seed)]
+        rates = {"parent_rate": params.parent_rate, "child_rate": params.child_rate}
+        rows = [planted.sample_hierarchy(hierarchy, n, s, **rates) for n, s in splits(seed)]
         absorbing, _ = fit(rows[0].rows, config)
         metrics["absorption"] = planted.hierarchy_absorption(absorbing, rows[1])
         labels = {"workload": params.workload, "variant": f"k{k}", "seed": seed, "split": "test"}

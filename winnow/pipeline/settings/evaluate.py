@@ -232,12 +232,14 @@ class EvaluatePlanted(Section):
     """Features active in a row."""
     rows: int = Field(200_000, ge=1000)
     """Rows to fit on."""
-    parents: int = Field(12, ge=1)
+    parents: int = Field(4, ge=1)
     """Features of the planted hierarchy that have children; all of them together must fit the dimensions."""
-    children: int = Field(4, ge=1)
-    """Children of each parent, of which one at most is active with it."""
-    parent_rate: float = Field(0.3, gt=0, lt=1)
+    children: int = Field(12, ge=1)
+    """Children of each parent, of which one at most is active with it; few frequent ones pass for the parent's own."""
+    parent_rate: float = Field(0.7, gt=0, lt=1)
     """Share of the rows in which a parent is active."""
+    child_rate: float = Field(0.3, gt=0, le=1)
+    """Share of an active parent's rows in which one of its children is active."""
     probe_rows: int = Field(4000, ge=100)
     """Rows on which absorption is probed and judged, half each."""
     width: int = Field(512, ge=2)
@@ -248,8 +250,8 @@ class EvaluatePlanted(Section):
     """Optimiser steps."""
     batch_size: int = Field(2048, ge=1)
     """Rows a step."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Peak learning rate of Adam."""
+    learning_rate: float | None = Field(1e-3, gt=0)
+    """Peak learning rate of Adam; null is 2e-4 sqrt(16384 / width), at most 3e-3."""
     seeds: Seeds = [0, 1, 2]
     """Seeds, all fitted in one job."""
 
