@@ -12,19 +12,22 @@ def find_benchmark(inputs, outputs, params, log):
 
     from winnow.evaluate import find_study
     from winnow.evaluate.find_benchmark import scored
+    from winnow.evaluate.find_language_model import Judge
     from winnow.models.endpoint import EndpointLanguageModel
     from winnow.pipeline.acquire import default_cache
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_json, write_parquet
 
     records = read_parquet(inputs.functions).to_pylist()
-    model = None
-    if params.endpoint is not None:
+
+    def opened(told):
         answers = default_cache() / "endpoints.jsonl"
-        told = params.endpoint
-        model = EndpointLanguageModel(told.url, told.model, told.key, answers, told.context)
-    arms = find_study.arms(params.budgets, params.main_budget, model)
-    rows = scored(records, arms, params.main_budget, params.seed, Progress(log, "find_benchmark", "interpretations"))
+        return told and EndpointLanguageModel(told.url, told.model, told.key, answers, told.context)
+
+    arms = find_study.arms(params.budgets, params.main_budget, opened(params.endpoint))
+    judge = params.judge and Judge(opened(params.judge))
+    progress = Progress(log, "find_benchmark", "interpretations")
+    rows = scored(records, arms, params.main_budget, params.seed, progress, judge)
     checked = find_study.confirmed(records, params.seed)
     metrics = {"library": {"labels_confirmed": sum(checked) / len(checked)}} | find_study.summaries(rows)
     labels = {"system": "find_benchmark", "workload": params.workload, "seed": params.seed, "split": "test"}

@@ -5,8 +5,10 @@ import pytest
 
 from winnow.evaluate import find_study
 from winnow.evaluate.find_benchmark import interpret, scored
-from winnow.evaluate.find_language_model import ROUNDS, LanguageModelInterpreter, described, questions
+from winnow.evaluate.find_discrete import unit_test
+from winnow.evaluate.find_language_model import ROUNDS, Judge, LanguageModelInterpreter, described, questions
 from winnow.models.language_model import Sample
+from winnow.pipeline.settings.find_benchmark import FindBenchmark
 from winnow.randomness import numpy_generator
 from winnow.workloads.find_concepts import shown_words
 from winnow.workloads.find_functions import entity_functions, evaluator, numeric_record, string_functions
@@ -132,3 +134,31 @@ def test_words_are_shown_with_numbers():
     model = Scripted('[QUERY] ["oak", "chair"]', "[DESCRIPTION] answers to trees\n[CODE]\ndef f(x):\n    return 0.0\n")
     _, calls = interpret(record, LanguageModelInterpreter(model), 64, 0)
     assert calls == 8 + 2 and 'f("oak") = ' in model.seen[1] and "from words to how near" in model.seen[0]
+
+
+def test_a_judge_reads_words_that_the_parser_cannot_and_sees_no_more_than_words_and_answers():
+    judged = [record for record in TEXTS if unit_test(record, None, TEXTS, 0) is not None]
+    for record in judged:
+        right = [unit_test(record, None, TEXTS, 0, lambda inputs, options, n=n: n) for n in range(3)]
+        assert sorted(right) == [False, False, True]
+        assert right[0] == unit_test(record, None, TEXTS, 0) == unit_test(record, None, TEXTS, 0, lambda *_: None)
+        model = Scripted(f" {right.index(True) + 1}.")
+        words = LanguageModelInterpreter(Scripted("[DESCRIPTION] turns things about\n[CODE]\ndef f(x): return x\n"))
+        (row,) = scored([record], [(words, 64)], 64, 0, lambda a, b: None, Judge(model))
+        assert row["unit_test"] is None  # one function alone has no others
+        rows = scored(TEXTS, [(words, 64)], 64, 0, lambda a, b: None, Judge(model))
+        assert next(r for r in rows if r["function_id"] == record["function_id"])["unit_test"]
+        assert all("described so: turns things about\n" in text for text in model.seen)
+        assert "3. f(" in model.seen[0]
+
+
+@pytest.mark.parametrize("said", ["none", "", " 4", "0"])
+def test_a_judge_that_names_no_line_has_chosen_none(said):
+    assert Judge(Scripted(said))("words", ["a"], [["b"], ["c"], ["d"]]) is None
+
+
+def test_a_model_does_not_judge_its_own_words():
+    one, other = ({"url": "http://h/v1", "model": name} for name in ("m", "n"))
+    assert FindBenchmark(endpoint=one, judge=other).judge.model == "n"
+    with pytest.raises(ValueError, match="judge is m, which interprets already; name another model"):
+        FindBenchmark(endpoint=one, judge=one)

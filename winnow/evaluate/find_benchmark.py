@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from winnow import sandbox
-from winnow.evaluate.find_discrete import held_out, nodes, score_discrete
+from winnow.evaluate.find_discrete import Read, held_out, nodes, score_discrete
 from winnow.evaluate.find_interpreters import Interpretation, Interpreter
 from winnow.randomness import numpy_generator
 from winnow.workloads import find_numeric
@@ -92,10 +92,11 @@ def scored(
     main: int,
     seed: int,
     progress: Callable[[int, int], None],
+    judge: Read | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each function and arm (interpreter and budget): what was said, and its scores.
 
-    Twins are interpreted at the main budget alone.
+    Twins are interpreted at the main budget alone. judge: reads words that the parser cannot.
     """
     rows, said = [], []
     work = [
@@ -130,5 +131,5 @@ def scored(
         if record["kind"] == "numeric":
             row |= score_numeric(record, interpretation, outcome) | {"match": None, "unit_test": None}
         else:
-            row |= score_discrete(record, interpretation, outcome, others[record["kind"]], seed)
+            row |= score_discrete(record, interpretation, outcome, others[record["kind"]], seed, judge)
     return rows

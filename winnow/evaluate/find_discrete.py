@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from winnow.randomness import numpy_generator
 from winnow.workloads import find_concepts, find_relations, find_strings
 from winnow.workloads.find_functions import evaluator
 
+Read = Callable[[str, Sequence[Any], Sequence[Sequence[Any]]], int | None]
+"""Words, inputs and options of answers to them -> the position of the option that the words are of, if any."""
 HELD_OUT, SHOWN = 10, 3  # texts that judge the code of a function of texts, and texts of an option of the unit test
 
 
@@ -58,9 +61,18 @@ def claim_of(kind: str, description: str) -> dict[str, Any] | None:
 
 
 def score_discrete(
-    record: dict[str, Any], said: Interpretation, outcome: sandbox.Outcome, others: Sequence[dict[str, Any]], seed: int
+    record: dict[str, Any],
+    said: Interpretation,
+    outcome: sandbox.Outcome,
+    others: Sequence[dict[str, Any]],
+    seed: int,
+    judge: Read | None = None,
 ) -> dict[str, Any]:
-    """Scores of what is said of a function of texts or words, from what its code returned on what was held out."""
+    """Scores of what is said of a function of texts or words, from what its code returned on what was held out.
+
+    judge: reads words that the parser cannot; None leaves these a guess.
+    """
+    read = partial(judge, said.description) if judge is not None and said.description else None
     of, kind = evaluator(record), record["kind"]
     true = [of(given) for given in held_out(record, seed)]
     found = outcome.values if outcome.status == "ok" else [None] * len(true)
@@ -73,7 +85,7 @@ def score_discrete(
         | {
             "success": match == 1,
             "match": match,
-            "unit_test": unit_test(record, claimed, others, seed),
+            "unit_test": unit_test(record, claimed, others, seed, read),
             "family_right": claimed is not None and _named(claimed) == _named(record),
             "nodes": nodes(said.code),
             "reason": outcome.reason,
@@ -107,13 +119,18 @@ def _named(record: dict[str, Any]) -> Any:
 
 
 def unit_test(
-    record: dict[str, Any], claimed: dict[str, Any] | None, others: Sequence[dict[str, Any]], seed: int
+    record: dict[str, Any],
+    claimed: dict[str, Any] | None,
+    others: Sequence[dict[str, Any]],
+    seed: int,
+    read: Callable[[Sequence[Any], Sequence[Sequence[Any]]], int | None] | None = None,
 ) -> bool | None:
     """Whether who knows what is claimed alone picks the true answers to three inputs among those of two others.
 
     Of a relation the others are the same one, corrupted otherwise or not at all: any other answers nothing.
 
-    Nothing claimed leaves a guess. None where no two of the others answer otherwise.
+    Nothing claimed leaves it to `read`, inputs and options -> position, and else to a guess. None where no two of the
+    others answer otherwise.
     """
     generator = numpy_generator(seed, "find unit test", record["function_id"])
     if record["kind"] == "entity":
@@ -140,7 +157,8 @@ def unit_test(
     options = [true, *wrong]
     order = generator.permutation(3)
     if claimed is None:
-        return bool(order[0] == 0)
+        chosen = read(inputs, [options[i] for i in order]) if read is not None else None
+        return bool(order[chosen or 0] == 0)
     expected = answers(evaluator(claimed))
     agreed = [sum(a == b for a, b in zip(options[i], expected, strict=True)) for i in order]
     return bool(order[int(np.argmax(agreed))] == 0)

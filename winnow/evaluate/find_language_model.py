@@ -45,6 +45,35 @@ def f(x):
 [END]
 """
 
+JUDGED = """\
+A function is described so: {description}
+Three lines show answers, of which one is this function's. Say the number of that line alone.
+{lines}
+Answer:"""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Tells a function's answers by words alone where no parser reads them; not the model that interprets."""
+
+    model: LanguageModel
+
+    def __call__(self, description: str, inputs: Sequence[Any], options: Sequence[Sequence[Any]]) -> int | None:
+        """The position of the option that the model says the words are of; None where it names none."""
+        lines = []
+        for number, option in enumerate(options, 1):
+            pairs = [f"f({_json(x)}) = {_json(y)}" for x, y in zip(inputs, option, strict=True)]
+            lines.append(f"{number}. " + ", ".join(pairs))
+        text = JUDGED.format(description=description, lines="\n".join(lines))
+        ((sample,),) = self.model.sample([self.model.encode(text)], 1, 8, 0.0, stop=("[END]", "\n\n"), seed=0)
+        found = re.search(r"\d+", sample.text)
+        chosen = int(found.group()) - 1 if found else -1
+        return chosen if 0 <= chosen < len(options) else None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
 
 @dataclass(frozen=True)
 class LanguageModelInterpreter:

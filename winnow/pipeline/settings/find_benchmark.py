@@ -39,6 +39,8 @@ class FindBenchmark(System):
     """The one of them that every interpreter gets."""
     endpoint: Endpoint | None = None
     """A server's language model that interprets too; null asks none."""
+    judge: Endpoint | None = None
+    """A server's other language model, which judges words that no parser reads; null leaves them a guess."""
     seeds: Seeds | None = [0, 1, 2]
     """Libraries of functions."""
 
@@ -46,6 +48,8 @@ class FindBenchmark(System):
     def _possible(self) -> FindBenchmark:
         if self.main_budget not in self.budgets:
             raise ValueError(f"main_budget is {self.main_budget}, which is none of budgets; name it there")
+        if self.judge and self.endpoint and self.judge.model == self.endpoint.model:
+            raise ValueError(f"judge is {self.judge.model}, which interprets already; name another model")
         if self.noise + self.corruption + self.approximation > 1:
             total = self.noise + self.corruption + self.approximation
             raise ValueError(
