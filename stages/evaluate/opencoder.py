@@ -16,16 +16,18 @@ def opencoder(inputs, outputs, params, log):
 
     packages = sorted(set(read_parquet(inputs.held_out, ["package"])["package"].to_pylist()))
     tokenizer = load_tokenizer(inputs.tokenizer)
-    originals, apart = study.pool_of(read_parquet(inputs.raw), packages)
+    originals, apart, funnel = study.pool_of(read_parquet(inputs.raw), packages)
     pool, source = study.with_forks(originals, params.copies, params.verbatim, params.seed)
     log.info("%d files, %d of them planted forks; %d held out", len(pool), len(source), len(apart))
     thresholds = {name: tuple(limits) for name, limits in vars(params.thresholds).items()}
     found = study.arms(pool, thresholds, params.similarity, params.share, params.seed)
     held = {"held_out": apart, "held_out_filtered": study.filtered(apart, thresholds)}
     labels = {"system": "opencoder", "workload": params.workload, "seed": params.seed}
-    tables, funnel, dropped, progress = [], [], [], Progress(log, "arms", "arms")
+    funnel = [{"arm": "pool", **row} for row in funnel]
+    tables, dropped, progress = [], [], Progress(log, "arms", "arms")
     for done, (arm, (files, gone, steps)) in enumerate(found.items()):
         counts = {"files": len(files), "dropped": len(gone), "bytes": sum(len(file.text.encode()) for file in files)}
+        counts["chunks_cut"] = sum(file.cut for file in files)
         scores = study.fork_scores(pool, gone, source)
         log.info("%s: %s %s", arm, counts, scores)
         tables.append(metric_rows(counts | scores, variant=arm, split="train", **labels))

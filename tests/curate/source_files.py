@@ -23,10 +23,15 @@ class Counter:
 
 
 def largest(rows, key):
-    best = None
+    best, count = None, 0
     for row in rows:
+        if row is None:
+            continue
+        count += 1
         if best is None or key(row) > key(best):
             best = row
+    if count < 2:
+        best = None
     return best
 '''
 BAD = {
@@ -46,7 +51,7 @@ BAD = {
     "top_3_gram": GOOD + "alpha beta gamma\n" * 40,
     "top_4_gram": GOOD + "alpha beta gamma delta\n" * 40,
     "repeated_5_grams": "one = two + three * four - five\n" * 30,
-    "repeated_7_grams": "one = two + three * four - five / six % seven\n" * 30,
+    "repeated_6_grams": "one = two + three * four - five / six % seven\n" * 30,
     "repeated_10_grams": "one = two + three * four - five / six % seven + eight - nine + ten\n" * 30,
     "repeated_lines": GOOD + "total = total + amount\n" * 100,
     "comments": GOOD + "# what is said here is said again and again\n" * 100,
@@ -61,8 +66,8 @@ BAD = {
     "def_lines": "".join(f"def function_{i}(value):\n    return value\n\n" for i in range(12)),
     "pass_lines": GOOD + "for name in rows_of_a_table:\n    pass\n" * 3,
     "import_lines": "".join(f"import module_{i}\n" for i in range(20)) + GOOD,
-    "one_line_functions": GOOD + "def shown(value): return str(value)\n",
+    "return_functions": GOOD + "".join(f"def shown_{i}(value):\n    return str(value)\n\n\n" for i in range(4)),
     "without_variable": "import os\nprint(os.getcwd())\n" * 8,
     "print_lines": GOOD + "".join(f"print(largest([{i}], abs))\n" for i in range(40)),
-    "lines_without_logic": GOOD + "".join(f"name_{i} = other_{i}\n" for i in range(60)),
+    "lines_without_logic": GOOD + "class Names:\n" + "".join(f"    name_{i} = other_{i}\n" for i in range(30)),
 }

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.curate.source_files import BAD, GOOD
+from winnow.curate import code_signals
 from winnow.curate.code_signals import BY_CHANCE, THRESHOLDS, decide, signals
 
 
@@ -58,8 +59,8 @@ def test_signals_have_the_values_of_their_definitions():
         "def_lines": 1 / 6,
         "import_lines": 1 / 6,
         "print_lines": 1 / 6,
-        "lines_without_logic": 1 / 5,
-        "one_line_functions": 0,
+        "lines_without_logic": 3 / 5,
+        "return_functions": 1 / 5,
         "top_2_gram": 0,
         "unparsed": 0,
     }
@@ -71,9 +72,16 @@ def test_shares_of_repeated_runs_are_of_the_characters_they_cover():
     words = [f"w{i:02}" for i in range(10)]
     found = signals(" ".join(words + words[:6]))
     # Of 16 words of equal length the last six come again, in two runs of five.
-    assert found["repeated_5_grams"] == pytest.approx(6 / 16) and found["repeated_7_grams"] == 0
+    assert found["repeated_5_grams"] == pytest.approx(6 / 16) == found["repeated_6_grams"]
+    assert signals(" ".join(words + words[:5]))["repeated_6_grams"] == 0
     assert found["top_2_gram"] == pytest.approx(2 * 6 / 48)
     assert found["top_4_gram"] == pytest.approx(2 * 12 / 48)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from("abc"), max_size=60), st.integers(5, 9))
+def test_longer_runs_that_come_again_cover_no_more(words, n):
+    assert code_signals._repeated(words, n + 1) <= code_signals._repeated(words, n)
 
 
 def test_whole_limits_are_the_published_ones():
@@ -100,9 +108,9 @@ def test_whole_limits_are_the_published_ones():
         ("", "repeated_5_grams", 0),
         ("", "comments", 0),
         ("", "def_lines", 0),
-        ("", "lines_without_logic", 1),
+        ("", "lines_without_logic", 0),
         ("", "unparsed", 0),
-        ("", "one_line_functions", 0),
+        ("", "return_functions", 0),
         ("", "without_variable", 1),
         ("a\n  a\n\nb\n", "repeated_lines", 1 / 3),
         ("ab\ufffdc", "replacement_characters", 1 / 4),
@@ -125,25 +133,34 @@ def test_whole_limits_are_the_published_ones():
         ("x = 'do not edit'\n", "generated", 0),
         ("'" + "A" * 1000 + "'", "encoded_data", 1),
         ("'" + "A" * 999 + "'", "encoded_data", 0),
-        ("def f(): pass\n\n\nasync def g():\n    pass\n", "one_line_functions", 1 / 2),
+        # A function of one line that does something is none that only returns; one that is told about does more.
+        ("def f(): pass\n\n\nasync def g():\n    pass\n", "return_functions", 0),
+        ("def f(): return 1\n\n\nasync def g():\n    return 2\n", "return_functions", 2 / 3),
+        ('def f():\n    """What."""\n    return 1\n', "return_functions", 0),
+        ("# note\ndef f(x):\n    return (\n        1\n    )\n", "return_functions", 1 / 4),
+        ("def f(x):\n    def g():\n        return x\n    return g\n", "return_functions", 1 / 4),
         ("def f(): pass\n\n\nasync def g():\n    pass\n", "def_lines", 2 / 3),
         ("def f(): pass\n\n\nasync def g():\n    pass\n", "pass_lines", 1 / 3),
         ("from a import b\nimport c\nfromage = 1\n", "import_lines", 2 / 3),
         ("print(1)\nx.y\n", "without_variable", 1),
         ("x = 1\n", "without_variable", 0),
         ("lambda a: 1\n", "without_variable", 0),
-        ("# note\nx = 1\ny = x + 1\n", "lines_without_logic", 1 / 2),
-        ('"""a\nb + c\nd\n"""\nif x:\n    y\n', "lines_without_logic", 2 / 3),
+        ("# note\nx = 1\ny = x + 1\n", "lines_without_logic", 0),
+        ('"""a\nb + c\nd\n"""\nimport x\nif x:\n    y\n', "lines_without_logic", 1 / 3),
+        ("class A:\n    x = y = 1\n    z: int = 2\n    w.v = 3\n", "lines_without_logic", 4 / 4),
+        ("class A:\n    def f(self):\n        self.x = 1\n        return self.x\n", "lines_without_logic", 3 / 4),
+        ("returned = 1\nif returned:\n    importing = 2\n", "lines_without_logic", 0),
         ("def (", "unparsed", 1),
-        ("def (", "one_line_functions", 0),
+        ("def (", "return_functions", 0),
+        ("def (", "lines_without_logic", 0),
         ("def (", "without_variable", 0),
         ("1", "digits", 1),
         (" ", "white_space", 1),
         ("\ufffd", "replacement_characters", 1),
         ("#", "comments", 1),
-        # Of a string of many lines the first is code, the others are none.
-        ('x = """a\nb\n"""\ny = 1 + z\n', "lines_without_logic", 1 / 2),
-        ('x = """a\nb\n"""\ny\n\nif x:\n    """c\nd"""\n', "lines_without_logic", 3 / 4),
+        # A string of many lines is code, unless it is documentation.
+        ('import z\nx = """a\nb\n"""\n', "lines_without_logic", 1 / 4),
+        ('def f():\n    """a\n\n    b"""\n\n\nclass A: "c"\n', "lines_without_logic", 2 / 2),
     ],
 )
 def test_each_signal_is_what_one_counts_by_hand(text, name, value):

@@ -11,8 +11,10 @@ from tests.curate.source_files import BAD, GOOD
 from winnow.curate.code_signals import THRESHOLDS
 from winnow.curate.opencoder import (
     KNEE,
+    LEAST_LINES,
     Dropped,
     File,
+    chunks,
     downsample,
     exact_copies,
     heuristic_filter,
@@ -98,11 +100,28 @@ def test_repositories_go_as_a_whole_or_not_at_all():
 
 
 def test_chunks_that_come_again_are_cut_out():
-    lines = [f"line_{i} = {i}\n" for i in range(60)]
-    files = files_of(["".join(lines[:40]), "".join(lines[20:]), "".join(lines[20:40])])
+    lines = [f"line_{i} = {i}\n" for i in range(300)]
+    parts = ["".join(part) for part in chunks("".join(lines))]
+    long = [part for part in parts if part.count("\n") >= LEAST_LINES]
+    assert "".join(parts) == "".join(lines) and 8 <= len(parts) <= 30 and len(long) >= 5
+    files = files_of(["".join(lines), "extra = 1\n" * 7 + "".join(lines), "".join(parts[1:3]) + "y = 2\n", long[1]])
     kept, gone = near_copies(files, "chunk")
-    assert [file.text for file in kept] == ["".join(lines[:40]), "".join(lines[40:])]
-    assert gone == [Dropped(2, "", "known_chunks")]
+    # Lines before the copied ones move no chunk but the first; a chunk of few lines stays.
+    short = [part for part in parts[1:] if part.count("\n") < LEAST_LINES]
+    assert kept[0] == files[0]
+    assert kept[1].text == "extra = 1\n" * 7 + parts[0] + "".join(short)
+    assert kept[1].cut == len([part for part in parts[1:] if part in long])
+    assert kept[2].cut == sum(part in long for part in parts[1:3]) and kept[2].text.endswith("y = 2\n")
+    assert gone == [Dropped(3, "", "known_chunks")]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 299), st.integers(1, 30))
+def test_lines_that_are_put_in_change_the_chunk_they_are_in_and_hardly_any_other(at, count):
+    lines = [f"line_{i} = {i}\n" for i in range(300)]
+    whole = ["".join(part) for part in chunks("".join(lines))]
+    again = ["".join(part) for part in chunks("".join([*lines[:at], *["new\n"] * count, *lines[at:]]))]
+    assert len([part for part in whole if part not in again]) <= 3
 
 
 @settings(deadline=None, max_examples=10)

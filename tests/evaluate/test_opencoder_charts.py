@@ -34,17 +34,23 @@ def test_an_arm_is_its_difference_from_the_raw_pool_of_the_same_seed():
 
 
 def steps():
-    told = [{"arm": "downsample", "step": s, "files_in": 9 - i, "files_out": 8 - i} for i, s in enumerate(charts.STEPS)]
+    names = list(charts.STEPS)
+    told = [{"arm": "pool", "step": s, "files_in": 7 - i, "files_out": 6 - i} for i, s in enumerate(names[:3])]
+    told += [{"arm": "downsample", "step": s, "files_in": 9 - i, "files_out": 8 - i} for i, s in enumerate(names[3:])]
     return pa.Table.from_pylist([*told, {"arm": "exact", "step": "exact", "files_in": 99, "files_out": 98}])
 
 
 def test_files_that_stay_stand_step_by_step_below_the_pool():
     chart = charts.funnel(steps())
     assert [(r["step"], r["files"]) for r in drawn(chart)] == [
-        ("pool", 9),
+        ("raw table", 7),
+        ("unreadable files", 6),
+        ("packages held out", 5),
+        ("what is near to these", 4),
+        ("with forks", 9),
         ("exact copies", 8),
-        ("headers", 7),
-        ("near copies", 6),
+        ("near copies", 7),
+        ("headers", 6),
         ("filter", 5),
         ("down-sampling", 4),
     ]

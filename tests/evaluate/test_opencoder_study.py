@@ -16,11 +16,12 @@ TABLE = raw(
         "two": many("two", 100, 8) | {"two/uses.py": IMPORTS + program(400), "two/kin.py": program(201, change=12)},
         "three-b": many("three", 300, 4),
         "apart": many("apart", 200, 5),
+        "latin": {"latin/a.py": "é = 1".encode("latin-1")},
     }
 )
-FILES, APART = study.pool_of(TABLE, ["apart"])
+FILES, APART, FUNNEL = study.pool_of(TABLE, ["apart"])
 POOL, SOURCE = study.with_forks(FILES, 2.0, 0.7, 0)
-FOUND = study.arms(POOL, {}, 0.9, 0.5, 0)
+FOUND = study.arms(POOL, {}, 0.8, 0.5, 0)
 
 
 def test_the_pool_has_no_file_near_to_those_held_out_and_knows_who_imports_whom():
@@ -28,6 +29,28 @@ def test_the_pool_has_no_file_near_to_those_held_out_and_knows_who_imports_whom(
     assert {file.repository: file.popularity for file in FILES} == {"one": 1, "two": 0, "three-b": 1}
     with pytest.raises(InputError, match="0 held out"):
         study.pool_of(TABLE, ["nobody"])
+
+
+def test_the_funnel_starts_with_all_rows_also_those_that_cannot_be_read():
+    sizes = [sum(len(text) for text in TABLE["text"].to_pylist() if text), None, sum(len(file.text) for file in FILES)]
+    sizes[1] = sizes[0] - sum(map(len, APART))
+    expected = [
+        {"step": "unreadable", "files_in": 32, "files_out": 31, "characters": sizes[0]},
+        {"step": "held_out", "files_in": 31, "files_out": 26, "characters": sizes[1]},
+        {"step": "related_to_held_out", "files_in": 26, "files_out": 25, "characters": sizes[2]},
+    ]
+    assert expected == FUNNEL
+
+
+def test_arms_differ_by_what_is_dropped_and_by_no_text():
+    texts = {file.number: file.text for file in FOUND["raw"][0]}
+    assert any(texts[file.number] != file.text for file in POOL)  # of forks with a header
+    for arm, (files, _, funnel) in FOUND.items():
+        if arm != "chunk":
+            assert all(file.text == texts[file.number] for file in files)
+        assert [row["step"] for row in funnel].count("transform") == 1
+    steps = [row["step"] for row in FOUND["file"][2]]
+    assert steps == ["exact", "near", "transform"]
 
 
 def test_forks_are_copies_or_have_a_header_and_a_new_line_and_are_found():

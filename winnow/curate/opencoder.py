@@ -23,7 +23,8 @@ Level = Literal["file", "repository", "chunk"]
 KNEE = (1 / 16) ** (1 / 128)
 """Similarity at which 16 bands of 128 rows are as likely to find a pair as to miss it: 0.9786, as the paper has it."""
 BANDS, ROWS = 32, 4
-CHUNK_LINES = 20
+CHUNK_LINES, LEAST_LINES = 20, 5
+"""Lines of a chunk on average, and below which one stays wherever it stands again."""
 HEADER = re.compile(r"copyright|licen[cs]e|all rights reserved|spdx", re.IGNORECASE)
 PRIVATE = {
     "<EMAIL>": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
@@ -43,6 +44,8 @@ class File:
     text: str
     popularity: float = 0.0
     """Of the repository: of copies the one of the most popular stays."""
+    cut: int = 0
+    """Chunks that were cut out of the text."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,12 @@ def exact_copies(files: Files) -> tuple[Files, list[Dropped]]:
 def near_copies(
     files: Files, level: Level = "file", similarity: float = KNEE, seed: int = 0
 ) -> tuple[Files, list[Dropped]]:
-    """Of near copies one stays, at the level of files, of repositories as a whole, or of chunks of 20 lines.
+    """Of near copies one stays, at the level of files, of repositories as a whole, or of chunks of some 20 lines.
 
     similarity: Jaccard, of runs of five tokens, from which on two count as near; it is computed exactly for candidates
-    that MinHash finds in 32 bands of 4 rows. Chunks are cut out of the files in which they come again; a file of
-    which nothing is left is dropped. Raises InputError for a similarity outside (0, 1].
+    that MinHash finds in 32 bands of 4 rows. Chunks end where the content of three lines says so, whatever stands
+    before, and are cut out of the files in which they come again; a file of which nothing is left is dropped. Raises
+    InputError for a similarity outside (0, 1].
     """
     if level == "chunk":
         return _without_known_chunks(files)
@@ -134,18 +138,37 @@ def _without_known_chunks(files: Files) -> tuple[Files, list[Dropped]]:
     seen: set[bytes] = set()
     kept, gone = [], []
     for file in sorted(files, key=lambda file: (-file.popularity, file.number)):
-        lines, left = file.text.splitlines(keepends=True), []
-        for at in range(0, len(lines), CHUNK_LINES):
-            chunk = "".join(lines[at : at + CHUNK_LINES])
-            digest = blake2b(chunk.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            if digest not in seen:
-                left.append(chunk)
-            seen.add(digest)
+        parts = chunks(file.text)
+        digests = [_digest("".join(lines)) for lines in parts]
+        left = [
+            "".join(lines)
+            for lines, digest in zip(parts, digests, strict=True)
+            if len(lines) < LEAST_LINES or digest not in seen
+        ]
+        seen.update(digests)
         if left:
-            kept.append(replace(file, text="".join(left)))
+            kept.append(replace(file, text="".join(left), cut=len(parts) - len(left)))
         else:
             gone.append(Dropped(file.number, "", "known_chunks"))
     return sorted(kept, key=lambda file: file.number), gone
+
+
+def chunks(text: str) -> list[list[str]]:
+    """The lines of a text in chunks: one ends after a line if the hash of it and the two before is a multiple of 20.
+
+    What stands further up does not matter, so that lines that are put in move no chunk but their own.
+    """
+    lines = text.splitlines(keepends=True)
+    found: list[list[str]] = [[]]
+    for i, line in enumerate(lines):
+        found[-1].append(line)
+        if int.from_bytes(_digest("".join(lines[max(i - 2, 0) : i + 1])), "big") % CHUNK_LINES == 0:
+            found.append([])
+    return [part for part in found if part]
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def transform(files: Files) -> tuple[Files, list[Dropped]]:

@@ -19,8 +19,15 @@ NAMES = {
     "filter": "files, filtered",
     "downsample": "filtered, fewer tests and data",
 }
-STEPS = {"exact": "exact copies", "transform": "headers", "near": "near copies", "filter": "filter"} | {
-    "downsample": "down-sampling"
+STEPS = {
+    "unreadable": "unreadable files",
+    "held_out": "packages held out",
+    "related_to_held_out": "what is near to these",
+    "exact": "exact copies",
+    "near": "near copies",
+    "transform": "headers",
+    "filter": "filter",
+    "downsample": "down-sampling",
 }
 
 STEPS_OF_CHOICE = ("filter", "downsample")
@@ -46,10 +53,13 @@ def ablation(metrics: pa.Table) -> alt.LayerChart:
 
 
 def funnel(table: pa.Table) -> alt.LayerChart:
-    """Files that stay after each step of the longest arm."""
-    rows = some([row for row in table.to_pylist() if row["arm"] == "downsample"], "steps of the recipe")
-    shown = [{"step": "pool", "files": rows[0]["files_in"]}]
-    shown += [{"step": STEPS[row["step"]], "files": row["files_out"]} for row in rows]
+    """Files that stay after each step, from the raw table to the pool, with forks, and by the longest arm."""
+    rows = table.to_pylist()
+    pool, arm = ([row for row in rows if row["arm"] == name] for name in ("pool", "downsample"))
+    shown = [{"step": "raw table", "files": some(pool, "steps of the recipe")[0]["files_in"]}]
+    shown += [{"step": STEPS[row["step"]], "files": row["files_out"]} for row in pool]
+    shown.append({"step": "with forks", "files": some(arm, "steps of the recipe")[0]["files_in"]})
+    shown += [{"step": STEPS[row["step"]], "files": row["files_out"]} for row in arm]
     base = alt.Chart(data(shown)).encode(y=alt.Y("step:N", title="after", sort=None), x=alt.X("files:Q", title="files"))
     labels = base.mark_text(align="left", dx=6, fontSize=15).encode(text="files:Q")
     return styled((base.mark_bar(color=BLUE) + labels).properties(width=WIDTH, height=HEIGHT - 80))

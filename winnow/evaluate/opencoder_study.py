@@ -41,10 +41,11 @@ FORK = "fork"
 Rows = list[dict[str, Any]]
 
 
-def pool_of(raw: pa.Table, held_out: Sequence[str]) -> tuple[Files, list[str]]:
+def pool_of(raw: pa.Table, held_out: Sequence[str]) -> tuple[Files, list[str], Rows]:
     """Files of a raw table that can be read, and texts of the held-out packages, to which no file of the pool is near.
 
-    The popularity of a package is the number of other packages that import it.
+    Then the rows of a funnel, from the rows of the table to the pool. The popularity of a package is the number of
+    other packages that import it.
     """
     rows = [row for row in raw.to_pylist() if row["text"] is not None]
     apart = [row["text"] for row in rows if row["package"] in held_out and row["text"].strip()]
@@ -58,7 +59,11 @@ def pool_of(raw: pa.Table, held_out: Sequence[str]) -> tuple[Files, list[str]]:
         File(i, row["package"], row["path"], row["text"], float(len(importers[row["package"]])))
         for i, row in enumerate(row for row, near in zip(inside, kin, strict=True) if not near)
     ]
-    return files, apart
+    stays = [raw.num_rows, len(rows), len(inside), len(files)]
+    sizes = [sum(len(row["text"]) for row in left) for left in (rows, inside)] + [sum(len(f.text) for f in files)]
+    steps = zip(("unreadable", "held_out", "related_to_held_out"), stays, stays[1:], sizes, strict=False)
+    funnel = [{"step": s, "files_in": i, "files_out": o, "characters": size} for s, i, o, size in steps]
+    return files, apart, funnel
 
 
 def _importers(rows: Rows) -> dict[str, set[str]]:
@@ -116,7 +121,8 @@ def arms(
 ) -> dict[str, tuple[Files, list[Dropped], Rows]]:
     """Arm -> files that stay, those dropped, and the funnel; arms share their first steps.
 
-    The arm `popular` keeps repositories whose popularity is not below the mean.
+    Headers are cut and private data masked in all arms alike, after their copies are gone, so that arms differ by
+    what is dropped alone. The arm `popular` keeps repositories whose popularity is not below the mean.
     """
 
     def near(level: Level) -> Step:
@@ -129,14 +135,16 @@ def arms(
 
     # Forks have a popularity below 0.
     mean = float(np.mean([*{file.repository: file.popularity for file in pool if file.popularity >= 0}.values()]))
-    found: dict[str, tuple[Files, list[Dropped], Rows]] = {"raw": (pool, [], [])}
-    then("raw", "exact", {"exact": exact_copies})
-    then("exact", "file", {"transform": transform, "near": near("file")})
-    then("raw", "repository", {"transform": transform, "near": near("repository")})
+    found: dict[str, tuple[Files, list[Dropped], Rows]] = {"pool": (pool, [], [])}
+    then("pool", "raw", {"transform": transform})
+    then("pool", "exact", {"exact": exact_copies, "transform": transform})
+    then("pool", "file", {"exact": exact_copies, "near": near("file"), "transform": transform})
+    then("pool", "repository", {"near": near("repository"), "transform": transform})
     then("file", "chunk", {"chunk": near("chunk")})
     then("file", "popular", {"popular": popular(mean)})
     then("file", "filter", {"filter": heuristic_filter({**THRESHOLDS, **thresholds})})
     then("filter", "downsample", {"downsample": downsample(share)})
+    del found["pool"]
     return found
 
 
