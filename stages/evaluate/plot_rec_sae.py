@@ -10,7 +10,7 @@ def plot_rec_sae(inputs, outputs, params, log):
     from winnow.evaluate.chart_parts import save_chart
     from winnow.pipeline.tables import read_parquet
 
-    save_chart(rec_sae_charts.confidence([read_parquet(path) for path in inputs.confidence]), outputs.confidence)
+    confidence, rules = ([read_parquet(path) for path in paths] for paths in (inputs.confidence, inputs.concepts))
+    save_chart(rec_sae_charts.confidence(confidence, rules), outputs.confidence)
     save_chart(rec_sae_charts.cards(read_parquet(inputs.cards[0])), outputs.cards)
-    concepts, edits = read_parquet(inputs.concepts[0]), read_parquet(inputs.ablation[0])
-    save_chart(rec_sae_charts.edits(concepts, edits), outputs.edits)
+    save_chart(rec_sae_charts.edits(rules[0], read_parquet(inputs.edits[0])), outputs.edits)

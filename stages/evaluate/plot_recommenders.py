@@ -1,4 +1,4 @@
-"""Draw recommenders side by side, for whom each ranks well, and which items lie near each other."""
+"""Draw recommenders side by side, how they learned, for whom each ranks well, and which items lie near each other."""
 
 from winnow.pipeline import stage
 
@@ -12,5 +12,6 @@ def plot_recommenders(inputs, outputs, params, log):
 
     metrics = read_metrics(inputs.metrics)
     save_chart(recommender_charts.arms(metrics, params.models[0]), outputs.arms)
+    save_chart(recommender_charts.curves(read_metrics(inputs.histories)), outputs.curves)
     save_chart(recommender_charts.strata(metrics), outputs.strata)
     save_chart(recommender_charts.nearest(read_parquet(inputs.nearest[0])), outputs.nearest)

@@ -25,9 +25,11 @@ def rec_sae(inputs, outputs, params, log):
         labels = {"system": system, "workload": params.workload, "variant": variant, "seed": seed, "split": split}
         tables.append(metric_rows(values, **labels))
 
-    for name, found in study.rankings(scene).items():
+    ranked = study.rankings(scene)
+    for name, found in ranked.items():
         tell(found["metrics"], "rec_sae", name)
         tell(found["users"], "rec_sae", name)
+    tell(study.ranking_change(ranked, seed), "rec_sae", "change")
     told = study.concepts_of(scene, seed)
     f1 = {name: np.array(by_split["test"]["f1"].to_pylist()) for name, (_, by_split) in told.items()}
     for name, (known, by_split) in told.items():
@@ -38,11 +40,14 @@ def rec_sae(inputs, outputs, params, log):
         if name != "rec_sae":
             tell(study.gain(f1["rec_sae"], f1[name], seed), "rec_sae", f"over_{name}")
     known, by_split = told["rec_sae"]
-    edits = study.edits(scene, known, by_split["valid"], seed, Progress(log, "rec_sae", "latents"))
-    for factor in study.FACTORS:
-        tell(study.edit_summary(edits, factor, seed), "rec_sae", f"x{factor:g}")
+    log.info("confident latents: %s", study.confident_kinds(known, by_split["test"]))
+    by_user = study.edits(scene, known, by_split["valid"], seed, Progress(log, "rec_sae", "latents"))
+    edits = study.edit_means(by_user)
+    for name in study.EDITS:
+        tell(study.edit_summary(edits, name, seed), "rec_sae", name)
     write_parquet(pa.concat_tables(rules), outputs.concepts)
     write_parquet(pa.concat_tables(judged), outputs.confidence)
-    write_parquet(edits, outputs.ablation)
+    write_parquet(by_user, outputs.ablation)
+    write_parquet(edits, outputs.edits)
     write_parquet(study.cards(scene, known, by_split["test"], edits), outputs.cards)
     write_parquet(pa.concat_tables(tables), outputs.metrics)

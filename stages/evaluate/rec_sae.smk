@@ -14,6 +14,7 @@ rule rec_sae:
         concepts="results/{workload}/evaluate/rec_sae/seed{seed}/concepts.parquet",
         confidence="results/{workload}/evaluate/rec_sae/seed{seed}/confidence.parquet",
         ablation="results/{workload}/evaluate/rec_sae/seed{seed}/ablation.parquet",
+        edits="results/{workload}/evaluate/rec_sae/seed{seed}/edits.parquet",
         cards="results/{workload}/evaluate/rec_sae/seed{seed}/cards.parquet",
     log:
         "logs/{workload}/evaluate/rec_sae/seed{seed}.log",
@@ -28,7 +29,7 @@ rule plot_rec_sae:
     input:
         confidence=flow.tables("evaluate", "confidence.parquet", "rec_sae"),
         concepts=flow.tables("evaluate", "concepts.parquet", "rec_sae"),
-        ablation=flow.tables("evaluate", "ablation.parquet", "rec_sae"),
+        edits=flow.tables("evaluate", "edits.parquet", "rec_sae"),
         cards=flow.tables("evaluate", "cards.parquet", "rec_sae"),
     output:
         confidence=report(

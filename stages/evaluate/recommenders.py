@@ -12,7 +12,7 @@ def recommenders(inputs, outputs, params, log):
     from winnow.evaluate import recommender_study as study
     from winnow.models import load_model
     from winnow.pipeline.progress import Progress
-    from winnow.pipeline.tables import metric_rows, write_parquet
+    from winnow.pipeline.tables import metric_rows, read_metrics, write_parquet
     from winnow.workloads import load_workload
 
     workload, seed = load_workload(inputs.train.parent), params.seed
@@ -35,5 +35,6 @@ def recommenders(inputs, outputs, params, log):
     embedding = next(iter(models.values())).embedding.weight
     near = study.nearest(embedding, counts, workload.meta.vocabulary)
     write_parquet(pa.concat_tables(tables), outputs.metrics)
+    write_parquet(read_metrics(inputs.histories), outputs.histories)
     write_parquet(pa.table(study.rank_rows(ranks, workload)), outputs.ranks)
     write_parquet(pa.Table.from_pylist(near), outputs.nearest)

@@ -198,3 +198,29 @@ def test_codes_and_projections_become_rows_of_what_is_active():
     assert sparse_acts(values, indices, 4).toarray().tolist() == [[0, 0, 0, 1], [0, 2, 3, 0]]
     assert sparse_acts(values, indices, 4).nnz == 3
     assert thresholded(np.array([[1.0, 2.0]]), np.array([1.0, 0.5])).toarray().tolist() == [[0, 1.5]]
+
+
+def test_a_user_counts_once_in_a_rule_and_in_its_confidence():
+    acts, features = planted(rows=600)
+    twice = np.repeat(np.arange(600), 3)  # each place three times over, as neighbouring places of one user are
+    again = type(features)(features.values[twice], features.kinds, features.texts, features.about)
+    alone, repeated = interpret(acts, features, least=1), interpret(acts[twice], again, twice, least=1)
+    for name in ("latent", "feature", "text", "also"):
+        assert repeated[name].equals(alone[name])
+    for name in ("lift", "threshold"):
+        assert repeated[name].to_pylist() == pytest.approx(alone[name].to_pylist(), rel=1e-9)
+    assert not interpret(acts[twice], again, least=1)["threshold"].equals(alone["threshold"])
+    few, new = planted(rows=30, seed=1)
+    places = np.repeat(np.arange(30), 3)
+    more = type(new)(new.values[places], new.kinds, new.texts, new.about)
+    judged = confidence(alone, few[places], more, 0, places, each=100, least=1).to_pylist()
+    active = np.diff(sp.csc_array(few).indptr)
+    assert [row["judged"] for row in judged] == [active[row["latent"]] for row in judged]
+    least = int(active[alone["latent"].to_pylist()].max()) + 1
+    assert confidence(alone, few[places], more, 0, places, least=least).num_rows == 0
+    assert confidence(alone, few[places], more, 0, least=least).num_rows > 0
+
+
+def test_a_text_is_of_the_rule_alone():
+    rule = interpret(*planted()).to_pylist()[0]
+    assert rule["text"] == "last item: Horror" and "last item: Horror" not in rule["also"].split("; ")

@@ -9,7 +9,13 @@ from winnow.evaluate import rec_sae_charts
 
 
 def judged(system, f1, split="test"):
-    return pa.table({"system": [system] * len(f1), "split": [split] * len(f1), "f1": f1})
+    count = len(f1)
+    return pa.table({"system": [system] * count, "split": [split] * count, "latent": range(count), "f1": f1})
+
+
+RULES = pa.table(
+    {"system": ["rec_sae"] * 3 + ["neurons"], "latent": [0, 1, 2, 0], "kind": ["item", "item", "genre", "era"]}
+)
 
 
 def test_shares_of_units_by_f1_add_up_over_seeds():
@@ -19,16 +25,20 @@ def test_shares_of_units_by_f1_add_up_over_seeds():
         ),
         judged("rec_sae", [0.95]),
     ]
-    rows = drawn(rec_sae_charts.confidence(tables))
+    rows = drawn(rec_sae_charts.confidence(tables, [RULES, RULES]))
+    counts = {row["kind"]: row["count"] for row in rows if "kind" in row}
+    # In the first seed one about an item and one about a genre, in the second one about an item.
+    assert counts == {"genre": 0.5, "era": 0, "popularity": 0, "property": 0, "item": 1.0}
+    rows = [row for row in rows if "of" in row]
     shares = {(row["of"], round(row["f1"], 2)): row["share"] for row in rows}
     assert shares["latents", 0.95] == 0.75 and shares["latents", 0.05] == 0.25 and shares["neurons", 0.55] == 1
     assert sum(share for (of, _), share in shares.items() if of == "latents") == pytest.approx(1)
     with pytest.raises(InputError, match="no judged concepts"):
-        rec_sae_charts.confidence([judged("rec_sae", [0.3], "valid")])
+        rec_sae_charts.confidence([judged("rec_sae", [0.3], "valid")], [RULES])
 
 
 def card(**changes):
-    row = {"latent": 1, "kind": "genre", "text": "last item: Horror; more", "f1": 0.912, "lift": 2.0,
+    row = {"latent": 1, "kind": "genre", "text": "last item: Horror", "f1": 0.912, "lift": 2.0,
            "titles": ["Alien", "x" * 40], "share_before": 0.5, "share_after": 0.25}  # fmt: skip
     return row | changes
 
@@ -43,10 +53,10 @@ def test_cards_say_rule_effect_and_titles():
 
 
 def test_edits_stand_from_the_largest_fall_to_the_smallest():
-    concepts = pa.table({"system": ["rec_sae", "rec_sae", "neurons"], "latent": [1, 2, 1], "text": ["a", "b; c", "z"]})
+    concepts = pa.table({"system": ["rec_sae", "rec_sae", "neurons"], "latent": [1, 2, 1], "text": ["a", "b", "z"]})
     rows = [
-        {"latent": latent, "factor": factor, "share_before": 0.5, "share_after": after, "random_after": 0.5}
-        for latent, factor, after in ((1, 0.0, 0.4), (2, 0.0, 0.1), (1, 2.0, 0.9))
+        {"latent": latent, "edit": edit, "share_before": 0.5, "share_after": after, "random_after": 0.5}
+        for latent, edit, after in ((1, "x0", 0.4), (2, "x0", 0.1), (1, "x2", 0.9))
     ]
     chart = rec_sae_charts.edits(concepts, pa.Table.from_pylist(rows))
     assert chart.to_dict()["layer"][0]["encoding"]["y"]["sort"] == ["b (2)", "a (1)"]

@@ -19,6 +19,7 @@ def test_a_user_counts_once_whatever_the_number_of_seeds():
         [told("sasrec", seed, {0: 0.2 + 0.2 * seed, 1: 0.6}) for seed in (0, 1)]
         + [told("markov", seed, {0: 0.1, 1: 0.2}) for seed in (0, 1)]
         + [told(arm, 0, {0: 0.1, 1: 0.1}, "shuffled") for arm in ("sasrec", "markov")]
+        + [told("sasrec", 0, {0: 0.3, 1: 0.4}, "ties")]
     )
     rows = drawn(recommender_charts.arms(metrics, "sasrec"))
     means = {(r["arm"], r.get("history")): r["mean"] for r in rows if "arm" in r}
@@ -26,9 +27,22 @@ def test_a_user_counts_once_whatever_the_number_of_seeds():
     assert means["Markov chain", "as it was"] == pytest.approx(0.15)
     assert means["Markov chain", None] == pytest.approx(0.3)  # gained on each user
     assert means["SASRec", "shuffled"] == pytest.approx(0.1)
-    assert ("SASRec", None) not in means
+    assert ("SASRec", None) not in means and means["SASRec", "ties in another order"] == pytest.approx(0.35)
     with pytest.raises(InputError, match="the table has no gains of users"):
         recommender_charts.arms(metrics.slice(0, 0), "sasrec")
+
+
+def test_learning_is_drawn_by_epoch_as_a_mean_over_seeds():
+    def history(arm, seed, values):
+        rows = [("valid_ndcg10", value, 8 * (i + 1)) for i, value in enumerate(values)] + [("loss", 3.0, 1)]
+        return metric_rows(rows, system="sequential_recommender", workload="log", variant=arm, seed=seed, split="train")
+
+    metrics = pa.concat_tables([history("sasrec", 0, [0.1, 0.3]), history("sasrec", 1, [0.2, 0.1])])
+    rows = drawn(recommender_charts.curves(metrics))
+    means = {(row["arm"], row["epoch"]): row["mean"] for row in rows if "epoch" in row}
+    assert means == {("SASRec", 1): pytest.approx(0.15), ("SASRec", 2): pytest.approx(0.2)}
+    with pytest.raises(InputError, match="no valid_ndcg10 of epochs"):
+        recommender_charts.curves(metrics.slice(0, 0))
 
 
 def test_parts_of_the_users_stand_from_few_to_many():

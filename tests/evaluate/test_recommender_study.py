@@ -88,6 +88,7 @@ def test_what_is_told_of_an_arm_agrees_with_its_ranks(log):
     assert test["plain"]["ndcg10"] == pytest.approx(gains(placed).mean())
     assert np.mean([gain for _, gain, _ in users["plain"]]) == pytest.approx(test["plain"]["ndcg10"])
     assert np.mean([gain for _, gain, _ in users["shuffled"]]) == pytest.approx(test["shuffled"]["ndcg10"])
+    assert np.mean([gain for _, gain, _ in users["ties"]]) == pytest.approx(test["ties"]["ndcg10"])
     assert test["shuffled"]["ndcg10"] < test["plain"]["ndcg10"]
     assert test["ties"]["ndcg10"] == pytest.approx(test["plain"]["ndcg10"])  # this log has no ties
     assert [user for _, _, user in users["plain"]] == asked.users.tolist()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from tests.workloads.interaction_log import walks, workload
+from tests.workloads.interaction_log import events, walks, workload
 from winnow.errors import InputError
 from winnow.models.fitting import fit
 from winnow.train.sequential_recommender import (
@@ -16,6 +16,7 @@ from winnow.train.sequential_recommender import (
     fit_recommender,
     gbce_power,
     sampled_loss,
+    taken_items,
 )
 
 
@@ -57,19 +58,40 @@ def test_calibration_goes_from_bce_to_the_share_that_is_drawn(drawn, items):
 
 @settings(deadline=None)
 @given(st.integers(0, 100))
-def test_drawn_items_are_in_nobodys_own_window_and_of_all_others(seed):
+def test_drawn_items_are_nobodys_own_and_of_all_others(seed):
     torch.manual_seed(seed)
-    x = torch.tensor([[0, 0, 1, 2], [5, 6, 7, 8]])
-    y = torch.tensor([[0, 0, 2, 3], [6, 7, 8, 9]])
-    drawn = draw_negatives(x, y, 10, 40)
+    taken = torch.zeros(2, 11, dtype=torch.bool)
+    taken[0, [0, 1, 2, 3]] = taken[1, [0, 5, 6, 7, 8, 9]] = True
+    drawn = draw_negatives(torch.tensor([0, 0, 1, 1, 1, 1]), taken, 40)
     assert drawn.shape == (6, 40)
     assert set(drawn[:2].flatten().tolist()) == {4, 5, 6, 7, 8, 9, 10}
     assert set(drawn[2:].flatten().tolist()) == {1, 2, 3, 4, 10}
 
 
-def test_a_window_with_all_items_leaves_nothing_to_draw():
-    with pytest.raises(InputError, match="a user's window holds all 2 items; use the loss ce"):
-        draw_negatives(torch.tensor([[1]]), torch.tensor([[2]]), 2, 1)
+def test_nothing_is_drawn_that_a_user_took_before_the_window(tmp_path):
+    rows = [("a", name, float(i)) for i, name in enumerate("pqrstuvw")] + [("b", "xyz"[i], float(i)) for i in range(3)]
+    log = workload(tmp_path, events(rows), window=2)
+    taken = taken_items(log)
+    train = log.events("train")
+    for user in (0, 1):
+        own = train["item"][train["user"] == user].tolist()
+        assert taken[user].nonzero()[:, 0].tolist() == [0, *sorted(own)]
+    asked = []
+    plan = _BestEpoch(log, "bpr", 50, 0.75)
+    model = log.build("sasrec", d=4).eval()
+    for batch in plan.batches("train", 8, 0, 3):
+        x, y, users = batch
+        drawn = draw_negatives(users[(y > 0).nonzero()[:, 0]], plan.taken, 50)
+        asked += [set(row) for row in drawn.tolist()]
+        assert np.isfinite(float(plan.loss(model, batch)))
+    # The window of the first user holds three of its six training items.
+    assert all(not row & set(train["item"][train["user"] == 0].tolist()) for row in asked)
+
+
+def test_a_user_who_took_all_items_leaves_nothing_to_draw(tmp_path):
+    log = workload(tmp_path, events([("a", name, float(i)) for i, name in enumerate("xyxyx")]))
+    with pytest.raises(InputError, match="a user took all 2 items; use the loss ce"):
+        fit_recommender(log.build("sasrec", d=4), log, loss="bce", epochs=1)
 
 
 def test_an_unknown_loss_is_refused():
@@ -80,20 +102,20 @@ def test_an_unknown_loss_is_refused():
 def test_ce_is_the_workloads_own_loss(tmp_path):
     log = workload(tmp_path, walks())
     model = log.build("sasrec", d=8).eval()
-    batch = next(log.batches("train", 16))
+    batch = next(log.batches_of_users("train", 16))
     plan = _BestEpoch(log, "ce", 1, 0.75)
-    assert float(plan.loss(model, batch)) == pytest.approx(float(log.loss(model, batch)), abs=1e-5)
+    assert float(plan.loss(model, batch)) == pytest.approx(float(log.loss(model, batch[:2])), abs=1e-5)
 
 
 def test_scores_of_a_drawn_loss_are_those_of_the_model(tmp_path):
     log = workload(tmp_path, walks())
     model = log.build("gru4rec", d=8, hidden=6).eval()
-    x, y = next(log.batches("train", 16))
+    x, y, users = next(log.batches_of_users("train", 16))
     plan = _BestEpoch(log, "gbce", 4, 0.5)
     torch.manual_seed(5)
-    found = plan.loss(model, (x, y))
+    found = plan.loss(model, (x, y, users))
     torch.manual_seed(5)
-    drawn = draw_negatives(x, y, log.items, 4)
+    drawn = draw_negatives(users[(y > 0).nonzero()[:, 0]], taken_items(log), 4)
     all_scores = model(x)[y > 0]
     power = gbce_power(4, log.items, 0.5)
     expected = sampled_loss("gbce", all_scores.gather(1, y[y > 0][:, None])[:, 0], all_scores.gather(1, drawn), power)

@@ -18,11 +18,27 @@ from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.harvest import Corpus
 from winnow.errors import InputError
 from winnow.randomness import torch_generator
-from winnow.workloads.interactions import Interactions, consecutive, padded
+from winnow.workloads.interactions import Interactions, Sequences, consecutive, padded
 from winnow.workloads.ranking import gains, ranks
 
 History = list[tuple[str, float, int]]
 AUX_WEIGHT = 1 / 32
+
+
+def group_events(workload: Interactions, users: Collection[int]) -> Sequences:
+    """The training events of some users. Raises InputError if none of them has one."""
+    found = workload.sequences("train")
+    own = np.isin(found.users, np.fromiter(users, np.int64))
+    if not own.any():
+        raise InputError(f"users: none of the {len(users)} has events to train on; name others")
+    return Sequences(*(column[own] for column in found))
+
+
+def group_windows(events: Sequences, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Consecutive windows over all events: int64[w], where the run of its user begins and where the window ends."""
+    _, starts, counts = events.runs()
+    owner, ends = consecutive(counts, window)
+    return starts[owner], starts[owner] + ends
 
 
 def group_corpus(workload: Interactions, users: Collection[int]) -> Corpus:
@@ -30,16 +46,12 @@ def group_corpus(workload: Interactions, users: Collection[int]) -> Corpus:
 
     next_tokens is 0 after the last event of a user. Raises InputError if none of them has an event.
     """
-    found, window = workload.sequences("train"), workload.meta.window
-    everyone, starts, counts = found.runs()
-    chosen = np.isin(everyone, np.fromiter(users, np.int64))
-    if not chosen.any():
-        raise InputError(f"users: none of the {len(users)} has events to train on; name others")
-    owner, ends = consecutive(counts[chosen], window)
-    ends_at, starts_at, counts = ends + starts[chosen][owner], starts[chosen][owner], counts[chosen][owner]
-    x = padded(found.items, ends_at, ends, window)
+    found, window = group_events(workload, users), workload.meta.window
+    starts, ends = group_windows(found, window)
+    x = padded(found.items, ends, ends - starts, window)
     # After the last event of a run comes nothing that may be learned from.
-    last = np.where(ends < counts, found.items[np.minimum(starts_at + ends, len(found.items) - 1)], 0)
+    after = np.minimum(ends, len(found.items) - 1)
+    last = np.where((ends < len(found.items)) & (found.users[after] == found.users[starts]), found.items[after], 0)
     y = torch.cat([x[:, 1:], torch.from_numpy(last)[:, None]], 1)
     return Corpus(x, torch.where(x > 0, y, 0), x > 0, "padding")
 

@@ -21,6 +21,9 @@ RECENT = np.array([0.4, 0.6, 0.8, 1.0, 1.2])
 """Weights of the last five items, the last one last."""
 FRESH = (0.5, 0.7, 1.0)
 """What an item counts for that was taken third from last, last but one, last."""
+CONFIDENT = 0.8
+"""F1 from which on a concept can be relied on."""
+KINDS = ("genre", "era", "popularity", "property", "item")
 BUCKETS = 5
 SHOWN = 3
 ENTITY = r"[mg]\.[0-9a-z_]+"
@@ -33,12 +36,14 @@ CONCEPTS = pa.schema(
         "feature": pa.int32(),
         "kind": pa.string(),
         "text": pa.string(),
+        "also": pa.string(),
         "lift": pa.float64(),
         "threshold": pa.float64(),
         "n_active": pa.int32(),
     }
 )
-"""lift: mean of the feature where the latent is strongest, of its mean everywhere; a rule fires above the threshold."""
+"""text: the feature of the rule; also: what the strongest rows share nearly as much, which no figure is about.
+lift: mean of the feature where the latent is strongest, of its mean everywhere; a rule fires above the threshold."""
 CONFIDENCE = pa.schema(
     {
         "latent": pa.int32(),
@@ -141,20 +146,30 @@ def concept_features(recent: np.ndarray, known: Attributes, items: list[int], ti
     return Features(values, (*known.kinds, *known.kinds, *["item"] * len(items)), (*texts, *own), about)
 
 
-def interpret(acts: sp.csr_array, features: Features, top: int = 50, least: int = 10) -> pa.Table:
+def one_of_each(rows: np.ndarray, owner: np.ndarray | None) -> np.ndarray:
+    """The first of rows int64[r] that each owner has, of int64[n], in their order; all rows where owner is None."""
+    if owner is None:
+        return rows
+    return rows[np.sort(np.unique(owner[rows], return_index=True)[1])]
+
+
+def interpret(
+    acts: sp.csr_array, features: Features, owner: np.ndarray | None = None, *, top: int = 50, least: int = 10
+) -> pa.Table:
     """What the `top` rows where a latent is strongest share against all rows: a row (CONCEPTS) a latent that has one.
 
-    acts: csr[n, m], above 0 where a latent is active. A feature's score is (its mean there - its mean) / its standard
-    deviation x the root of its mean there; the best one makes the rule, which fires above the middle of the two means.
-    Latents with fewer than `least` active rows have no concept.
+    acts: csr[n, m], above 0 where a latent is active. owner: int64[n], the user of each row, of whom the strongest one
+    counts, as neighbouring places share most of their history; None: each is another's. A feature's score is (its mean
+    there - its mean) / its standard deviation x the root of its mean there; the best one makes the rule, which fires
+    above the middle of the two means. Latents with fewer than `least` active rows have no concept.
     """
     count = acts.shape[0]
     columns = sp.csc_array(acts)
     strongest, active = [], np.diff(columns.indptr)
     for latent in range(acts.shape[1]):
         part = slice(columns.indptr[latent], columns.indptr[latent + 1])
-        order = np.lexsort((columns.indices[part], -columns.data[part]))[:top]
-        strongest.append(columns.indices[part][order])
+        order = np.lexsort((columns.indices[part], -columns.data[part]))
+        strongest.append(one_of_each(columns.indices[part][order], owner)[:top])
     sizes = np.array([len(rows) for rows in strongest])
     owner = np.repeat(np.arange(len(strongest)), sizes)
     chosen = sp.csr_array(
@@ -170,13 +185,14 @@ def interpret(acts: sp.csr_array, features: Features, top: int = 50, least: int 
         best = int(ranked[0])
         if score[latent, best] <= 0:
             continue
-        also = [features.texts[i] for i in ranked if score[latent, i] > score[latent, best] / 2]
+        also = [features.texts[i] for i in ranked[1:] if score[latent, i] > score[latent, best] / 2]
         rows.append(
             {
                 "latent": latent,
                 "feature": best,
                 "kind": features.kinds[best],
-                "text": "; ".join(also),
+                "text": features.texts[best],
+                "also": "; ".join(also),
                 "lift": float(near[latent, best] / mean[best]),
                 "threshold": float((near[latent, best] + mean[best]) / 2),
                 "n_active": int(active[latent]),
@@ -186,13 +202,21 @@ def interpret(acts: sp.csr_array, features: Features, top: int = 50, least: int 
 
 
 def confidence(
-    concepts: pa.Table, acts: sp.csr_array, features: Features, seed: int, each: int = 25, least: int = 5
+    concepts: pa.Table,
+    acts: sp.csr_array,
+    features: Features,
+    seed: int,
+    owner: np.ndarray | None = None,
+    *,
+    each: int = 25,
+    least: int = 5,
 ) -> pa.Table:
     """How well each rule tells on new rows whether its latent is active (CONFIDENCE).
 
     Precision, recall and F1 on the `each` most active rows and as many inactive ones drawn by chance (on all active
-    ones where there are fewer); average precision of the feature's values on all rows. Latents with fewer than `least`
-    active rows are not judged. Raises InputError for acts and features of different rows.
+    ones where there are fewer), of either one a user; average precision of the feature's values on all rows.
+    owner: see `interpret`. Latents whose active rows are of fewer than `least` users are not judged. Raises InputError
+    for acts and features of different rows.
     """
     if acts.shape[0] != features.values.shape[0]:
         raise InputError(f"acts: of {acts.shape[0]} rows, features of {features.values.shape[0]}; give the same")
@@ -202,11 +226,12 @@ def confidence(
         latent = concept["latent"]
         part = slice(columns.indptr[latent], columns.indptr[latent + 1])
         active, strength = columns.indices[part], columns.data[part]
-        if len(active) < least:
+        chosen = one_of_each(active[np.lexsort((active, -strength))], owner)[:each]
+        if len(chosen) < least:
             continue
-        chosen = active[np.lexsort((active, -strength))[:each]]
         silent = np.setdiff1d(np.arange(acts.shape[0]), active)
-        drawn = numpy_generator(seed, "inactive rows", str(latent)).permutation(silent)[: len(chosen)]
+        drawn = numpy_generator(seed, "inactive rows", str(latent)).permutation(silent)
+        drawn = one_of_each(drawn, owner)[: len(chosen)]
         values = told[:, [concept["feature"]]].toarray().ravel()
         rows.append(
             {"latent": latent, **_agreement(values[chosen], values[drawn], concept["threshold"])}

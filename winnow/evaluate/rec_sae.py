@@ -20,11 +20,11 @@ from torch import Tensor
 
 from winnow.dictionaries.dictionary import Dictionary, Sparse
 from winnow.dictionaries.harvest import read_hooks
-from winnow.dictionaries.rec_sae import group_corpus
+from winnow.dictionaries.rec_sae import group_events, group_windows
 from winnow.errors import InputError
-from winnow.evaluate.item_concepts import Attributes, sparse_acts, thresholded
+from winnow.evaluate.item_concepts import Attributes, one_of_each, sparse_acts, thresholded
 from winnow.randomness import numpy_generator, torch_generator
-from winnow.workloads.interactions import Interactions
+from winnow.workloads.interactions import Interactions, Sequences, padded
 from winnow.workloads.ranking import top_items
 
 HOOK = "user_state"
@@ -40,10 +40,24 @@ class Places:
 
     states: Tensor
     """float32[n, d]"""
-    seen: Tensor
-    """int64[n, window]: the items up to the place, padded with 0."""
     recent: np.ndarray
-    """int64[n, 5]: the last five of them, padded with 0 in front."""
+    """int64[n, 5]: the last five items of the window up to the place, padded with 0 in front."""
+    events: Sequences
+    """All training events of the users."""
+    starts: np.ndarray
+    """int64[n]: where among them the user's begin."""
+    ends: np.ndarray
+    """int64[n]: where those up to the place end."""
+
+    @property
+    def owner(self) -> np.ndarray:
+        """int64[n]: whose place it is."""
+        return self.events.users[self.starts]
+
+    def seen(self, rows: np.ndarray) -> Tensor:
+        """int64[r, s]: all items that the users of some places took up to them, also before the window."""
+        counts = self.ends[rows] - self.starts[rows]
+        return padded(self.events.items, self.ends[rows], counts, int(counts.max(initial=1)))
 
 
 @torch.no_grad()
@@ -52,19 +66,21 @@ def places_of(workload: Interactions, model: Any, users: Collection[int], most: 
 
     Raises InputError for users without events and for fewer places than a window has.
     """
-    corpus = group_corpus(workload, users)
-    order = numpy_generator(seed, "places").permutation(len(corpus.tokens))
-    sizes = np.cumsum(corpus.kept.sum(1).numpy()[order])
-    chosen = torch.from_numpy(np.sort(order[: np.searchsorted(sizes, most, side="right")]))
+    events, window = group_events(workload, users), workload.meta.window
+    starts, ends = group_windows(events, window)
+    order = numpy_generator(seed, "places").permutation(len(ends))
+    sizes = np.cumsum(np.minimum(ends - starts, window)[order])
+    chosen = np.sort(order[: np.searchsorted(sizes, most, side="right")])
     if not len(chosen):
         raise InputError(f"places: {most} is less than one window has; raise it")
-    x, kept = corpus.tokens[chosen], corpus.kept[chosen]
+    starts, ends = starts[chosen], ends[chosen]
+    x = padded(events.items, ends, ends - starts, window)
+    kept = x > 0
     states = torch.cat([read_hooks(model, part, [HOOK])[0] for part in x.split(BATCH)])[kept]
-    owner, place = kept.nonzero(as_tuple=True)
-    seen = x[owner] * (torch.arange(x.shape[1]) <= place[:, None])
+    row, place = kept.nonzero(as_tuple=True)
     before = torch.nn.functional.pad(x, (4, 0))
-    recent = torch.stack([before[owner, place + back] for back in range(5)], 1)
-    return Places(states, seen, recent.numpy())
+    recent = torch.stack([before[row, place + back] for back in range(5)], 1)
+    return Places(states, recent.numpy(), events, starts[row], ends[row] - window + place.numpy() + 1)
 
 
 @dataclass(frozen=True)
@@ -151,24 +167,76 @@ def ablate(
     rows: int = 50,
     seed: int = 0,
 ) -> pa.Table:
-    """The edit of a latent to `factor` times its activation on the rows where it is strongest, at most so many.
+    """The edit of a latent to `factor` times its activation where it is strongest, a row for each of so many users.
 
     h' = h + (factor - 1) z_j W_dec,j, so that 0 takes the latent out and 1 changes nothing. code: of the states,
-    where it is known. Columns row, activation, those of `edited`, and random_after: the share after an edit of equal
-    length in a random direction. No rows where the latent is silent.
+    where it is known. Columns row, user, activation, those of `edited`, and random_after: the share after an edit of
+    equal length in a random direction. No rows where the latent is silent.
     """
+    z = activations(dictionary, latent, places, code)
+    chosen = strongest(z, places)[:rows]
+    return _edit(model, dictionary, latent, places, chosen, (factor - 1) * z[chosen], having, seed, z)
+
+
+def activations(dictionary: Dictionary, latent: int, places: Places, code: Sparse | None = None) -> Tensor:
+    """float32[n]: how active a latent is at each place."""
     code = dictionary.encode(places.states) if code is None else code
-    z = (code.values * (code.indices == latent)).sum(1)
-    chosen = torch.sort(z, descending=True, stable=True).indices[: min(rows, int((z > 0).sum()))]
-    states, seen, size = places.states[chosen], places.seen[chosen], (factor - 1) * z[chosen, None]
-    told = edited(model, states, seen, size * dictionary.W_dec[latent], having)
+    return (code.values * (code.indices == latent)).sum(1)
+
+
+def strongest(z: Tensor, places: Places) -> np.ndarray:
+    """int64[u]: of each user in whom z float[n] is above 0 the place where it is largest, largest first."""
+    order = torch.sort(z, descending=True, stable=True).indices[: int((z > 0).sum())]
+    return one_of_each(order.numpy(), places.owner)
+
+
+def tune(
+    model: Any,
+    dictionary: Dictionary,
+    latent: int,
+    places: Places,
+    having: np.ndarray,
+    code: Sparse | None = None,
+    *,
+    rows: int = 50,
+    seed: int = 0,
+) -> pa.Table:
+    """The edit that raises a concept for users in whom its latent is silent at their last place, drawn by chance.
+
+    h' = h + level W_dec,j, where level is the latent's mean activation in the users of whom `ablate` takes it out.
+    Columns are those of `ablate`. No rows where the latent is silent in all users, or in none.
+    """
+    z = activations(dictionary, latent, places, code)
+    active = z[strongest(z, places)[:rows]]
+    last = one_of_each(np.argsort(-places.ends, kind="stable"), places.owner)
+    quiet = last[(z[last] == 0).numpy()] if len(active) else last[:0]
+    chosen = np.sort(numpy_generator(seed, "tuned users", str(latent)).permutation(quiet)[:rows])
+    level = active.mean().expand(len(chosen))
+    return _edit(model, dictionary, latent, places, chosen, level, having, seed, z)
+
+
+def _edit(
+    model: Any,
+    dictionary: Dictionary,
+    latent: int,
+    places: Places,
+    chosen: np.ndarray,
+    size: Tensor,
+    having: np.ndarray,
+    seed: int,
+    z: Tensor,
+) -> pa.Table:
+    """What adding size float[r] times a latent's direction does at the chosen places int64[r]: see `ablate`."""
+    states, seen = places.states[chosen], places.seen(chosen)
+    told = edited(model, states, seen, size[:, None] * dictionary.W_dec[latent], having)
     generator = torch_generator(seed, "random edit", str(latent))
     random = torch.randn(states.shape, generator=generator)
-    random = size * random / random.norm(dim=1, keepdim=True)
+    random = size[:, None] * random / random.norm(dim=1, keepdim=True)
     other = edited(model, states, seen, random, having)
     return pa.table(
         {
-            "row": chosen.numpy(),
+            "row": chosen,
+            "user": places.owner[chosen],
             "activation": z[chosen].double().numpy(),
             **told,
             "random_after": other["share_after"],

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.evaluate.chart_parts import BLACK, BLUE, GREY, HEIGHT, VERMILION, WIDE, Rows, data, key_of, some, styled
+from winnow.evaluate.item_concepts import CONFIDENT, KINDS
 
 NAMES = {"rec_sae": "latents", "neurons": "neurons", "random_directions": "random directions"}
 BINS = 10
@@ -18,10 +19,12 @@ SHOWN = 40
 """Latents whose edits are drawn."""
 
 
-def confidence(tables: list[pa.Table]) -> alt.LayerChart:
-    """Shares of latents, neurons and random directions by their F1 on test users; of all seeds together.
+def confidence(tables: list[pa.Table], concepts: list[pa.Table]) -> alt.HConcatChart:
+    """Shares of latents, neurons and random directions by their F1 on test users; of all seeds together. Beside it, how
+    many latents of each kind of concept have an F1 of .8 or more, a mean over seeds.
 
-    tables: `system, split, f1`, one for each seed. Shares, because there are fewer neurons than latents.
+    tables: `system, split, latent, f1`; concepts: `system, latent, kind`; one for each seed. Shares, because there are
+    fewer neurons than latents.
     """
     found = [row for table in tables for row in table.to_pylist() if row["split"] == "test"]
     rows = []
@@ -38,7 +41,24 @@ def confidence(tables: list[pa.Table]) -> alt.LayerChart:
         base.mark_line(strokeWidth=2.5),
         base.mark_point(filled=True, size=80, opacity=1).encode(shape=key.shape()),
     ]
-    return styled(alt.LayerChart(layer=layers).properties(width=WIDE - 120, height=HEIGHT), "bottom")
+    shares = alt.LayerChart(layer=layers).properties(width=WIDE - 320, height=HEIGHT)
+    return styled(alt.hconcat(shares, _kinds(tables, concepts), spacing=30), "bottom")
+
+
+def _kinds(tables: list[pa.Table], concepts: list[pa.Table]) -> alt.LayerChart:
+    counts = dict.fromkeys(KINDS, 0.0)
+    for judged, rules in zip(tables, concepts, strict=True):
+        kinds = {row["latent"]: row["kind"] for row in rules.to_pylist() if row["system"] == "rec_sae"}
+        for row in judged.to_pylist():
+            if (row["system"], row["split"]) == ("rec_sae", "test") and row["f1"] >= CONFIDENT:
+                counts[kinds[row["latent"]]] += 1 / len(tables)
+    rows = [{"kind": kind, "count": count, "words": f"{count:.0f}"} for kind, count in counts.items()]
+    base = alt.Chart(data(rows)).encode(
+        y=alt.Y("kind:N", title=None, sort=list(KINDS)),
+        x=alt.X("count:Q", title=f"latents of F1 {CONFIDENT:g} or more"),
+    )
+    layers = [base.mark_bar(color=BLUE), base.mark_text(align="left", dx=4, fontSize=13).encode(text="words:N")]
+    return alt.LayerChart(layer=layers).properties(width=200, height=HEIGHT)
 
 
 def cards(table: pa.Table) -> alt.HConcatChart:
@@ -61,7 +81,7 @@ def _card(place: int, row: dict[str, Any]) -> dict[str, Any]:
     titles = [_short(title, 24) for title in row["titles"]]
     return {
         "place": place,
-        "rule": _short(row["text"].split("; ")[0], 42),
+        "rule": _short(row["text"], 42),
         "f1": f"{row['f1']:.2f}",
         "effect": "not edited" if before is None else f"{before:.2f} → {after:.2f}",
         **{f"title {i}": titles[i] if i < len(titles) else "" for i in range(3)},
@@ -79,10 +99,10 @@ def edits(concepts: pa.Table, edited: pa.Table) -> alt.LayerChart:
 
     Of many, those at even places between the largest fall and the smallest. A cross is the share after an edit of equal
     length in a random direction. concepts: `system, latent, text`; edited:
-    what `winnow.evaluate.rec_sae_study.edits` tells.
+    what `winnow.evaluate.rec_sae_study.edit_means` tells.
     """
     texts = {row["latent"]: row["text"] for row in concepts.to_pylist() if row["system"] == "rec_sae"}
-    out = [row for row in edited.to_pylist() if row["factor"] == 0]
+    out = [row for row in edited.to_pylist() if row["edit"] == "x0"]
     if not out:
         return _nothing("no latent was reliable enough to be edited")
     rows = []
@@ -90,7 +110,7 @@ def edits(concepts: pa.Table, edited: pa.Table) -> alt.LayerChart:
     # A picture of the largest falls alone would say that all are large.
     for place in np.unique(np.linspace(0, len(ordered) - 1, SHOWN).round().astype(int)).tolist():
         row = ordered[place]
-        name = f"{_short(texts[row['latent']].split('; ')[0], DRAWN)} ({row['latent']})"
+        name = f"{_short(texts[row['latent']], DRAWN)} ({row['latent']})"
         rows.append({"latent": name, **{k: row[k] for k in ("share_before", "share_after", "random_after")}})
     order = [row["latent"] for row in rows]
     y = alt.Y("latent:N", title=None, sort=order, axis=alt.Axis(labelLimit=320, labelFontSize=12))

@@ -55,11 +55,12 @@ def _per_user(metrics: pa.Table, variant: str) -> dict[tuple[str, int], float]:
 
 
 def arms(metrics: pa.Table, against: str) -> alt.HConcatChart:
-    """NDCG@10 on test of each arm, histories as they are and shuffled, and what `against` gains on each user over it.
+    """NDCG@10 on test of each arm, and what `against` gains on each user over it.
 
-    Intervals are over users, each of whom counts once, whatever the number of seeds.
+    Histories are as they were, with events of equal time in another order, and shuffled. Intervals are over users, each
+    of whom counts once, whatever the number of seeds.
     """
-    variants = {"as it was": "plain", "shuffled": "shuffled"}
+    variants = {"as it was": "plain", "ties in another order": "ties", "shuffled": "shuffled"}
     gains = {order: _per_user(metrics, variant) for order, variant in variants.items()}
     rows = [
         {"arm": named(arm), "history": order, "value": gain}
@@ -85,7 +86,7 @@ def _dots(bands: Rows, title: str, order: list[str], labelled: bool, field: str 
     y = alt.Y("arm:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=axis)
     colour: Any = alt.value(BLUE)
     if field is not None:
-        scale = alt.Scale(domain=["as it was", "shuffled"], range=[BLUE, ORANGE])
+        scale = alt.Scale(domain=["as it was", "ties in another order", "shuffled"], range=[BLUE, SKY, ORANGE])
         colour = alt.Color(f"{field}:N", title=field, scale=scale)
     base = alt.Chart(data(bands)).encode(y=y, color=colour)
     if field is not None:
@@ -97,6 +98,22 @@ def _dots(bands: Rows, title: str, order: list[str], labelled: bool, field: str 
     if field is None:
         layers.append(alt.Chart(data([{"mean": 0}])).mark_rule(strokeDash=[8, 5]).encode(x="mean:Q"))
     return alt.LayerChart(layer=layers).properties(width=WIDE / 2 - 60, height=max(180, 34 * len(order)))
+
+
+def curves(histories: pa.Table) -> alt.LayerChart:
+    """NDCG@10 on valid after each epoch of the trained models: means and 95 % intervals over seeds.
+
+    histories: rows of metrics of their training, with steps.
+    """
+    found = [row for row in histories.to_pylist() if row["metric"] == "valid_ndcg10"]
+    rows = []
+    for (arm, _), mine in grouped(some(found, "valid_ndcg10 of epochs"), ["variant", "seed"]).items():
+        ordered = sorted(mine, key=lambda row: row["step"])
+        rows += [{"arm": named(arm), "epoch": i, "value": row["value"]} for i, row in enumerate(ordered, 1)]
+    bands = mean_bands(rows, ["arm", "epoch"], (0.0, 1.0))
+    y = alt.Y("mean:Q", title="NDCG@10 on valid")
+    drawn = lines(bands, alt.X("epoch:Q", title="epoch"), y, key_of("arm", "recommender", rows), markers=False)
+    return styled(drawn.properties(width=WIDE / 2, height=HEIGHT), "bottom")
 
 
 def strata(metrics: pa.Table) -> alt.HConcatChart:

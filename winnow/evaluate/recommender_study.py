@@ -125,14 +125,19 @@ def told_of(arm: Arm, workload: Interactions, seed: int) -> dict[str, dict[str, 
 
 
 def by_user(arm: Arm, workload: Interactions, seed: int) -> dict[str, list[tuple[str, float, int]]]:
-    """Variant -> (user_ndcg10, gain, user) on test, with histories as they are and shuffled (mean over draws)."""
+    """Variant -> (user_ndcg10, gain, user) on test, with histories as they are, shuffled, and with ties shuffled.
+
+    Where shuffled, gains are means over draws.
+    """
     asked = workload.asked("test")
-    as_is = gains(rank_all(arm, asked))
-    mixed = np.mean([gains(rank_all(arm, shuffled(asked, seed, draw))) for draw in range(DRAWS)], axis=0)
+    found = {"plain": gains(rank_all(arm, asked))}
+    for name in ("shuffled", "ties"):
+        drawn = (gains(rank_all(arm, shuffled(asked, seed, draw, name == "ties"))) for draw in range(DRAWS))
+        found[name] = np.mean(list(drawn), axis=0)
     users = asked.users.tolist()
     return {
         name: [("user_ndcg10", float(gain), user) for gain, user in zip(values, users, strict=True)]
-        for name, values in (("plain", as_is), ("shuffled", mixed))
+        for name, values in found.items()
     }
 
 

@@ -50,19 +50,28 @@ def sampled_loss(name: str, positive: Tensor, negative: Tensor, power: float = 1
     raise InputError(f"loss: {name!r} is unknown; choose ce, bce, sampled_softmax, bpr or gbce")
 
 
-def draw_negatives(x: Tensor, y: Tensor, items: int, count: int) -> Tensor:
-    """int64[m, count]: for each place with a next item, items drawn alike from those not in its user's window.
+def taken_items(workload: Interactions) -> Tensor:
+    """bool[users, items + 1]: what each user took in training, at any time, and item 0, which is none.
 
-    x, y: int64[n, t], padded with 0. Draws from torch's generator. Raises InputError where a window holds all items.
+    Raises InputError for a user who took all items.
     """
-    taken = torch.zeros(len(x), items + 1, dtype=torch.bool)
-    taken.scatter_(1, torch.cat([x, y], 1), True)
+    found = workload.sequences("train")
+    taken = torch.zeros(int(found.users.max()) + 1, workload.items + 1, dtype=torch.bool)
+    taken[torch.from_numpy(found.users), torch.from_numpy(found.items)] = True
     taken[:, 0] = True
     if taken.all(1).any():
-        raise InputError(f"negatives: a user's window holds all {items} items; use the loss ce")
-    owner = (y > 0).nonzero()[:, :1]
+        raise InputError(f"negatives: a user took all {workload.items} items; use the loss ce, or leave the user out")
+    return taken
+
+
+def draw_negatives(owner: Tensor, taken: Tensor, count: int) -> Tensor:
+    """int64[m, count]: items drawn alike from those that the user of each place never took.
+
+    owner: int64[m], the user of each place. taken: see `taken_items`. Draws from torch's generator.
+    """
+    items = taken.shape[1] - 1
     drawn = torch.randint(1, items + 1, (len(owner), count))
-    while (again := taken[owner, drawn]).any():
+    while (again := taken[owner[:, None], drawn]).any():
         drawn[again] = torch.randint(1, items + 1, (int(again.sum()),))
     return drawn
 
@@ -74,17 +83,18 @@ class _BestEpoch:
         self.workload, self.name, self.negatives = workload, loss, negatives
         self.power = gbce_power(negatives, workload.items, calibration)
         self.kept: dict[str, Tensor] = {}
+        self.taken = None if loss == "ce" else taken_items(workload)
 
     def batches(self, split: str, size: int, seed: int | None = None, epoch: int = 0) -> Iterable[Any]:
-        return self.workload.batches(split, size, seed, epoch)
+        return self.workload.batches_of_users(split, size, seed, epoch)
 
     def loss(self, model: Any, batch: Any, label_smoothing: float = 0.0) -> Tensor:
-        x, y = batch
+        x, y, users = batch
         wanted = y > 0
         states, targets, weight = model.states(x)[wanted], y[wanted], model.embedding.weight
-        if self.name == "ce":  # as the workload's own loss, without scores of places that nothing follows
+        if self.taken is None:  # as the workload's own loss, without scores of places that nothing follows
             return cross_entropy(states @ weight[1:].T, targets - 1)
-        drawn = draw_negatives(x, y, self.workload.items, self.negatives)
+        drawn = draw_negatives(users[wanted.nonzero()[:, 0]], self.taken, self.negatives)
         positive = (states * weight[targets]).sum(1)
         return sampled_loss(self.name, positive, torch.einsum("md,mkd->mk", states, weight[drawn]), self.power)
 

@@ -142,33 +142,41 @@ class Interactions:
         before each target, of which y has the target alone. Without a seed users stay in order.
         Raises InputError for a size below 1.
         """
+        for x, y, _ in self.batches_of_users(split, size, seed, epoch):
+            yield x, y
+
+    def batches_of_users(
+        self, split: str, size: int, seed: int | None = None, epoch: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The windows x and y of `batches`, and int64[n]: whose each is."""
         if size < 1:
             raise InputError(f"batch size is {size}; it must be at least 1")
-        x, y = self._windows(split, seed, epoch)
+        x, y, users = self._windows(split, seed, epoch)
         order = np.arange(len(x))
         if seed is not None:
             order = numpy_generator(seed, "batches", split, str(epoch)).permutation(len(x))
         for first in range(0, len(order), size):
             rows = torch.from_numpy(order[first : first + size])
-            yield x[rows], y[rows]
+            yield x[rows], y[rows], users[rows]
 
-    def _windows(self, split: str, seed: int | None, epoch: int) -> Batch:
+    def _windows(self, split: str, seed: int | None, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         window = self.meta.window
         if split != "train":
             asked = self.asked(split)
             y = torch.zeros_like(asked.histories)
             y[:, -1] = asked.targets
-            return asked.histories, y
+            return asked.histories, y, torch.from_numpy(asked.users)
         users, starts, counts = (found := self.sequences("train")).runs()
-        starts, steps = starts[counts > 1], counts[counts > 1] - 1  # an event and the next one make a step
+        long = counts > 1
+        users, starts, steps = users[long], starts[long], counts[long] - 1  # an event and the next one make a step
         if seed is None:
             owner, lasts = consecutive(steps, window)
-            starts = starts[owner]
+            users, starts = users[owner], starts[owner]
         else:
             spare = np.maximum(steps - window, 0)
             lasts = steps - numpy_generator(seed, "windows", str(epoch)).integers(0, spare + 1)
         x = padded(found.items, starts + lasts, lasts, window)
-        return x, padded(found.items, starts + lasts + 1, lasts, window)
+        return x, padded(found.items, starts + lasts + 1, lasts, window), torch.from_numpy(users)
 
     def loss(self, model: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy over all items of the next ones, in nats, padding left out."""

@@ -10,7 +10,7 @@ from winnow.pipeline.settings.base import Names, System
 class Recommenders(System):
     """Plain and trained recommenders on the same questions, over all items."""
 
-    pictures = ("arms", "strata", "nearest")
+    pictures = ("arms", "curves", "strata", "nearest")
     models: Names = ["sasrec"]
     """Train or compress variants, beside popularity, a Markov chain, item neighbours, factorisation and EASE."""
     factor_epochs: int = Field(40, ge=1)
