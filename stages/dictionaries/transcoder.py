@@ -25,7 +25,10 @@ def fit_transcoders(inputs, outputs, params, log):
 
     workload, model = load_workload(inputs.train.parent), load_model(inputs.model)
     store = open_store(inputs.activations[0], file_sha256(inputs.model))
-    configs = [sae_config("topk", k, params, seed=params.seed, threads=params.torch_threads) for k in params.k]
+    counted = params.architecture == "topk"
+    aims, kept = (params.k, params.kept_k) if counted else (params.penalties, params.kept_penalty)
+    how = {"seed": params.seed, "threads": params.torch_threads}
+    configs = [sae_config(params.architecture, aim, params, **how) for aim in aims]
     progress = Progress(log, f"layer {params.layer}", "steps")
     found = {
         True: fit_pairs(store.reading(params.seed, ("x", "y")), configs, progress=progress),
@@ -38,13 +41,13 @@ def fit_transcoders(inputs, outputs, params, log):
     for transcodes, fitted in found.items():
         held_out = HeldOut(model, corpus, added, read if transcodes else None)
         cost = {"ablation_cost": held_out.ablated["mean"] - held_out.ablated["clean"]}
-        for k, (dictionary, history) in zip(params.k, fitted, strict=True):
+        for aim, (dictionary, history) in zip(aims, fitted, strict=True):
             labels = {"system": SYSTEMS[transcodes], "workload": params.workload, "seed": params.seed}
-            labels["variant"] = f"layer{params.layer}-k{k}"
+            labels["variant"] = f"layer{params.layer}-{'k' if counted else 'p'}{aim:g}"
             metrics = held_out.judge(dictionary) | cost | told(dictionary, held_out.read, known)
             tables.append(metric_rows(metrics, split="test", **labels))
             histories.append(metric_rows(history, split="train", **labels))
-            if transcodes and k == params.kept_k:
+            if transcodes and aim == kept:
                 dictionary.info.update(hook=read, hook_out=added, model=params.model, workload=params.workload)
                 dictionary.info["metrics"] = metrics
                 save(dictionary, outputs.dictionary)

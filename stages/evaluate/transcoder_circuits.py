@@ -5,7 +5,8 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def transcoder_circuits(inputs, outputs, params, log):
-    """Write the metrics, how many latents and neurons are enough, what years the best latents read, and a circuit."""
+    """Write the metrics, how many latents and neurons are enough, what years the best latents read, a circuit, and of
+    each of these latents a graph of paths, all that gives to it, and where it fires most."""
     import pyarrow as pa
 
     from winnow.dictionaries import load
@@ -23,6 +24,6 @@ def transcoder_circuits(inputs, outputs, params, log):
     tables = [metric_rows(values, variant=variant, **labels) for variant, values in found.metrics.items()]
     log.info("later years: %s", {name: round(value, 3) for name, value in found.metrics["years"].items()})
     write_parquet(pa.concat_tables(tables), outputs.metrics)
-    for name in ("curves", "years", "edges"):
+    for name in ("curves", "years", "edges", "graphs", "contributions", "features"):
         rows = [{**row, "seed": params.seed} for row in getattr(found, name)]
         write_parquet(pa.Table.from_pylist(rows), getattr(outputs, name))

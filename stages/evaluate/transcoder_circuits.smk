@@ -11,6 +11,9 @@ rule transcoder_circuits:
         curves="results/{workload}/evaluate/transcoder_circuits/seed{seed}/curves.parquet",
         years="results/{workload}/evaluate/transcoder_circuits/seed{seed}/years.parquet",
         edges="results/{workload}/evaluate/transcoder_circuits/seed{seed}/edges.parquet",
+        graphs="results/{workload}/evaluate/transcoder_circuits/seed{seed}/graphs.parquet",
+        contributions="results/{workload}/evaluate/transcoder_circuits/seed{seed}/contributions.parquet",
+        features="results/{workload}/evaluate/transcoder_circuits/seed{seed}/features.parquet",
     log:
         "logs/{workload}/evaluate/transcoder_circuits/seed{seed}.log",
     params:

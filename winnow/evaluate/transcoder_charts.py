@@ -43,8 +43,14 @@ def pareto(metrics: pa.Table) -> alt.ConcatChart:
     rows = []
     for row in some(metric_values(metrics, "ce_reconstructed"), "losses with a layer replaced"):
         key = (row["system"], row["variant"], row["seed"])
-        layer, _, k = row["variant"].partition("-k")
-        told = {"value": row["value"] - clean[key], "k": int(k), "l0": sparse[key], "cost": cost[key]}
+        layer, _, aim = row["variant"].partition("-")
+        told = {
+            "value": row["value"] - clean[key],
+            "k": float(aim[1:]),
+            "counted": aim[0] == "k",
+            "l0": sparse[key],
+            "cost": cost[key],
+        }
         rows.append(row | told | {"layer": layer.removeprefix("layer"), "kind": KINDS[row["system"]]})
     key, panels = key_of("kind", "", rows), []
     for (layer,), mine in grouped(rows, ["layer"]).items():
@@ -53,7 +59,7 @@ def pareto(metrics: pa.Table) -> alt.ConcatChart:
             found = [row["l0"] for row in mine if (row["kind"], row["k"]) == (band["kind"], band["k"])]
             bands.append(band | {"l0": sum(found) / len(found)})
         average = sum(row["cost"] for row in mine) / len(mine)
-        ticks = sorted({row["k"] for row in mine})
+        ticks = sorted({row["k"] for row in mine}) if mine[0]["counted"] else alt.Undefined
         scale = alt.Scale(type="log", nice=False, padding=12)
         x = alt.X("l0:Q", title="active latents (log scale)", scale=scale, axis=alt.Axis(values=ticks))
         y = alt.Y("mean:Q", title="loss added (nats)", scale=alt.Scale(zero=True))

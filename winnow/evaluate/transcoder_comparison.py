@@ -79,7 +79,7 @@ def told(dictionary: Dictionary, rows: Tensor, known: Predicates) -> dict[str, f
 
 
 def summary(rows: Iterable[Mapping[str, Any]], least_cost: float) -> dict[tuple[str, str], dict[str, float | None]]:
-    """(system, `k<k>`) -> means over layers of what rows of metrics say of `layer<l>-k<k>`.
+    """(system, `k<k>` or `p<penalty>`) -> means over layers of what rows of metrics say of `layer<l>-k<k>` and so on.
 
     ce_recovered_costly: share of the loss recovered, against the mean, of layers whose ablation costs at least
     `least_cost` nats; None where there is none.

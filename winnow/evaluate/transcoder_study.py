@@ -22,7 +22,7 @@ from winnow.evaluate.circuit_search import ranked
 from winnow.evaluate.circuit_study import correlation
 from winnow.evaluate.contextual_decomposition import Node
 from winnow.evaluate.transcoder_circuits import Trace
-from winnow.evaluate.transcoder_paths import greedy_paths, logits_target, to_graph
+from winnow.evaluate.transcoder_paths import Step, greedy_paths, latent_target, logits_target, to_graph
 from winnow.models.hooked_transformer import Block, HookedTransformer
 from winnow.statistics import bootstrap_interval
 from winnow.workloads.names_language import (
@@ -63,14 +63,15 @@ class Scene(NamedTuple):
 
 def scene_of(model: HookedTransformer, transcoders: Mapping[int, Dictionary], settings: Any, seed: int) -> Scene:
     """Prompts of both splits; of the layers with transcoders the one that does most at the last token, and of the heads
-    that it can read from there the one that does most."""
+    that it can read from there the one that does most, both on prompts of the valid split."""
     scoring, prompts = (year_spans(split, settings.prompts, seed) for split in ("valid", "test"))
-    drops = {"difference": _difference(model, prompts, {})}
+    drops, chosen_by = {"difference": _difference(model, prompts, {})}, {}
     for layer in transcoders:
         name = f"blocks.{layer}.hook_mlp_out"
         mean = model.run(scoring.tokens, save=[name])[1][name][:, -1].mean(0).detach()
+        chosen_by[layer] = -_difference(model, scoring, {name: _last(mean)})
         drops[f"lost_layer{layer}"] = drops["difference"] - _difference(model, prompts, {name: _last(mean)})
-    layer = max(transcoders, key=lambda of: drops[f"lost_layer{of}"])
+    layer = max(transcoders, key=lambda of: chosen_by[of])
     effects = activation_patching(model, years_task(model, "valid", settings.patched, settings.references, seed))
     best: Node = next(n for n in ranked(effects) if n.position == prompts.tokens.shape[1] - 1 and n.layer <= layer)
     runs = [circuits.trace(model, transcoders, of.tokens) for of in (scoring, prompts)]
@@ -239,9 +240,75 @@ def circuit(scene: Scene, settings: Any) -> list[dict[str, Any]]:
     tokens = scene.prompts.tokens[:1]
     one = circuits.trace(scene.run.model, scene.run.transcoders, tokens)
     target = logits_target(one, later_weights(scene.prompts.start[:1])[0], -1)
-    edges = to_graph(greedy_paths(one, target, settings.depth, settings.branches), settings.coverage)
+    return _graph(one, target, settings)
+
+
+def _graph(one: Trace, target: Step, settings: Any) -> list[dict[str, Any]]:
+    edges = to_graph(greedy_paths(one, target, settings.depth, settings.branches, settings.cap), settings.coverage)
+    return [edge | {"prompt": _words(one.tokens[0])} for edge in edges]
+
+
+def _words(tokens: Tensor) -> str:
     words = vocabulary()
-    return [edge | {"prompt": " ".join(words[token] for token in tokens[0].tolist())} for edge in edges]
+    return " ".join(words[token] for token in tokens.tolist())
+
+
+def _node(edge: Mapping[str, Any], end: str) -> circuits.Node:
+    return circuits.Node(*(edge[f"{end}_{field}"] for field in circuits.Node._fields))
+
+
+class PathGraphs(NamedTuple):
+    """Graphs of paths into latents, and all that gives to each: rows of edges and of contributions, with the latent;
+    head_first_in_graph: the share of the graphs whose strongest edge into the latent comes from the head, at the first
+    year."""
+
+    edges: list[dict[str, Any]]
+    given: list[dict[str, Any]]
+    head_first_in_graph: float
+
+
+def path_graphs(scene: Scene, best: Sequence[int], settings: Any) -> PathGraphs:
+    """Of each latent the graph of paths to it in the prompt where it is strongest; one that never fires has none.
+
+    As in `sources`, what comes first is looked for among all that is no bias or error.
+    """
+    wanted, edges, given = circuits.Node("head", *scene.head, START), list[dict[str, Any]](), list[dict[str, Any]]()
+    first = []
+    for rank, latent in enumerate(best):
+        active = scene.run.codes[scene.layer][:, -1, latent]
+        prompt = int(active.argmax())
+        if active[prompt] <= 0:
+            first.append(False)
+            continue
+        one = circuits.trace(scene.run.model, scene.run.transcoders, scene.prompts.tokens[prompt : prompt + 1])
+        target = latent_target(one, scene.layer, latent, -1)
+        mine = _graph(one, target, settings)
+        into = {_node(edge, "from"): abs(edge["value"]) for edge in mine if _node(edge, "to") == target.node}
+        named = [node for node in into if node.kind != "error"]
+        first.append(max(named, key=lambda node: into[node], default=None) == wanted)
+        told = {"latent": latent, "rank": rank}
+        edges += [told | edge for edge in mine]
+        assert target.vector is not None
+        given += [told | row for row in circuits.contributions(one, target.vector).rows()]
+    return PathGraphs(edges, given, float(np.mean(first)))
+
+
+def strongest_places(run: Trace, kept: Tensor, layer: int, best: Sequence[int], count: int) -> list[dict[str, Any]]:
+    """Where latents fire most in documents, the last step of a blind study: rows latent, rank, place, active, words.
+
+    kept: bool[n, t], the tokens that count. words: the document up to the token.
+    """
+    rows = []
+    for rank, latent in enumerate(best):
+        values = run.codes[layer][..., latent].masked_fill(~kept, 0.0)
+        order = torch.sort(values.flatten(), descending=True, stable=True).indices[:count].tolist()
+        for place, at in enumerate(order):
+            document, token = divmod(at, values.shape[1])
+            active = float(values[document, token])
+            if active > 0:
+                told = {"latent": latent, "rank": rank, "place": place, "active": active}
+                rows.append(told | {"words": _words(run.tokens[document, : token + 1])})
+    return rows
 
 
 @torch.no_grad()
@@ -270,12 +337,16 @@ def invariant_correlations(run: Trace, kept: Tensor) -> dict[str, float]:
 
 
 class Study(NamedTuple):
-    """What came of a study: metrics by variant, and rows of curves, of years and of edges."""
+    """What came of a study: metrics by variant, and rows of curves, of years, of edges of the circuit, of the graphs of
+    latents and what gives to them, and of where they fire most."""
 
     metrics: dict[str, dict[str, float]]
     curves: list[dict[str, Any]]
     years: list[dict[str, Any]]
     edges: list[dict[str, Any]]
+    graphs: list[dict[str, Any]]
+    contributions: list[dict[str, Any]]
+    features: list[dict[str, Any]]
 
 
 def study(
@@ -287,9 +358,12 @@ def study(
     best = order[: settings.latents].tolist()
     years = years_of(scene, best)
     found = {"layer": float(scene.layer), "head_layer": float(scene.head[0]), "head": float(scene.head[1])}
+    graphs = path_graphs(scene, best, settings)
     found |= scene.drops | area | sources(scene, best) | read_before_seen(years)
-    documents = {}
-    if len(transcoders) > 1:
-        run = circuits.trace(model, transcoders, corpus.tokens[: settings.documents])
-        documents = invariant_correlations(run, corpus.kept[: settings.documents])
-    return Study({"years": found, "documents": documents}, rows, years, circuit(scene, settings))
+    found["head_first_in_graph"] = graphs.head_first_in_graph
+    tokens, kept = corpus.tokens[: settings.documents], corpus.kept[: settings.documents]
+    run = circuits.trace(model, transcoders, tokens)
+    documents = invariant_correlations(run, kept) if len(transcoders) > 1 else {}
+    features = strongest_places(run, kept, scene.layer, best, settings.firing)
+    told = {"years": found, "documents": documents}
+    return Study(told, rows, years, circuit(scene, settings), graphs.edges, graphs.given, features)
