@@ -11,8 +11,8 @@ def interaction_modules(inputs, outputs, params, log):
 
     from winnow.dictionaries.basis_files import load_bases
     from winnow.evaluate import interaction_planted as planted
-    from winnow.evaluate.interaction_study import BASES, strengths_of
-    from winnow.evaluate.pair_judge import PairJudge
+    from winnow.evaluate.interaction_study import BASES, final_losses, strengths_of
+    from winnow.evaluate.pair_judge import QUESTIONS, PairJudge
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_parquet
     from winnow.workloads import load_workload
@@ -28,6 +28,8 @@ def interaction_modules(inputs, outputs, params, log):
         metrics, nodes, edges = metrics | measures, nodes + its_nodes, edges + its_edges
         log.info("%s: %s", kind, measures[kind])
     freedom, spectra = judge.freedom(Progress(log, "spectra", "probes"))
+    losses = final_losses(read_parquet(inputs.history))
+    freedom = {name: freedom[name] | {"train_loss": losses[name]} for name in QUESTIONS}
     layers = planted.planted_counts(params.cases, params.seed)
     metrics |= judge.invariances() | freedom | {"planted": planted.counted_right(layers)}
     metrics |= planted.planted_modules(params, params.seed)

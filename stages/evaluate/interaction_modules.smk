@@ -3,6 +3,7 @@ rule interaction_modules:
         networks="results/{workload}/dictionaries/interaction_basis/seed{seed}/networks.safetensors",
         bases="results/{workload}/dictionaries/interaction_basis/seed{seed}/bases.safetensors",
         edges="results/{workload}/dictionaries/interaction_basis/seed{seed}/edges.parquet",
+        history="results/{workload}/dictionaries/interaction_basis/seed{seed}/history.parquet",
         train="results/{workload}/curate/all/seed0/train.parquet",
         test="results/{workload}/curate/all/seed0/test.parquet",
     output:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from winnow.dictionaries.behavioural_spectrum import behavioural_product, counted_above, lanczos
+from winnow.dictionaries.behavioural_spectrum import behavioural_product, counted, counted_above, lanczos
 from winnow.dictionaries.interaction_basis import behavioural_hessian, logit_gauge
 from winnow.errors import InputError
 
@@ -130,3 +130,15 @@ def test_a_space_that_is_exhausted_early_is_filled_up_with_no_weight():
     found = counted_above(lambda v: 2 * v, 4, [0.5], probes=2, steps=3, seed=0)
     assert found.values.tolist() == [[2.0] * 3] * 2 and found.counts == [4.0]
     assert found.weights.tolist() == [[pytest.approx(4.0), 0.0, 0.0]] * 2
+
+
+def test_eigenvalues_are_counted_above_a_threshold_of_another_matrix():
+    whole = matrix([4.0, 3.0, 1.0, 0.5, 0.2, 0.1])
+    found = counted_above(lambda v: whole @ v, 6, [0.5], probes=40, steps=6, seed=0)
+    assert counted(found.values, found.weights, 2.0) == (found.counts[0], found.errors[0])
+    for threshold, exact in ((0.15, 5), (0.7, 3), (3.5, 1)):
+        count, error = counted(found.values, found.weights, threshold)
+        assert abs(count - exact) <= 4 * error
+    # Above all of them there is none, and the last one's weight is how far off that may be.
+    count, error = counted(found.values, found.weights, 5.0)
+    assert count == 0 and error >= float(found.weights[:, -1].mean())

@@ -13,6 +13,7 @@ from winnow.evaluate.interaction_study import (
     attributions,
     bases_of,
     edge_rows,
+    final_losses,
     invariance,
     loss_without_edges,
     modular_graph,
@@ -20,6 +21,7 @@ from winnow.evaluate.interaction_study import (
     same_directions,
     strengths_of,
 )
+from winnow.pipeline.tables import metric_rows
 
 
 def normal(seed, *shape):
@@ -145,3 +147,10 @@ def test_a_disguise_leaves_the_interaction_basis_and_not_principal_components(ne
     assert found["ib"]["smallest_correlation"] > 0.9999 and found["pca"]["smallest_correlation"] < 0.9
     assert found["ib"]["compared"] == sum(len(b.eigenvalues) for b in bases_of("ib", parts, x, output)[1:3])
     assert found["pca"]["smallest_correlation"] < found["pca"]["mean_correlation"] < 1
+
+
+def test_the_loss_of_a_training_is_its_last_whatever_the_order_of_rows():
+    told = {"system": "s", "workload": "w", "seed": 0, "split": "train"}
+    rows = [("loss", 0.3, 50), ("loss", 0.9, 25), ("other", 7.0, 75)]
+    history = pa.concat_tables([metric_rows(rows, variant="a", **told), metric_rows(rows[1:], variant="b", **told)])
+    assert final_losses(history) == {"a": 0.3, "b": 0.9}

@@ -101,6 +101,8 @@ def test_effective_parameters_are_those_of_the_exact_hessian(judged):
         for tolerance in SETTINGS.tolerances:
             exact = int((values > tolerance * values[-1]).sum())
             assert abs(own[f"effective_{tolerance:g}"] - exact) < 4 * own[f"effective_{tolerance:g}_error"]
+            exact = int((values > tolerance * max(measures[of]["largest"] for of in measures)).sum())
+            assert abs(own[f"common_{tolerance:g}"] - exact) < 4 * own[f"common_{tolerance:g}_error"]
         assert own["loss"] == pytest.approx(float(pair_loss(logits, answers)))
         assert own["accuracy"] == pair_accuracy(logits, answers)
         mine = [row for row in rows if row["what"] == name]

@@ -110,13 +110,16 @@ def counted_above(
         found.append((torch.cat([values, fill + values[-1]]), torch.cat([weights, fill]) * size))
         progress(probe + 1, probes)
     values, weights = (torch.stack(rows) for rows in zip(*found, strict=True))
-    counts, errors = [], []
-    for tolerance in tolerances:
-        above = values > tolerance * values.max()
-        each = (weights * above).sum(1)
-        cut = above.int().argmax(1, keepdim=True)
-        around = torch.maximum(weights.gather(1, cut), weights.gather(1, (cut - 1).clamp(min=0)))
-        spread = float(each.std()) / probes**0.5 if probes > 1 else float("nan")
-        counts.append(float(each.mean()))
-        errors.append(spread + float(around.mean()))
-    return Spectrum(values, weights, counts, errors)
+    told = [counted(values, weights, tolerance * float(values.max())) for tolerance in tolerances]
+    return Spectrum(values, weights, [count for count, _ in told], [error for _, error in told])
+
+
+def counted(values: Tensor, weights: Tensor, threshold: float) -> tuple[float, float]:
+    """How many eigenvalues are above a threshold of their own unit, and the error, as in `Spectrum`."""
+    above = values > threshold
+    each = (weights * above).sum(1)
+    # A probe without a value above has its threshold beyond the last one.
+    cut = torch.where(above.any(1), above.int().argmax(1), values.shape[1] - 1)[:, None]
+    around = torch.maximum(weights.gather(1, cut), weights.gather(1, (cut - 1).clamp(min=0)))
+    spread = float(each.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return float(each.mean()), spread + float(around.mean())

@@ -151,6 +151,12 @@ def invariance(parts: Sequence[Part], disguise: Sequence[Part], x: Tensor, outpu
     }
 
 
+def final_losses(history: pa.Table) -> dict[str, float]:
+    """Variant -> the last loss of its training, of rows of metrics with steps."""
+    rows = [row for row in history.to_pylist() if row["metric"] == "loss"]
+    return {row["variant"]: row["value"] for row in sorted(rows, key=lambda row: row["step"])}
+
+
 def edge_rows(kind: KindOfBasis, strengths: Sequence[Tensor], first: int = 0) -> Rows:
     """A row an edge: basis, layer (from `first` on) and node that it comes from, node of the next layer, strength."""
     return [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from winnow.dictionaries.behavioural_spectrum import behavioural_product, counted_above
+from winnow.dictionaries.behavioural_spectrum import behavioural_product, counted, counted_above
 from winnow.dictionaries.interaction_basis import Basis, layer_values, logit_gauge
 from winnow.evaluate import interaction_study as study
 from winnow.evaluate.interaction_study import KindOfBasis, Rows
@@ -75,10 +75,15 @@ class PairJudge:
         return {f"invariance-{k}": study.invariance(self.parts, disguise, self.x, gauge, k) for k in kinds}
 
     def freedom(self, progress: Callable[[int, int], None]) -> tuple[Measures, Rows]:
-        """Effective parameters of the network of two tasks and of the coupled one, at equal loss, and their spectra."""
+        """Effective parameters of the network of two tasks and of the coupled one, at equal loss, and their spectra.
+
+        effective_<tolerance>: eigenvalues above so much of the network's own largest; common_<tolerance>: above so much
+        of the larger of both networks', one epsilon for both.
+        """
         settings, gauge = self.settings, logit_gauge([self.classes] * 2)
         measures: Measures = {}
         rows: Rows = []
+        spectra = {}
         for name in QUESTIONS:
             model = network_of(self.networks, name).double()
             answers, logits = self.pairs.answers(name, self.classes), model(self.x)
@@ -97,9 +102,15 @@ class PairJudge:
             measures[name] |= {"parameters": float(size), "largest": float(spectrum.values.max())}
             for tolerance, count, error in zip(settings.tolerances, spectrum.counts, spectrum.errors, strict=False):
                 measures[name] |= {f"effective_{tolerance:g}": count, f"effective_{tolerance:g}_error": error}
+            spectra[name] = spectrum
             counts = spectrum.counts[len(settings.tolerances) :]
             rows += [
                 {"what": name, "above": count, "value": value, "predicted": None, "seed": settings.seed}
                 for value, count in zip(shown, counts, strict=True)
             ]
+        largest = max(of["largest"] for of in measures.values())
+        for name, spectrum in spectra.items():
+            for tolerance in settings.tolerances:
+                count, error = counted(spectrum.values, spectrum.weights, tolerance * largest)
+                measures[name] |= {f"common_{tolerance:g}": count, f"common_{tolerance:g}_error": error}
         return measures, rows
