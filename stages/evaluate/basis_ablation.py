@@ -29,7 +29,11 @@ def basis_ablation(inputs, outputs, params, log):
         progress = Progress(log, kind, "layers")
         measures, points = study.ablated(kind, sections, bases[kind], strengths, params.drops, progress)
         labels = study.labels_of(sections, bases[kind]) if train is None else {}
-        directions += study.direction_rows(kind, sections, bases[kind], labels)
+        modules = {}
+        if kind in study.COMPARED:
+            found, modules = study.modular(sections, bases[kind], strengths[params.edges[0]], params.seed)
+            measures[kind] |= found
+        directions += study.direction_rows(kind, sections, bases[kind], labels, modules)
         metrics |= study.merged(measures, study.mean_shares(kind, sections, bases[kind], labels))
         curves += points
         log.info("%s: %s", kind, measures[kind])

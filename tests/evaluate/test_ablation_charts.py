@@ -45,6 +45,15 @@ def test_rare_frequencies_share_a_colour_and_directions_without_one_have_none(mo
     assert {row["frequency"] for row in drawn(charts.graph(EDGES, plain)) if "x2" not in row} == {"none"}
 
 
+def test_directions_without_a_frequency_have_the_colour_of_their_module():
+    rows = [row | {"frequency": None, "module": row["node"] // 2 - (row["node"] == 0)} for row in DIRECTIONS]
+    chart = charts.graph(EDGES, rows)
+    marks = {(row["x"], row["y"]): row["frequency"] for row in drawn(chart) if "x2" not in row}
+    # The module of node 0 is -1, which is none.
+    assert marks == {(0.25, 0): "none", (0.75, 0): "1", (0.25, 1): "0", (0.75, 1): "1"}
+    assert "'title': 'module'" in str(chart.to_dict())
+
+
 def test_curves_are_means_over_seeds_of_directions_and_of_edges_by_one_formula():
     chart = charts.curves(CURVES, "gradient")
     rows = drawn(chart)
@@ -56,6 +65,7 @@ def test_curves_are_means_over_seeds_of_directions_and_of_edges_by_one_formula()
 
 def test_eigenvalues_are_over_the_largest_by_rank():
     shuffled = list(reversed(DIRECTIONS)) + [DIRECTIONS[0] | {"node": 9, "eigenvalue": 0.0}]
+    shuffled.append(DIRECTIONS[0] | {"layer": "logits", "eigenvalue": None})  # of which modules alone are told
     rows = drawn(charts.eigenvalues(shuffled))
     found = {(row["by"], row["rank"]): row["mean"] for row in rows}
     assert found["local interaction basis", 1] == 0 and found["neurons", 4] == pytest.approx(-3)

@@ -5,10 +5,10 @@ from torch import nn
 from winnow.dictionaries.interaction_basis import Basis
 from winnow.dictionaries.local_interaction_basis import local_interaction_basis
 from winnow.evaluate.basis_ablation import (
-    by_effect,
     counts_to,
     direction_losses,
     edge_losses,
+    greedy_order,
     smallest,
     strongest,
     with_directions,
@@ -77,6 +77,12 @@ def test_bisection_finds_the_smallest_count(needed):
     assert len(asked) <= 4 and min(asked) >= 0
 
 
+def test_bisection_asks_for_no_count_below_the_least():
+    asked = []
+    assert smallest(lambda count: asked.append(count) or 1.0 - count / 11, 11, 0.1, least=6) == 10
+    assert min(asked) >= 6
+
+
 def test_where_no_count_is_enough_all_are_taken():
     assert smallest(lambda count: 1.0, 9, 0.5) == 9
 
@@ -98,14 +104,70 @@ def test_losses_are_those_of_the_network_without_the_rest(network):
     assert edges(4) == loss(with_edges(parts[1], hidden, bases[1], bases[2], strongest(strengths, 4)))
 
 
+def plain_basis(values):
+    eye = torch.eye(values.shape[1]).double()
+    return Basis(eye, eye, values.mean(0), torch.ones(values.shape[1]).double())
+
+
 def test_directions_are_ordered_by_what_is_lost_without_them():
-    eye, values = torch.eye(3).double(), normal(4, 300, 3)
-    basis = Basis(eye, eye, values.mean(0), torch.ones(3).double())
+    values = normal(4, 300, 3)
     weights = torch.tensor([0.0, 5.0, 1.0]).double()
-    order = by_effect(
-        [lambda x: x * weights], values, basis, lambda out: float((out - values * weights).square().mean())
+    order = greedy_order(
+        [lambda x: x * weights],
+        values,
+        plain_basis(values),
+        lambda out: float((out - values * weights).square().mean()),
     )
     assert order.tolist() == [1, 2, 0]
+
+
+def test_of_directions_that_stand_for_each_other_one_is_kept_first():
+    # What the first or the second say is enough; without either alone nothing is lost, without both all.
+    values = normal(5, 300, 3)
+    values[:, 1] = values[:, 0]
+    target = values[:, 0] + 0.1 * values[:, 2]
+
+    def loss(out):
+        said = torch.where(out[:, 0] != values[:, 0].mean(), out[:, 0], out[:, 1])
+        return float((said + 0.1 * out[:, 2] - target).square().mean())
+
+    assert greedy_order([lambda x: x], values, plain_basis(values), loss).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("rank", [1, 5, 7])
+def test_few_directions_are_taken_away_one_by_one(rank):
+    values, mixed = normal(6, 200, rank), normal(7, rank, 4)
+    target = (values @ mixed).relu()
+
+    def loss(out):
+        return float((out - target).square().mean())
+
+    part, basis = (lambda x: (x @ mixed).relu()), plain_basis(values)
+    left, order = list(range(rank)), []
+    while left:
+        losses = {}
+        for one in left:
+            kept = torch.tensor([i in left and i != one for i in range(rank)])
+            losses[one] = loss(part(with_directions(values, basis, kept)))
+        gone = min(left, key=lambda one: (losses[one], -one))
+        left.remove(gone)
+        order.insert(0, gone)
+    assert greedy_order([part], values, basis, loss).tolist() == order
+
+
+def test_many_directions_go_in_rounds_of_a_quarter():
+    values, calls = normal(8, 50, 20), []
+    weights = torch.arange(20).double()
+
+    def loss(out):
+        calls.append(1)
+        return float(((out - values) * weights).square().mean())
+
+    order = greedy_order([lambda x: x], values, plain_basis(values), loss)
+    # Nothing stands for anything else, so that each is as needed as it is alone.
+    alone = (values.var(0, unbiased=False) * weights**2).tolist()
+    assert order.tolist() == sorted(range(20), key=lambda i: -alone[i])
+    assert len(calls) == 20 + 15 + 12 + 9 + 7 + 6 + 5 + 4 + 3 + 2 + 1
 
 
 def test_curves_have_points_up_to_the_last():

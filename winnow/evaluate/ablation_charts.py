@@ -29,18 +29,18 @@ BASES = {
 }
 DRAWN = ("jacobian", "pca")
 FREQUENCIES = len(PALETTE) - 1
-"""Commonest frequencies that have a colour of their own."""
+"""Commonest frequencies (or modules) that have a colour of their own."""
 
 
 def graph(edges: Rows, directions: Rows) -> alt.ConcatChart:
     """The strongest edges between neighbouring layers, of one seed: a panel a basis, wide where strong.
 
-    Directions stand in the order of their eigenvalues. Colours tell the commonest frequencies, of networks that add.
+    Directions stand in the order of their eigenvalues. Colours tell the commonest frequencies, of networks that add,
+    and the largest modules of others.
     """
     kept = some([row for row in edges if row["basis"] in DRAWN], "edges")
-    told: dict[tuple[str, str, int], int | None] = {
-        (row["basis"], row["layer"], row["node"]): row["frequency"] for row in directions
-    }
+    field = "frequency" if any(row["frequency"] is not None for row in directions) else "module"
+    told = {(row["basis"], row["layer"], row["node"]): row.get(field) for row in directions}
     panels: list[Any] = []
     for (basis,), mine in grouped(kept, ["basis"]).items():
         layers = list(dict.fromkeys(layer for row in mine for layer in (row["layer"], row["next"])))
@@ -50,7 +50,7 @@ def graph(edges: Rows, directions: Rows) -> alt.ConcatChart:
             nodes = sorted(node for name, node in ends if name == layer)
             for i, node in enumerate(nodes):
                 frequency = told.get((basis, layer, node))
-                label = "none" if frequency is None else str(frequency)
+                label = "none" if frequency in (None, -1) else str(frequency)
                 places[layer, node] = {"x": (i + 0.5) / len(nodes), "y": level, "frequency": label}
         weakest = min(math.log10(row["strength"]) for row in mine)
         rules = [
@@ -72,7 +72,7 @@ def graph(edges: Rows, directions: Rows) -> alt.ConcatChart:
         marks = alt.Chart(data(list(places.values()))).mark_point(filled=True, size=60, opacity=1)
         layered = alt.layer(
             lined.encode(x=x, y=y, x2="x2:Q", y2="y2:Q", strokeWidth=width),
-            marks.encode(x=x, y=y, color=alt.Color("frequency:N", title="frequency", scale=colours)),
+            marks.encode(x=x, y=y, color=alt.Color("frequency:N", title=field, scale=colours)),
         )
         panels.append(layered.properties(width=WIDE, height=240, title=BASES[basis]))
     return styled(alt.concat(*panels, columns=1).resolve_scale(color="independent", strokeWidth="independent"))
@@ -111,7 +111,8 @@ def eigenvalues(rows: Rows) -> alt.ConcatChart:
     Of the Local Interaction Basis they tell what matters to the next layer; of the others, variances.
     """
     kept = []
-    for (basis, _, _), mine in grouped(some(rows, "directions"), ["basis", "layer", "seed"]).items():
+    told = [row for row in rows if row["eigenvalue"] is not None]
+    for (basis, _, _), mine in grouped(some(told, "directions"), ["basis", "layer", "seed"]).items():
         order = sorted(mine, key=lambda row: -row["eigenvalue"])
         kept += [
             row | {"by": BASES[basis], "rank": rank, "value": row["eigenvalue"] / order[0]["eigenvalue"]}

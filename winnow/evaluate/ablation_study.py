@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from winnow.dictionaries.interaction_basis import Basis, layer_values
-from winnow.evaluate.basis_ablation import by_effect, counts_to, direction_losses, edge_losses, smallest
+from winnow.evaluate.basis_ablation import counts_to, direction_losses, edge_losses, greedy_order, smallest
 from winnow.evaluate.fourier_labels import single_frequencies
 from winnow.evaluate.interaction_modules import edge_strengths, functional_strengths
+from winnow.evaluate.interaction_study import modular_graph
 from winnow.evaluate.network_sections import Sections
 
 Rows = list[dict[str, Any]]
@@ -26,13 +27,22 @@ STRONGEST = 100
 """Edges between two layers that are kept for the picture."""
 LABELLED = 20
 """Directions of a layer, the first in its order, that frequencies are told of."""
+CHOSEN_ON = 400
+"""Places of rows on which directions are chosen greedily, and edges of modules."""
+COMPARED = ("jacobian", "pca")
+"""Bases whose edges by further formulas, and whose modules, are told."""
+ALLOWED = 0.05
+"""Nats by which the loss may rise without the edges that form no modules."""
 
 
 def strengths_by(
     formula: str, sections: Sections, bases: Sequence[Basis], sources: int = 0, seed: int = 0
 ) -> dict[int, Tensor]:
-    """Layer -> strengths of its edges to the next, on what is judged; formula: gradient, integrated or functional."""
-    values, found = layer_values(sections.parts, sections.judged), {}
+    """Layer -> strengths of its edges to the next, on other rows than those judged, as many of them.
+
+    formula: gradient, integrated or functional.
+    """
+    values, found = layer_values(sections.parts, sections.x[: len(sections.judged)]), {}
     for i in range(sections.edges_from, len(sections.parts)):
         of = sections.parts[i], values[i], bases[i], bases[i + 1]
         if formula == "functional":
@@ -48,27 +58,41 @@ def own_order(basis: Basis) -> Tensor:
     return torch.sort(basis.eigenvalues, descending=True, stable=True).indices
 
 
+def few(sections: Sections) -> Tensor:
+    """The first rows of what bases are told by, on which choices that take many runs are made."""
+    places = sections.x[0].numel() // sections.x.shape[-1]
+    return sections.x[: max(1, CHOSEN_ON // places)]
+
+
 class Ablations:
     """Counts and curves of one basis; progress is called after each layer and each pair of layers."""
 
     def __init__(self, sections: Sections, bases: Sequence[Basis], drops: Sequence[float]) -> None:
         self.sections, self.bases, self.drops = sections, bases, drops
         self.values = layer_values(sections.parts, sections.judged)
+        self.others = layer_values(sections.parts, few(sections))
         self.full = sections.loss(self.values[-1])
 
     def _told(self, what: str, at: Callable[[int], float], most: int) -> tuple[dict[str, float], list[tuple]]:
         """<what>_<drop> -> smallest count, and the curve over counts."""
-        needed = {f"{what}_{drop:g}": float(smallest(at, most, self.full + drop)) for drop in self.drops}
-        return needed, [(what, count, at(count)) for count in counts_to(most)]
+        curve = [(count, at(count)) for count in counts_to(most)]
+        needed = {}
+        for drop in self.drops:
+            # Between the first point of the curve that is good enough and the one before.
+            enough = min((count for count, loss in curve if loss <= self.full + drop), default=most)
+            least = max((count + 1 for count, _ in curve if count < enough), default=0)
+            needed[f"{what}_{drop:g}"] = float(smallest(at, enough, self.full + drop, least))
+        return needed, [(what, *point) for point in curve]
 
     def directions(self, layer: int) -> tuple[dict[str, float], list[tuple]]:
-        """Directions that are needed, by falling eigenvalue and, as best_directions, by what is lost without each."""
+        """Directions that are needed, by falling eigenvalue and, as best_directions, in the best order that is found
+        greedily on other rows than those judged."""
         rest, basis = self.sections.parts[layer:], self.bases[layer]
         rank = len(basis.eigenvalues)
         found, curves = {"rank": float(rank)}, list[tuple]()
         orders = {
             "directions": own_order(basis),
-            "best_directions": by_effect(rest, self.values[layer], basis, self.sections.loss),
+            "best_directions": greedy_order(rest, self.others[layer], basis, self.sections.told_loss),
         }
         for what, order in orders.items():
             at = direction_losses(rest, self.values[layer], basis, self.sections.loss, order)
@@ -109,7 +133,8 @@ def ablated(
         name = sections.names[layer]
         found, points = work.directions(layer)
         if layer >= sections.edges_from:
-            more, further = work.edges(layer, {formula: by[layer] for formula, by in strengths.items()})
+            asked = strengths if kind in COMPARED and layer == sections.compared else [next(iter(strengths))]
+            more, further = work.edges(layer, {formula: strengths[formula][layer] for formula in asked})
             found, points = found | more, points + further
         measures[f"{kind}-{name}"] = found
         curves += [
@@ -126,9 +151,26 @@ def ablated(
     return measures, curves
 
 
+def modular(
+    sections: Sections, bases: Sequence[Basis], strengths: Mapping[int, Tensor], seed: int
+) -> tuple[dict[str, float], dict[int, np.ndarray]]:
+    """Measures of the graph of edges that cannot be spared, as `modular_graph` has them, and layer -> modules of nodes.
+
+    Of rows that are not judged, over all layers of which there are edges.
+    """
+    first = sections.edges_from
+    rows, parts = layer_values(sections.parts, few(sections))[first], sections.parts[first:]
+    chain, allowed = [strengths[layer] for layer in sorted(strengths)], ALLOWED
+    measures, labels, _ = modular_graph(parts, rows, bases[first:], chain, sections.told_loss, allowed, seed)
+    # How many edges are needed is told by other names, at other losses.
+    kept = {name: measures[name] for name in ("modularity", "modularity_excess")}
+    return kept | {"module_edges": measures["edges"]}, dict(enumerate(labels, first))
+
+
 def labels_of(sections: Sections, bases: Sequence[Basis]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Layer -> frequency and its share of each direction, of the layers at the last position of a network that adds."""
-    values = layer_values(sections.parts, sections.judged)
+    assert sections.everything is not None
+    values = layer_values(sections.parts, sections.everything)
     return {
         layer: single_frequencies(bases[layer].coordinates(values[layer]).numpy())
         for layer in range(1, len(sections.parts))
@@ -136,18 +178,25 @@ def labels_of(sections: Sections, bases: Sequence[Basis]) -> dict[int, tuple[np.
 
 
 def direction_rows(
-    kind: str, sections: Sections, bases: Sequence[Basis], labels: Mapping[int, tuple[np.ndarray, np.ndarray]]
+    kind: str,
+    sections: Sections,
+    bases: Sequence[Basis],
+    labels: Mapping[int, tuple[np.ndarray, np.ndarray]],
+    modules: Mapping[int, np.ndarray],
 ) -> Rows:
-    """A row a direction: basis, layer, node, eigenvalue, and frequency with its share where they are told."""
+    """A row a direction: basis, layer, node, eigenvalue; frequency with its share, and module, where they are told."""
     rows = []
-    for layer, name in enumerate(sections.names[:-1]):
-        eigenvalues = bases[layer].eigenvalues.tolist()
+    last = len(sections.names) - 1
+    for layer, name in enumerate(sections.names if modules else sections.names[:-1]):
+        # Of the output modules are told, and nothing else.
+        eigenvalues = bases[layer].eigenvalues.tolist() if layer < last else [None] * len(bases[layer].eigenvalues)
         frequencies, shares = labels.get(layer, (None, None))
         rows += [
             {"basis": kind, "layer": name, "node": node, "eigenvalue": value}
             | {
                 "frequency": None if frequencies is None else int(frequencies[node]),
                 "share": None if shares is None else float(shares[node]),
+                "module": int(modules[layer][node]) if layer in modules else None,
             }
             for node, value in enumerate(eigenvalues)
         ]

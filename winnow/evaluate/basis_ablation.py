@@ -54,13 +54,13 @@ def strongest(strengths: Tensor, count: int) -> Tensor:
     return kept.view_as(strengths)
 
 
-def smallest(loss_at: Callable[[int], float], most: int, limit: float) -> int:
-    """The smallest count, by bisection, at which the loss is at most the limit; `most` where no smaller one is found.
+def smallest(loss_at: Callable[[int], float], most: int, limit: float, least: int = 0) -> int:
+    """The smallest count from `least` on, by bisection, at which the loss is at most the limit; else `most`.
 
     Bisection takes the loss to fall with the count. Where it does not, the loss at what is returned still is within the
     limit, unless that is `most`.
     """
-    low, high = 0, most
+    low, high = least, most
     while low < high:
         middle = (low + high) // 2
         if loss_at(middle) <= limit:
@@ -108,15 +108,26 @@ def remembered(function: Callable[[int], float]) -> Callable[[int], float]:
     return at
 
 
-def by_effect(parts: Sequence[Part], values: Tensor, basis: Basis, loss: Loss) -> Tensor:
-    """int64[rank]: directions, those first without which the loss is highest; ties in the order of the basis."""
-    rank = len(basis.eigenvalues)
-    alone = []
-    with torch.no_grad():
-        for i in range(rank):
-            kept = torch.arange(rank) != i
-            alone.append(loss(continued(parts, with_directions(values, basis, kept))))
-    return torch.sort(torch.tensor(alone), descending=True, stable=True).indices
+@torch.no_grad()
+def greedy_order(parts: Sequence[Part], values: Tensor, basis: Basis, loss: Loss) -> Tensor:
+    """int64[rank]: directions in the reverse of the order in which they are taken away greedily.
+
+    parts: all that follow. In each round a quarter of those left goes, one at a time where fewer than eight are left:
+    the ones without which, each alone, the loss is lowest, ties from the end of the basis.
+    """
+    left, order = torch.arange(len(basis.eigenvalues)), torch.empty(0, dtype=torch.int64)
+    while len(left):
+        without = []
+        for direction in left:
+            kept = torch.zeros(len(basis.eigenvalues), dtype=torch.bool)
+            kept[left] = True
+            kept[direction] = False
+            without.append(loss(continued(parts, with_directions(values, basis, kept))))
+        needed = torch.sort(torch.tensor(without), descending=True, stable=True).indices
+        stay = len(left) - max(1, len(left) // 4)
+        order = torch.cat([left[needed[stay:]], order])
+        left = left[needed[:stay]].sort().values
+    return order
 
 
 def counts_to(most: int) -> list[int]:

@@ -160,6 +160,8 @@ def louvain(graph: np.ndarray, gamma: float = 1.0, seed: int = 0, restarts: int 
 
     Of several searches, each visiting nodes in another order, the most modular; the first of those that are equal.
     """
+    if not len(graph):
+        return np.empty(0, int)
     generator = numpy_generator(seed, "louvain")
     found = [_searched(graph, gamma, generator) for _ in range(restarts)]
     return max(found, key=lambda labels: round(modularity(graph, labels, gamma), 12))

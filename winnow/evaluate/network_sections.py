@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from winnow.dictionaries.interaction_basis import Part, logit_gauge
 from winnow.errors import InputError
 from winnow.models.hooked_transformer import Block, HookedTransformer
+from winnow.randomness import numpy_generator
 from winnow.workloads.modular_addition import ModularAddition
 
 if TYPE_CHECKING:
@@ -28,29 +29,38 @@ class Sections(NamedTuple):
     x: Tensor
     """What bases are told by, before the first part, float64[n, ..., width]."""
     judged: Tensor
-    """What is ablated, of other examples where there are any."""
+    """What is ablated, of other examples."""
     loss: Callable[[Tensor], float]
     """Of the output on what is judged: share of wrong answers, or nats a token."""
+    told_loss: Callable[[Tensor], float]
+    """Nats of the output on the first rows of x, by which edges and directions are chosen."""
     output: Tensor
     """Projection of the output to what counts of it."""
     edges_from: int
     """The first layer of which edges are asked; those of raw pixels are not."""
     compared: int
     """The layer whose edges to the next are compared: both have a basis of each kind."""
+    everything: Tensor | None = None
+    """All sums, of a network that adds, in their order."""
 
 
 def _wrong(answers: Tensor) -> Callable[[Tensor], float]:
     return lambda logits: float((logits.argmax(-1) != answers).double().mean())
 
 
+def _nats(answers: Tensor) -> Callable[[Tensor], float]:
+    return lambda logits: float(cross_entropy(logits.flatten(0, -2), answers[: len(logits)].flatten()))
+
+
 def _plain(name: str, value: Tensor) -> Tensor:
     return value
 
 
-def sections_of_sums(model: HookedTransformer) -> Sections:
-    """A transformer of one block that adds: its embeddings, and the stream at the last position; on all pairs.
+def sections_of_sums(model: HookedTransformer, judged: int, seed: int) -> Sections:
+    """A transformer of one block that adds: its embeddings, and the stream at the last position.
 
-    Raises InputError for a model of several blocks.
+    judged: so many of all pairs, drawn by chance but no more than half, are judged; the others tell bases. Raises
+    InputError for a model of several blocks.
     """
     if len(model.blocks) != 1:
         raise InputError(f"model: has {len(model.blocks)} blocks; sums are told by a transformer of one")
@@ -68,14 +78,18 @@ def sections_of_sums(model: HookedTransformer) -> Sections:
     def unembed(stream: Tensor) -> Tensor:
         return model.unembed(model.ln_final(stream, _plain, ""))
 
-    x = model.embed(tokens) + model.pos_embed.weight[: tokens.shape[1]]
+    every = model.embed(tokens) + model.pos_embed.weight[: tokens.shape[1]]
+    drawn = torch.from_numpy(numpy_generator(seed, "judged sums").permutation(len(every)))
+    own, others = drawn.split([count := min(judged, len(every) // 2), len(every) - count])
     gauge = logit_gauge([model.unembed.out_features])
     names = ["embedding", "middle", "end", "logits"]
-    return Sections([attention, feed_forward, unembed], names, x, x, _wrong(sums), gauge, 0, 1)
+    parts: list[Part] = [attention, feed_forward, unembed]
+    losses = _wrong(sums[own]), _nats(sums[others])
+    return Sections(parts, names, every[others], every[own], *losses, gauge, 0, 1, every)
 
 
-def sections_of_layers(model: nn.Sequential, x: Tensor, judged: Tensor, labels: Tensor) -> Sections:
-    """A multilayer perceptron: each linear layer with what follows it. x, judged: images; labels: of what is judged.
+def sections_of_layers(model: nn.Sequential, x: Tensor, told: Tensor, judged: Tensor, labels: Tensor) -> Sections:
+    """A multilayer perceptron: each linear layer with what follows it. x, judged: images; told, labels: their classes.
 
     Raises InputError for a model with fewer than three linear layers.
     """
@@ -92,11 +106,11 @@ def sections_of_layers(model: nn.Sequential, x: Tensor, judged: Tensor, labels: 
     last = groups[-1][0]
     assert isinstance(last, nn.Linear)
     flat, other = (rows.flatten(1).double() for rows in (x, judged))
-    return Sections(parts, names, flat, other, _wrong(labels), logit_gauge([last.out_features]), 1, 1)
+    return Sections(parts, names, flat, other, _wrong(labels), _nats(told), logit_gauge([last.out_features]), 1, 1)
 
 
-def sections_of_text(model: HookedTransformer, x: Tensor, judged: Tensor, following: Tensor) -> Sections:
-    """A language model: the residual stream after each block. x, judged: tokens; following: those after each judged.
+def sections_of_text(model: HookedTransformer, x: Tensor, told: Tensor, judged: Tensor, following: Tensor) -> Sections:
+    """A language model: the residual stream after each block. x, judged: tokens; told, following: those after each.
 
     Raises InputError for a model with fewer than two blocks.
     """
@@ -110,15 +124,12 @@ def sections_of_text(model: HookedTransformer, x: Tensor, judged: Tensor, follow
     def unembed(stream: Tensor) -> Tensor:
         return model.unembed(model.ln_final(stream, _plain, ""))
 
-    def loss(logits: Tensor) -> float:
-        return float(cross_entropy(logits.flatten(0, 1), following.flatten()))
-
     with torch.no_grad():
         stream, other = (model.run(tokens, stop_at=1)[0] for tokens in (x, judged))
     names = [*(f"block{i}" for i in range(1, len(model.blocks) + 1)), "logits"]
     parts = [*map(part, model.blocks[1:]), unembed]
     gauge = logit_gauge([model.unembed.out_features])
-    return Sections(parts, names, stream, other, loss, gauge, 0, 0)
+    return Sections(parts, names, stream, other, _nats(following), _nats(told), gauge, 0, 0)
 
 
 def sections_of(model: nn.Module, workload: Labelled | Texts | None, settings: Any) -> Sections:
@@ -128,14 +139,17 @@ def sections_of(model: nn.Module, workload: Labelled | Texts | None, settings: A
     """
     if workload is None:
         assert isinstance(model, HookedTransformer)
-        return sections_of_sums(model)
+        return sections_of_sums(model, settings.judged, settings.seed)
     if isinstance(model, HookedTransformer):
         assert workload.task == "language"
-        x, _ = next(iter(workload.batches("train", settings.rows, settings.seed)))
-        judged, following = next(iter(workload.batches("test", settings.judged, settings.seed)))
-        return sections_of_text(model, *(tokens[:, : settings.positions] for tokens in (x, judged, following)))
+        tokens = [
+            part[:, : settings.positions]
+            for split, count in (("train", settings.rows), ("test", settings.judged))
+            for part in next(iter(workload.batches(split, count, settings.seed)))
+        ]
+        return sections_of_text(model, *tokens)
     if not isinstance(model, nn.Sequential):
         raise InputError("model: is neither a multilayer perceptron nor a hooked transformer; name one of these")
-    x, _ = next(iter(workload.batches("train", settings.rows, settings.seed)))
+    x, told = next(iter(workload.batches("train", settings.rows, settings.seed)))
     judged, labels = next(iter(workload.batches("test", settings.judged, settings.seed)))
-    return sections_of_layers(model, x, judged, labels)
+    return sections_of_layers(model, x, told, judged, labels)

@@ -51,7 +51,7 @@ class LocalInteractionBasis(System):
     rows: int = Field(2000, ge=10)
     """Training examples that bases are told by; sequences, of text."""
     judged: int = Field(500, ge=10)
-    """Test examples that edges are measured and ablated on."""
+    """Test examples (of sums: pairs) that directions and edges are ablated on; edges are measured on as many others."""
     positions: int = Field(32, ge=2)
     """First tokens of a sequence of text that are read."""
     sources: int = Field(0, ge=0)
