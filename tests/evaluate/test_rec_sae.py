@@ -41,7 +41,9 @@ def test_places_are_the_states_the_model_has_there_and_the_last_five_items(log, 
         # All that the user took up to the place is seen, and each place is told once.
         assert seen[seen > 0].tolist() == events[:count].tolist() and (user, count) not in told
         told.add((user, count))
-        later = (len(events) - count) % window  # of the same window, which ends in the last event or whole windows before
+        later = (
+            len(events) - count
+        ) % window  # of the same window, which ends in the last event or whole windows before
         own = events[max(0, count + later - window) : count]
         x = torch.zeros(1, window, dtype=torch.int64)
         place = window - later - 1
@@ -150,10 +152,7 @@ def test_a_concept_is_raised_for_users_in_whom_its_latent_is_silent_and_for_nobo
     places, own = scene.places["test"], scene.dictionary
     having = np.arange(scene.workload.items + 1) < 5
     dense = own.dense(places.states)
-    latest = {
-        user: i
-        for user, i in sorted(zip(places.owner, range(len(dense)), strict=True), key=lambda p: places.ends[p[1]])
-    }
+    latest = dict(sorted(zip(places.owner, range(len(dense)), strict=True), key=lambda p: places.ends[p[1]]))
     silent = set(latest.values())
     latent = max(
         range(LATENTS), key=lambda j: len({i for i in silent if dense[i, j] == 0}) if (dense[:, j] > 0).any() else 0
