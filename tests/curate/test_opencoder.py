@@ -12,6 +12,8 @@ from winnow.curate.code_signals import THRESHOLDS
 from winnow.curate.opencoder import (
     KNEE,
     LEAST_LINES,
+    PART,
+    PRIVATE,
     Dropped,
     File,
     chunks,
@@ -57,10 +59,19 @@ def test_headers_go_and_the_code_stays():
         ("api_key='abcdefgh1'", "api_key='<PASSWORD>'"),
         ('password = "short"', 'password = "short"'),
         ("@decorator", "@decorator"),
+        ("@app.route", "@app.route"),
+        ("a.b+c@x-y.example.org:8.8.4.4", "<EMAIL>:<IP>"),
+        ("SECRET  =  'abc-def-ghi' # token", "SECRET  =  '<PASSWORD>' # token"),
     ],
 )
 def test_private_data_is_masked(text, masked):
     assert mask_private(text) == masked
+
+
+@given(st.text(alphabet="a1.@-=' \"token", max_size=60))
+def test_what_is_looked_for_first_is_a_part_of_all_that_is_masked(text):
+    for name, pattern in PRIVATE.items():
+        assert not pattern.search(text) or PART[name].search(text)
 
 
 def edited(text, number):

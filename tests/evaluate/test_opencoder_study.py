@@ -1,5 +1,7 @@
 """Forks are planted as told, arms have equal budgets, copies are scored against the truth."""
 
+import ast
+
 import numpy as np
 import pytest
 
@@ -93,3 +95,33 @@ def test_arms_learn_from_as_many_tokens_and_too_few_are_refused():
     for files in (FOUND["file"][0], []):
         with pytest.raises(InputError, match="budget: is 10000000 tokens"):
             study.learned(files, {}, tokenizer, 10_000_000, 2, 0)
+
+
+def test_imports_are_found_wherever_statements_stand():
+    text = """
+import a.b
+try:
+    from c import d
+except ImportError:
+    import e
+else:
+    import f
+finally:
+    import g
+with x:
+    for i in y:
+        import h
+    else:
+        import j
+match x:
+    case 1:
+        import k
+def m():
+    class N:
+        async def o(self):
+            while (lambda: 0)():
+                import p
+from . import q
+"""
+    expected = {node.names[0].name.split(".")[0] for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)}
+    assert study._imports(text) == expected | {"c"} == set("abcefghjkp") - {"b"}

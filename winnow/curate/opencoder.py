@@ -33,6 +33,14 @@ PRIVATE = {
 }
 
 
+PART = {
+    "<EMAIL>": re.compile(r"@(?<=[\w.+-]@)[\w-]+\.[\w-]"),
+    "<IP>": re.compile(r"\.\d{1,3}\.\d{1,3}\.\d"),
+    "<PASSWORD>": re.compile(r"=\s*[\"'][^\"'\s]{8,}[\"']"),
+}
+"""A part of each that begins with one certain sign, for which a search is a hundred times as fast."""
+
+
 @dataclass(frozen=True)
 class File:
     """A file of a pool."""
@@ -193,6 +201,8 @@ def strip_header(text: str) -> str:
 def mask_private(text: str) -> str:
     """A text with placeholders for e-mail addresses, public IP addresses and passwords that are assigned."""
     for name, pattern in PRIVATE.items():
+        if not PART[name].search(text):
+            continue
         text = pattern.sub(rf"\g<1>{name}" if pattern.groups else name, text)
     return text
 
