@@ -5,7 +5,7 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def language_models(inputs, outputs, params, log):
-    """Write bits per byte on valid, test, held_out where there is one and, by each back end, texts; curves, speeds and drawn texts."""
+    """Write bits per byte of splits, if not empty, and of texts by each back end; curves, speeds and drawn texts."""
     import pyarrow as pa
 
     from winnow.evaluate import language_report as study
