@@ -5,41 +5,45 @@ from winnow.pipeline import stage
 
 @stage
 def word2vec_ceo(inputs, outputs, params, log):
-    """Write scores of what each method found, all trials, the laws, the vectors and neighbours; seconds apart."""
+    """Write scores of what each method found, all trials, the laws, the vectors and neighbours; CPU seconds apart."""
     import pyarrow as pa
     from safetensors.numpy import save_file
 
     from winnow.evaluate import word2vec_study as study
+    from winnow.evaluate.word2vec_corpora import corpus_of
     from winnow.pipeline.progress import Progress
-    from winnow.pipeline.tables import metric_rows, read_parquet, write_json, write_parquet
+    from winnow.pipeline.tables import metric_rows, write_json, write_parquet
 
-    paths = {"train": inputs.train, "valid": inputs.valid, "held_out": inputs.held_out}
-    texts = {name: read_parquet(path, ["text"])["text"].to_pylist() for name, path in paths.items()}
-    words = study.corpus(texts, params.tokens, params.vocabulary, params.questions)
-    labels = {"workload": params.workload, "seed": params.seed, "split": "test"}
+    words = corpus_of(inputs.train.parent, params.tokens, params.vocabulary, params.questions)
+    labels = {"workload": params.workload, "seed": params.seed}
     found, tables, rows, timings, laws = {"default": study.DEFAULT}, [], [], [], []
     for method in study.METHODS:
         report = Progress(log, method, "trials")
         trials, law = study.search(method, words, params.rounds, params.trials, params, params.seed, report)
         found[method] = study.best_point(trials)
         laws += law
+        for i, trial in enumerate(trials):
+            if trial.score != trial.score:
+                log.warning("%s: trial %d diverged and counts as worst: %s", method, i + 1, trial.point)
         rows += [
             {"method": method, "trial": i, "round": t.round, "score": t.score, "elite": t.elite, **t.point}
             for i, t in enumerate(trials)
         ]
-        timings.append(metric_rows({"seconds": sum(t.seconds for t in trials)}, system=method, variant="all", **labels))
-    for method, point in found.items():
+        timings.append(metric_rows(study.costs(trials), system=method, variant="all", split="valid", **labels))
+    mode = ("cross_entropy", "mode", laws[-1]["mode"])
+    for method, variant, point in [*((method, "found", point) for method, point in found.items()), mode]:
         values = {
             "hit_rate": study.judged(words, point, params.seed, params.fresh),
             "edge_hits": study.edge_hits(point),
         }
-        tables.append(metric_rows(values, system=method, variant="found", **labels))
+        tables.append(metric_rows(values, system=method, variant=variant, split="test", **labels))
     for name, value in study.rounds_of(rows).items():
-        tables.append(metric_rows({"mean_hit_rate": value}, system="cross_entropy", variant=name, **labels))
+        values = {"mean_hit_rate": value}
+        tables.append(metric_rows(values, system="cross_entropy", variant=name, split="valid", **labels))
     tuned = study.trained(words, found["cross_entropy"], params.seed)
     save_file({"vectors": tuned.vectors, "context": tuned.context}, outputs.vectors)
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.Table.from_pylist(rows), outputs.trials)
     write_parquet(pa.concat_tables(timings), outputs.timings)
     near = {name: study.neighbours(words, study.trained(words, found[name], params.seed), 10) for name in found}
-    write_json({"found": found, "laws": study.plain(laws), "neighbours": near}, outputs.found)
+    write_json({"found": found, "mode": mode[2], "laws": study.plain(laws), "neighbours": near}, outputs.found)

@@ -11,6 +11,30 @@ rule word2vec_ceo:
         timings="results/{workload}/evaluate/word2vec_ceo/seed{seed}/timings.parquet",
     log:
         "logs/{workload}/evaluate/word2vec_ceo/seed{seed}.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("text"),
+    params:
+        settings=flow.settings("evaluate", "word2vec_ceo"),
+        code=flow.closure("stages/evaluate/word2vec_ceo.py"),
+    script:
+        "word2vec_ceo.py"
+
+
+rule word2vec_ceo_of_items:
+    input:
+        train="results/{workload}/curate/all/seed0/train.parquet",
+        valid="results/{workload}/curate/all/seed0/valid.parquet",
+        test="results/{workload}/curate/all/seed0/test.parquet",
+    output:
+        metrics="results/{workload}/evaluate/word2vec_ceo/seed{seed}/metrics.parquet",
+        trials="results/{workload}/evaluate/word2vec_ceo/seed{seed}/trials.parquet",
+        found="results/{workload}/evaluate/word2vec_ceo/seed{seed}/found.json",
+        vectors="results/{workload}/evaluate/word2vec_ceo/seed{seed}/vectors.safetensors",
+        timings="results/{workload}/evaluate/word2vec_ceo/seed{seed}/timings.parquet",
+    log:
+        "logs/{workload}/evaluate/word2vec_ceo/seed{seed}.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("interactions"),
     params:
         settings=flow.settings("evaluate", "word2vec_ceo"),
         code=flow.closure("stages/evaluate/word2vec_ceo.py"),

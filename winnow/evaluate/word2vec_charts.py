@@ -25,7 +25,7 @@ from winnow.evaluate.chart_parts import (
 )
 from winnow.evaluate.word2vec_study import SPACE
 
-SCORE = "missing identifiers among ten (share)"
+SCORE = "missing words among ten (share)"
 
 
 def anytime(tables: list[Rows]) -> alt.LayerChart:

@@ -1,16 +1,13 @@
 """Settings of word2vec found by the cross-entropy method, beside rivals with as many trials.
 
-Scored is how often, of the identifiers of a line of code, one that is taken out is among the ten that the others point
-to: on files that were not trained on while searching, on other packages in the end.
+Scored is how often, of the words of a line, one that is taken out is among the ten that the others point to: on texts
+that were not trained on while searching, on further ones in the end.
 """
 
 from __future__ import annotations
 
-import keyword
-import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +15,7 @@ from scipy.stats import qmc
 
 from winnow.curate.cross_entropy import Choice, Continuous, CrossEntropy, Point
 from winnow.curate.word2vec import Word2Vec
-from winnow.errors import InputError
+from winnow.evaluate.word2vec_corpora import Corpus, Questions
 from winnow.randomness import numpy_generator, stream_seed
 
 SPACE: tuple[Continuous | Choice, ...] = (
@@ -37,26 +34,13 @@ DEFAULT: Point = {
     "subsample": 1e-3,
     "window": 5,
     "negatives": 5,
-    "dim": 64,
-    "epochs": 4,
-    "architecture": "skipgram",
+    "dim": 100,
+    "epochs": 5,
+    "architecture": "cbow",
 }
-"""gensim's defaults, at the nearest values of the space."""
+"""gensim's defaults, also where the space has no such value."""
 METHODS = ("cross_entropy", "random", "sobol", "one_factor")
 HITS = 10
-_WORD = re.compile(r"[A-Za-z_]\w*")
-
-
-Questions = tuple[np.ndarray, np.ndarray]
-
-
-class Corpus(NamedTuple):
-    """Lines of identifiers as numbers; questions: int64[n, most] the others of a line, -1 for none, and the missing."""
-
-    words: list[str]
-    lines: list[np.ndarray]
-    valid: Questions
-    test: Questions
 
 
 class Trial(NamedTuple):
@@ -69,61 +53,11 @@ class Trial(NamedTuple):
     seconds: float
 
 
-def identifier_lines(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The identifiers, in order, of each line that has three or more; keywords are left out."""
-    for text in texts:
-        for line in text.splitlines():
-            found = [word for word in _WORD.findall(line) if not keyword.iskeyword(word)]
-            if len(found) >= 3:
-                yield found
-
-
-def corpus(splits: dict[str, Sequence[str]], tokens: int, vocabulary: int, questions: int) -> Corpus:
-    """Lines of a random part of train, and questions of valid and of held_out, the same for all who ask alike.
-
-    tokens: identifiers of train that are taken; vocabulary: the most frequent of them that are kept. Raises InputError
-    for a split without a question.
-    """
-    lines: list[list[str]] = []
-    taken = 0
-    for line in _shuffled(splits["train"], "train"):
-        if taken >= tokens:
-            break
-        lines.append(line)
-        taken += len(line)
-    words = [word for word, _ in Counter(word for line in lines for word in line).most_common(vocabulary)]
-    numbers = {word: number for number, word in enumerate(words)}
-    known = [np.array([numbers[word] for word in line if word in numbers]) for line in lines]
-    asked = [_questions(_shuffled(splits[name], name), numbers, questions, name) for name in ("valid", "held_out")]
-    return Corpus(words, [line for line in known if len(line) > 1], *asked)
-
-
-def _shuffled(texts: Sequence[str], name: str) -> Iterator[list[str]]:
-    order = numpy_generator(0, "word2vec", name).permutation(len(texts))
-    return identifier_lines([texts[index] for index in order])
-
-
-def _questions(lines: Iterator[list[str]], numbers: dict[str, int], count: int, name: str) -> Questions:
-    """Identifiers of lines without one of them, filled up with -1, and the one left out."""
-    generator = numpy_generator(0, "word2vec", "questions", name)
-    contexts, missing = [], []
-    for line in lines:
-        known = [numbers[word] for word in line if word in numbers]
-        if len(known) > 2 and len(set(known)) > 1:
-            at = int(generator.integers(len(known)))
-            contexts.append([word for word in known if word != known[at]])
-            missing.append(known[at])
-        if len(missing) == count:
-            break
-    if not missing:
-        raise InputError(f"{name}: has no line with three identifiers of the vocabulary; raise tokens or vocabulary")
-    most = max(len(context) for context in contexts)
-    filled = [context + [-1] * (most - len(context)) for context in contexts]
-    return np.array(filled), np.array(missing)
-
-
 def hit_rate(vectors: np.ndarray, context: np.ndarray, questions: Questions) -> float:
-    """Share of the missing words among the HITS that the mean of the others' vectors points to; NaN if not finite."""
+    """Share of the missing words among the HITS that the mean of the others' vectors points to; NaN if not finite.
+
+    Of words that score as much, half are taken to come before: vectors that tell nothing apart find nothing.
+    """
     if not (np.isfinite(vectors).all() and np.isfinite(context).all()):
         return float("nan")
     others, missing = questions
@@ -132,7 +66,8 @@ def hit_rate(vectors: np.ndarray, context: np.ndarray, questions: Questions) -> 
     scores = mean @ context.T
     # An identifier of the line itself is not the one that is missing.
     np.put_along_axis(scores, np.where(others >= 0, others, others[:, :1]), -np.inf, axis=1)
-    rank = (scores > np.take_along_axis(scores, missing[:, None], axis=1)).sum(1)
+    own = np.take_along_axis(scores, missing[:, None], axis=1)
+    rank = (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2
     return float((rank < HITS).mean())
 
 
@@ -144,16 +79,22 @@ def trained(words: Corpus, point: Point, seed: int) -> Word2Vec:
 def search(
     method: str, words: Corpus, rounds: int, n: int, settings: Any, seed: int, report: Callable[[int, int], None]
 ) -> tuple[list[Trial], list[dict[str, Any]]]:
-    """rounds * n trials of a method, each with a seed of its own, and the law after each round, if it has one."""
+    """rounds * n trials of a method, each with a seed of its own, and the law and its mode after each round, if any.
+
+    The last trial of one setting at a time joins the best level of each.
+    """
     optimizer = CrossEntropy(SPACE, n, settings.rho, settings.alpha, seed=seed)
     planned = _planned(method, rounds * n, seed)
     trials: list[Trial] = []
     laws: list[dict[str, Any]] = []
     for each in range(rounds):
         points = optimizer.ask() if method == "cross_entropy" else planned[each * n : (each + 1) * n]
+        tried = [trial.point for trial in trials], [trial.score for trial in trials]
         scores: list[float] = []
         seconds: list[float] = []
-        for point in points:
+        for at, point in enumerate(points):
+            if method == "one_factor" and len(trials) + at == rounds * n - 1:
+                point = points[at] = combined(tried[0] + points[:at], tried[1] + scores)
             start = time.process_time()
             model = trained(words, point, stream_seed(seed, method, str(len(trials) + len(scores))))
             scores.append(hit_rate(model.vectors, model.context, words.valid))
@@ -162,7 +103,8 @@ def search(
         elite = optimizer.tell(scores) if method == "cross_entropy" else [False] * len(points)
         trials += [Trial(each, *row) for row in zip(points, scores, elite, seconds, strict=True)]
         if method == "cross_entropy":
-            laws.append({"round": each, "threshold": optimizer.thresholds[-1], "law": optimizer.distribution()})
+            told = {"threshold": optimizer.thresholds[-1], "law": optimizer.distribution(), "mode": optimizer.mode()}
+            laws.append({"round": each, **told})
     return trials, laws
 
 
@@ -180,6 +122,16 @@ def _planned(method: str, count: int, seed: int) -> list[Point]:
         moved = [SPACE[index % len(SPACE)].name for index in range(count - 1)]
         points = [DEFAULT, *(DEFAULT | {name: points[index][name]} for index, name in enumerate(moved))]
     return points
+
+
+def combined(points: Sequence[Point], scores: Sequence[float]) -> Point:
+    """The default with each setting at its best level among points that differ from it there alone; NaN is worst."""
+    worth = np.where(np.isnan(scores), -np.inf, scores)
+    found = dict(DEFAULT)
+    for name in DEFAULT:
+        alone = [i for i, point in enumerate(points) if point == DEFAULT | {name: point[name]}]
+        found[name] = points[max(alone, key=lambda i: worth[i])][name]
+    return found
 
 
 def _at(unit: np.ndarray) -> Point:
@@ -201,7 +153,7 @@ def best_point(trials: Sequence[Trial]) -> Point:
 
 
 def judged(words: Corpus, point: Point, seed: int, times: int) -> float:
-    """Mean score on other packages of word2vec trained `times` with fresh seeds."""
+    """Mean score on the test questions of word2vec trained `times` with fresh seeds."""
     scores = []
     for again in range(times):
         model = trained(words, point, stream_seed(seed, "fresh", str(again)))
@@ -240,6 +192,12 @@ def rounds_of(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
         name: float(np.mean([np.nan_to_num(row["score"]) for row in own if row["round"] == number]))
         for name, number in (("first round", 0), ("last round", last))
     }
+
+
+def costs(trials: Sequence[Trial]) -> list[tuple[str, float, int | None]]:
+    """(metric, CPU seconds, trial): of all trials, and of those up to each."""
+    spent = np.cumsum([trial.seconds for trial in trials]).tolist()
+    return [("seconds", spent[-1], None), *(("seconds_so_far", each, at + 1) for at, each in enumerate(spent))]
 
 
 def plain(laws: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -331,6 +331,8 @@ class EvaluateInteractions(EvaluateModels):
     """Plain and trained recommenders side by side."""
     rec_sae: RecSae | None = None
     """Concepts of a recommender's states."""
+    word2vec_ceo: Word2VecCeo | None = None
+    """Settings of word2vec, on items that users took, found by the cross-entropy method."""
 
 
 class EvaluateSequences(EvaluateModels):

@@ -12,11 +12,11 @@ class Word2VecCeo(System):
 
     pictures = ("anytime", "law", "trials")
     tokens: int = Field(20_000, ge=100)
-    """Identifiers of the training split that are learned from."""
+    """Identifiers, or events, of the training split that are learned from."""
     vocabulary: int = Field(1000, ge=20)
     """Of these, the most frequent."""
     questions: int = Field(1000, ge=10)
-    """Lines of each split that are asked about."""
+    """Lines, or users, of each split that are asked about."""
     rounds: int = Field(5, ge=1)
     """Rounds of the cross-entropy method; rivals have as many trials in all."""
     trials: int = Field(12, ge=2)
