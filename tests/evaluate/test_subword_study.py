@@ -16,8 +16,24 @@ def test_the_optimum_is_the_likeliest_and_best_cuts_are_no_worse_than_greedy_one
     told = {name: study.measure(found, WORDS, [word_counts(CONTENTS)]) for name, found in FOUND.items()}
     assert set(told["swe"]) == {"train", "held_out", "files"}  # no word is unseen
     bits = {name: splits["train"]["bits_per_byte"] for name, splits in told.items()}
-    assert bits["swe"] < min(value for name, value in bits.items() if name not in ("swe", "unigram"))
-    assert bits["bpe_viterbi"] <= bits["bpe"] and bits["wordpiece_viterbi"] <= bits["wordpiece"]
+    assert bits["swe"] <= bits["swe_search"]
+    assert bits["swe"] <= min(value for name, value in bits.items() if name != "unigram")
+    assert all(bits[f"{name}_viterbi"] <= bits[name] for name in study.MERGES)
+
+
+def test_the_optimum_is_the_best_of_its_candidates_whatever_the_search_finds(monkeypatch):
+    poor = train_pairs(WORDS, 270, "ratio")
+    asked = {}
+
+    def search(words, size, **options):
+        asked.update(options)
+        return poor
+
+    monkeypatch.setattr(study, "search_swe", search)
+    found = study.vocabularies(WORDS, 270, longest=8, tries=100, alpha=0.1)
+    assert found["swe_search"].pieces == poor.pieces and found["swe"].pieces != poor.pieces
+    # The pieces of all three ways to merge are candidates.
+    assert all(set(found[name].pieces) <= set(asked["more"]) for name in study.MERGES)
 
 
 def test_bits_of_words_are_those_of_their_pieces():

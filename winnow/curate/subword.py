@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def refit(words: Words, subwords: Subwords, rounds: int = 100) -> Subwords:
     return replace(subwords, counts=counts, rules=None)
 
 
-def train_swe(
+def search_swe(
     words: Words,
     size: int,
     *,
@@ -116,22 +117,35 @@ def train_swe(
     rounds: int = 2,
     tries: int = 4000,
     limit: int = 30_000,
-    rivals: Sequence[Subwords] = (),
+    more: Sequence[bytes] = (),
 ) -> Subwords:
-    """The vocabulary of `size` pieces of the highest J that was found; its J is at least that of each rival.
+    """The vocabulary of `size` pieces of the highest J that pruning and exchanges find.
 
     words: with their counts. longest: bytes of a piece. share, rounds: of `prune`. tries: exchanges that are tried.
-    limit: substrings that are candidates, beside the pieces of the rivals. rivals: vocabularies of the same size, which
-    are refitted as this one. Raises InputError for a size outside 256 to 65,536, no words, and too few substrings.
+    limit: substrings that are candidates, beside `more`. Raises InputError for a size outside 256 to 65,536, no words,
+    and too few substrings.
     """
-    pieces, found = _candidates(words, size, longest, limit, [p for rival in rivals for p in rival.pieces])
+    pieces, found = _candidates(words, size, longest, limit, more)
     arcs, own = lattice(words, pieces), lattice(pack(pieces), pieces)
     allowed, counts = prune(arcs, own, found, size, share, rounds)
     search = Exchange(arcs, own, allowed, counts, found)
     search.run(tries)
-    best = Subwords(tuple(np.array(pieces, object)[search.allowed]), search.counts[search.allowed])
-    refitted = [refit(words, rival) for rival in rivals]
-    return max([best, *refitted], key=lambda subwords: likelihood(subwords.counts))
+    return Subwords(tuple(np.array(pieces, object)[search.allowed]), search.counts[search.allowed])
+
+
+def train_swe(words: Words, size: int, *, rivals: Sequence[Subwords] = (), **options: Any) -> Subwords:
+    """The likeliest of what `search_swe` finds and of the rivals: its J is at least that of each by construction.
+
+    rivals: vocabularies of the same size, whose pieces are candidates, and which are refitted as this one. options: of
+    `search_swe`. Raises InputError as that does.
+    """
+    best = search_swe(words, size, more=[piece for rival in rivals for piece in rival.pieces], **options)
+    return likeliest([best, *(refit(words, rival) for rival in rivals)])
+
+
+def likeliest(found: Sequence[Subwords]) -> Subwords:
+    """The first of those with the highest J."""
+    return max(found, key=lambda subwords: likelihood(subwords.counts))
 
 
 def train_unigram(

@@ -26,7 +26,9 @@ NAMES = {
     "wordpiece": "WordPiece",
     "wordpiece_viterbi": "WordPiece, best cuts",
     "wordpiece_ratio": "WordPiece, ratio score",
+    "wordpiece_ratio_viterbi": "WordPiece, ratio score, best cuts",
     "unigram": "unigram",
+    "swe_search": "search alone",
     "swe": "optimum",
 }
 COMPARED = ("bpe", "wordpiece", "unigram", "swe")

@@ -10,29 +10,33 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from winnow.curate.subword import Subwords, refit, train_pairs, train_swe, train_unigram
+from winnow.curate.pair_merges import Score
+from winnow.curate.subword import Subwords, likeliest, refit, search_swe, train_pairs, train_swe, train_unigram
 from winnow.curate.subword_exact import exact_swe
 from winnow.curate.subword_lattice import Words, pack, word_counts, words_of
 from winnow.curate.subword_search import likelihood
 from winnow.randomness import numpy_generator
 from winnow.train.ngram import fit_ngram
 
+MERGES: dict[str, Score] = {"bpe": "count", "wordpiece": "gain", "wordpiece_ratio": "ratio"}
 Rows = list[dict[str, Any]]
 NEAR = 1.01
 
 
 def vocabularies(words: Words, size: int, *, longest: int, tries: int, alpha: float) -> dict[str, Subwords]:
-    """Method -> its vocabulary of one size: merges with greedy and with best cuts, unigram, and the optimum."""
-    bpe, gain, ratio = (train_pairs(words, size, score) for score in ("count", "gain", "ratio"))
-    found = {
-        "bpe": bpe,
-        "bpe_viterbi": refit(words, bpe),
-        "wordpiece": gain,
-        "wordpiece_viterbi": refit(words, gain),
-        "wordpiece_ratio": ratio,
-        "unigram": train_unigram(words, size, longest=longest),
-        "swe": train_swe(words, size, longest=longest, tries=tries, rivals=[bpe, gain]),
-    }
+    """Method -> its vocabulary of one size: merges with greedy and with best cuts, unigram, search, and the optimum.
+
+    The optimum is the likeliest of the search and of the merges with best cuts, so it cannot lose to these; the search,
+    among whose candidates their pieces are, can.
+    """
+    merged = {name: train_pairs(words, size, score) for name, score in MERGES.items()}
+    found = dict(merged)
+    for name, rival in merged.items():
+        found[f"{name}_viterbi"] = refit(words, rival)
+    found["unigram"] = train_unigram(words, size, longest=longest)
+    pieces = [piece for rival in merged.values() for piece in rival.pieces]
+    found["swe_search"] = search_swe(words, size, longest=longest, tries=tries, more=pieces)
+    found["swe"] = likeliest([found["swe_search"], *(found[f"{name}_viterbi"] for name in merged)])
     return {name: Subwords(v.pieces, v.counts, v.rules, alpha) for name, v in found.items()}
 
 
@@ -97,7 +101,7 @@ def against_optimum(corpora: int, seed: int) -> dict[str, float]:
         counts = small_corpus(generator)
         words = pack(counts)
         exact = exact_swe(counts, 259)
-        swe = train_swe(words, 259, rivals=[train_pairs(words, 259, score) for score in ("count", "gain")])
+        swe = train_swe(words, 259, rivals=[train_pairs(words, 259, score) for score in MERGES.values()])
         ratio = likelihood(swe.counts) / exact.value
         proved += exact.proved
         near += exact.proved and ratio <= NEAR

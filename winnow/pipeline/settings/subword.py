@@ -9,7 +9,17 @@ from pydantic import AfterValidator, Field, model_validator
 from winnow.pipeline.settings.base import Seeds, System, _distinct
 
 Sizes = Annotated[list[Annotated[int, Field(ge=257, le=4096)]], Field(min_length=1), AfterValidator(_distinct)]
-Method = Literal["bpe", "bpe_viterbi", "wordpiece", "wordpiece_viterbi", "wordpiece_ratio", "unigram", "swe"]
+Method = Literal[
+    "bpe",
+    "bpe_viterbi",
+    "wordpiece",
+    "wordpiece_viterbi",
+    "wordpiece_ratio",
+    "wordpiece_ratio_viterbi",
+    "unigram",
+    "swe_search",
+    "swe",
+]
 Methods = Annotated[list[Method], Field(min_length=1), AfterValidator(_distinct)]
 
 
