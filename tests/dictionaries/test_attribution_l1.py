@@ -12,21 +12,39 @@ from winnow.dictionaries.sae import SaeConfig, fit
 from winnow.errors import InputError
 
 
+@pytest.mark.parametrize("unexplained", [0.0, 1.3])
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients_are_those_of_autograd(seed):
+def test_gradients_are_those_of_autograd(seed, unexplained):
     parameters, rows = problem(seed)
     slopes = torch.randn(ROWS, D, generator=torch.Generator().manual_seed(seed + 9), dtype=torch.float64)
     tracked = {key: value.clone().requires_grad_() for key, value in parameters.items()}
     values = pre_activations(tracked, rows).relu()
-    error = squared_error(rows - tracked["b_dec"] - values @ tracked["decoder"])
+    residual = rows - tracked["b_dec"] - values @ tracked["decoder"]
+    error = squared_error(residual)
     loss = error + 0.7 * (values * (slopes @ tracked["decoder"].T)).abs().sum(1).mean()
+    loss = loss + unexplained * (slopes * residual).sum(1).abs().mean()
     loss.backward()
-    step = attribution_l1(parameters, rows, slopes, Settings(sparsity=0.7))
+    step = attribution_l1(parameters, rows, slopes, Settings(sparsity=0.7), unexplained)
     assert step.loss == pytest.approx(loss.item(), abs=1e-9)
     assert step.squared_error == pytest.approx(error.item(), abs=1e-9)
     for key, value in tracked.items():
         torch.testing.assert_close(step.gradients[key], value.grad, atol=1e-9, rtol=0, msg=key)
     torch.testing.assert_close(step.code.values, values.detach())
+
+
+def test_gradients_are_finite_differences_of_the_loss():
+    parameters, rows = problem(4)
+    generator = torch.Generator().manual_seed(2)
+    slopes = torch.randn(ROWS, D, generator=generator, dtype=torch.float64)
+
+    def loss(moved):
+        return attribution_l1(moved, rows, slopes, Settings(sparsity=0.4), 0.9).loss
+
+    gradients = attribution_l1(parameters, rows, slopes, Settings(sparsity=0.4), 0.9).gradients
+    for key, value in parameters.items():
+        step = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        near = [loss(parameters | {key: value + size * step}) for size in (1e-6, -1e-6)]
+        assert float((gradients[key] * step).sum()) == pytest.approx((near[0] - near[1]) / 2e-6, rel=1e-4, abs=1e-6)
 
 
 def test_in_one_dimension_with_slopes_of_one_it_is_plain_l1():
@@ -61,6 +79,18 @@ def test_what_the_answer_does_not_hang_on_is_not_penalised():
     assert own[1] < 0.5 * plain[1] and own[1] < 0.5 * own[0]
     # The scale of gradients does not count.
     assert missed(fit_attribution_l1(rows, 100 * slopes, config)) == pytest.approx(own, abs=1e-3)
+
+
+def test_what_is_left_unexplained_of_the_answer_is_less_where_that_is_penalised():
+    rows, slopes = planted()
+    config = SaeConfig("relu_l1", m=4, l1=0.5, steps=250, batch=256, lr=3e-3, revive="none")
+
+    def unexplained(weight):
+        dictionary = fit_attribution_l1(rows, slopes, config, weight)
+        residual = rows - dictionary.dense(rows) @ dictionary.W_dec - dictionary.b_dec_out
+        return float((slopes * residual).sum(1).abs().mean())
+
+    assert unexplained(2.0) < 0.8 * unexplained(0.0)
 
 
 def test_gradients_of_another_shape_and_without_any_slope_are_refused():
