@@ -5,6 +5,7 @@ rule supervised_dictionaries:
         train="results/{workload}/curate/all/seed0/train.parquet",
     output:
         metrics="results/{workload}/evaluate/supervised_dictionaries/seed{seed}/metrics.parquet",
+        features="results/{workload}/evaluate/supervised_dictionaries/seed{seed}/features.parquet",
     log:
         "logs/{workload}/evaluate/supervised_dictionaries/seed{seed}.log",
     params:
@@ -17,6 +18,7 @@ rule supervised_dictionaries:
 rule plot_supervised_dictionaries:
     input:
         metrics=flow.tables("evaluate", "metrics.parquet", "supervised_dictionaries"),
+        features=flow.tables("evaluate", "features.parquet", "supervised_dictionaries"),
     output:
         axes=report(
             "results/{workload}/evaluate/supervised_dictionaries/axes.svg",
@@ -35,6 +37,18 @@ rule plot_supervised_dictionaries:
             caption="../../docs/report/supervised_dictionaries.rst",
             category="Supervised dictionaries",
             labels={"workload": "{workload}", "figure": "occlusion and over-splitting"},
+        ),
+        levels=report(
+            "results/{workload}/evaluate/supervised_dictionaries/levels.svg",
+            caption="../../docs/report/supervised_dictionaries.rst",
+            category="Supervised dictionaries",
+            labels={"workload": "{workload}", "figure": "features by F1"},
+        ),
+        told=report(
+            "results/{workload}/evaluate/supervised_dictionaries/told.svg",
+            caption="../../docs/report/supervised_dictionaries.rst",
+            category="Supervised dictionaries",
+            labels={"workload": "{workload}", "figure": "what features tell"},
         ),
     log:
         "logs/{workload}/evaluate/plot_supervised_dictionaries.log",

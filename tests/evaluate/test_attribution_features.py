@@ -8,6 +8,7 @@ import torch
 from winnow.evaluate import supervised_study as study
 from winnow.evaluate.attribution_features import answer_gradients, attribution_features
 from winnow.evaluate.supervised_dictionaries import logits_with
+from winnow.evaluate.supervised_task import task_of
 from winnow.models import build
 from winnow.workloads.names_language import vocabulary
 
@@ -15,7 +16,7 @@ from winnow.workloads.names_language import vocabulary
 @pytest.fixture(scope="module")
 def scene():
     model = build("hooked_transformer", vocabulary=len(vocabulary()), context=32, width=16, layers=2, heads=2).double()
-    return study.scene_of(model, study.task_of("train", 800, 0), study.task_of("test", 30, 0), 0.0)
+    return study.scene_of(model, task_of("train", 800, 0), task_of("test", 30, 0), 0.0)
 
 
 def test_gradients_are_what_moving_a_node_does_to_the_logit_difference(scene):
@@ -39,12 +40,14 @@ def test_gradients_are_what_moving_a_node_does_to_the_logit_difference(scene):
 def test_every_node_gets_features_of_the_penalty_nearest_to_what_is_asked(scene):
     single = scene._replace(seen=scene.seen.float(), model=scene.model)
     settings = SimpleNamespace(width=12, k=2, steps=30, batch_size=128, penalties=[0.1, 3.0])
-    made = attribution_features(single, settings, 0)
-    assert len(made) == 4
+    made, explaining = attribution_features(single, settings, 0)
+    assert len(made) == len(explaining) == 4
+    for first, second in zip(made, explaining, strict=True):
+        assert not torch.equal(first.decoder, second.decoder)
     for i, features in enumerate(made):
         codes = features.encode(single.seen[:, i])
         assert codes.shape == (800, 12) and (codes >= 0).all()
-    one = attribution_features(single, SimpleNamespace(**{**vars(settings), "penalties": [3.0]}), 0)
+    one = attribution_features(single, SimpleNamespace(**{**vars(settings), "penalties": [3.0]}), 0)[0]
     active = [
         [float((f.encode(single.seen[:, i]) > 0).sum(1).double().mean()) for i, f in enumerate(m)] for m in (made, one)
     ]

@@ -12,6 +12,7 @@ from winnow.evaluate.supervised_dictionaries import (
     Node,
     edit_agnostic,
     edit_aware,
+    f1_of_unions,
     interpret,
     logits_with,
     read,
@@ -127,6 +128,41 @@ def test_f1_is_scikit_learns_and_unions_are_the_best_prefix():
             assert found.f1[feature, value] == pytest.approx(expected, abs=1e-12)
     assert found.union[4] == 1.0 and (found.union >= found.f1.max(1).values - 1e-12).all()
     assert interpret(active, values, 4, union=1).union[4] < 1
+
+
+def test_unions_that_were_chosen_are_scored_on_other_rows_as_scikit_learn_does():
+    g = torch.Generator().manual_seed(3)
+    active, values = torch.rand(2, 300, 5, generator=g) < 0.3, torch.randint(0, 4, (2, 300), generator=g)
+    active[:, :, 4] = (values == 1) | (values == 3)
+    chosen = interpret(active[0], values[0], 4, union=3)
+    assert chosen.members[4].tolist() == [False, True, False, True]
+    torch.testing.assert_close(f1_of_unions(active[0], values[0], chosen.members), chosen.union)
+    found = f1_of_unions(active[1], values[1], chosen.members)
+    for feature in range(5):
+        meant = chosen.members[feature, values[1]]
+        assert found[feature] == pytest.approx(f1_score(meant.numpy(), active[1, :, feature].numpy()))
+    assert found[4] == 1
+
+
+def test_attributes_that_share_a_part_are_told_apart_and_edits_of_them_are_exact():
+    g = torch.Generator().manual_seed(0)
+    order, first, second = (torch.randint(0, k, (600,), generator=g) for k in (2, 4, 3))
+    joint = {"a": 2 * first + order, "b": 2 * second + order}
+    codes = {"a": torch.randn(8, 6, generator=g, dtype=torch.float64), "b": torch.randn(6, 6, generator=g).double()}
+    x = sum(codes[name][joint[name]] for name in codes)
+    with pytest.raises(InputError, match="tell one another"):
+        supervised(x, joint)
+    found = supervised(x, joint, shared=order)
+    torch.testing.assert_close(found.reconstruct(joint), x, rtol=0, atol=1e-9)
+    # One name for another at the same order, and another order, which both attributes tell.
+    other = {"a": 2 * ((first + 1) % 4) + order, "b": joint["b"]}
+    expected = codes["a"][other["a"]] + codes["b"][joint["b"]]
+    torch.testing.assert_close(found.edit(x, joint, "a", other["a"]), expected, rtol=0, atol=1e-9)
+    turned = {name: values + 1 - 2 * order for name, values in joint.items()}
+    both = found.edit(found.edit(x, joint, "a", turned["a"]), joint, "b", turned["b"])
+    torch.testing.assert_close(both, codes["a"][turned["a"]] + codes["b"][turned["b"]], rtol=0, atol=1e-9)
+    with pytest.raises(InputError, match="tell one another"):
+        supervised(x, {"a": joint["a"], "b": joint["a"]}, shared=order)
 
 
 @pytest.fixture

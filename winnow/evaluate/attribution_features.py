@@ -12,7 +12,11 @@ from winnow.dictionaries.attribution_l1 import fit_attribution_l1
 from winnow.dictionaries.sae import SaeConfig
 from winnow.evaluate.dictionary_toys import closest_in_l0
 from winnow.evaluate.supervised_dictionaries import Features
-from winnow.evaluate.supervised_study import Scene, of_dictionary
+from winnow.evaluate.supervised_study import Scene
+from winnow.evaluate.task_dictionaries import of_dictionary
+
+UNEXPLAINED = 1.0
+"""Weight of the attribution that is left unexplained, in the second kind."""
 
 
 def answer_gradients(scene: Scene) -> Tensor:
@@ -25,17 +29,22 @@ def answer_gradients(scene: Scene) -> Tensor:
     return torch.stack([at[node.hook][:, node.position, node.head] for node in scene.nodes], 1)
 
 
-def attribution_features(scene: Scene, settings: Any, seed: int) -> list[Features]:
-    """One dictionary for each node, of the penalty whose L0 comes nearest to `k`.
+def attribution_features(scene: Scene, settings: Any, seed: int) -> tuple[list[Features], list[Features]]:
+    """One dictionary for each node, of the penalty whose L0 comes nearest to `k`; without and with the second term.
 
-    settings: width, k, steps, batch_size and penalties, as params.yaml has them.
+    The second term, on attribution that is left unexplained, is added at the same penalty. settings: width, k, steps,
+    batch_size and penalties, as params.yaml has them.
     """
     plain = SaeConfig(
         "relu_l1", m=settings.width, steps=settings.steps, batch=settings.batch_size, seed=seed, revive="none"
     )
-    made = []
+    without, whole = [], []
     for rows, slopes in zip(scene.seen.unbind(1), answer_gradients(scene).unbind(1), strict=True):
         rows, slopes = rows.contiguous(), slopes.contiguous()
-        fitted = [fit_attribution_l1(rows, slopes, replace(plain, l1=penalty)) for penalty in settings.penalties]
-        made.append(of_dictionary(closest_in_l0(fitted, rows, settings.k)))
-    return made
+        configs = [replace(plain, l1=penalty) for penalty in settings.penalties]
+        fitted = [fit_attribution_l1(rows, slopes, config) for config in configs]
+        best = closest_in_l0(fitted, rows, settings.k)
+        config = next(config for config, one in zip(configs, fitted, strict=True) if one is best)
+        without.append(of_dictionary(best))
+        whole.append(of_dictionary(fit_attribution_l1(rows, slopes, config, UNEXPLAINED)))
+    return without, whole

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import torch
 from scipy.stats import spearmanr
 
-from winnow.evaluate.supervised_dictionaries import Features, interpret, supervised
-from winnow.evaluate.supervised_study import Scene
-from winnow.workloads.names_language import NAMES
+from winnow.evaluate.supervised_dictionaries import Features, supervised
+from winnow.evaluate.supervised_study import Scene, told
 
 LARGER, SMALLER = "indirect", "subject"
 
@@ -22,19 +21,20 @@ def node_occlusion(scene: Scene, features: Sequence[Features]) -> dict[str, floa
     """rank_correlation over nodes of length_ratio with told_more, and the range of each.
 
     length_ratio: logarithm of the mean length of codes of who receives over that of who gives (codes of least squares).
-    told_more: mean over names of the best F1 of a node's features for who receives, less that for who gives.
+    told_more: mean over names of the best F1 of a node's features for who receives, less that for who gives; the best
+    are those of the fit prompts, their F1 is that on the test prompts.
     """
     ratios, surplus = [], []
-    for rows, own in zip(scene.seen.unbind(1), features, strict=True):
+    for rows, held, own in zip(scene.seen.unbind(1), scene.held.unbind(1), features, strict=True):
         codes = supervised(rows, scene.fit.attributes).codes
         lengths = [float(codes[name].norm(dim=1).mean()) for name in (LARGER, SMALLER)]
-        active = own.encode(rows) != 0
-        told = [
-            float(interpret(active, scene.fit.attributes[name], len(NAMES)).f1.max(0).values.mean())
-            for name in (LARGER, SMALLER)
-        ]
+        chosen, judged = told(own.encode(rows), scene.fit), told(own.encode(held), scene.test)
+        mean = []
+        for name in (LARGER, SMALLER):
+            f1 = judged[name].f1.gather(0, chosen[name].f1.argmax(0, keepdim=True))[0]
+            mean.append(float(f1[scene.test.attributes[name].unique()].mean()))
         ratios.append(float(torch.tensor(lengths[0] / lengths[1]).log()))
-        surplus.append(told[0] - told[1])
+        surplus.append(mean[0] - mean[1])
     varies = len(set(ratios)) > 1 and len(set(surplus)) > 1
     return {
         "rank_correlation": float(spearmanr(ratios, surplus).statistic) if varies else 0.0,

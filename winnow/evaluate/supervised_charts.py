@@ -26,23 +26,29 @@ from winnow.evaluate.chart_parts import (
 NAMES = {
     "supervised_mse": "supervised, least squares",
     "supervised_mean": "supervised, means",
+    "supervised_joint": "supervised, with order",
     "sae_topk": "TopK",
     "sae_batchtopk": "BatchTopK",
     "sae_relu_l1": "ReLU, L1",
     "sae_gated": "gated",
     "sae_attribution": "ReLU, L1 by attribution",
+    "sae_attribution_explained": "L1 by attribution, whole",
     "sae_general": "TopK, other texts",
     "components": "principal components",
     "random": "random directions",
 }
-ATTRIBUTES = {"indirect": "who receives", "subject": "who gives", "order": "order of the names"}
+ATTRIBUTES = {
+    "indirect": "who receives, in outputs",
+    "subject": "who gives, in queries",
+    "order": "order of the names, in queries",
+}
+WORDS = {"indirect": "who receives", "subject": "who gives", "order": "order"}
+SHOWN = 48
 
 
 def axes(metrics: pa.Table) -> alt.HConcatChart:
     """Of each dictionary: logit difference recovered, edits of one feature that work, names that are told."""
-    edits = [
-        row for row in metric_values(metrics, "edit_accuracy") if row["variant"] in ("indirect-1", "indirect-1-aware")
-    ]
+    edits = [row for row in _best_edits(metrics) if row["attribute"] == "indirect" and row["size"] == 1]
     recovered = [row for row in metric_values(metrics, "recovered") if row["variant"] == "all"]
     panels = [
         (["logit difference", "recovered"], recovered, 1.0),
@@ -73,13 +79,23 @@ def _dots(rows: Rows, title: list[str], named: bool, target: float | None) -> al
     return alt.LayerChart(layer=layers).properties(width=WIDE / 3, height=HEIGHT)
 
 
+def _best_edits(metrics: pa.Table) -> Rows:
+    """Edits of each dictionary, attribute, size and seed, by the way of choosing features that does best."""
+    best: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in metric_values(metrics, "edit_accuracy"):
+        name, size, *_ = row["variant"].split("-")
+        key = (row["system"], row["seed"], name, size)
+        if row["system"] in NAMES and (key not in best or row["value"] > best[key]["value"]):
+            best[key] = row | {"attribute": name, "size": int(size), "dictionary": NAMES[row["system"]]}
+    return list(best.values())
+
+
 def edits(metrics: pa.Table) -> alt.HConcatChart:
-    """Share of edits that work by the features taken out and put in, of each attribute; the ceiling is dashed."""
-    rows: Rows = []
-    for row in some(metric_values(metrics, "edit_accuracy"), "edits"):
-        name, size, *way = row["variant"].split("-")
-        if row["system"] in NAMES and way != ["agnostic"]:
-            rows.append(row | {"attribute": name, "size": int(size), "dictionary": NAMES[row["system"]]})
+    """Share of edits that work by the features taken out and put in, of each attribute; the ceiling is dashed.
+
+    Of two ways of choosing features the better is drawn.
+    """
+    rows = some(_best_edits(metrics), "edits")
     bands = mean_bands(rows, ["attribute", "dictionary", "size"], (0.0, 1.0))
     key = key_of(
         "dictionary", "dictionary", [band for name in NAMES.values() for band in bands if band["dictionary"] == name]
@@ -126,3 +142,40 @@ def toys(metrics: pa.Table) -> alt.HConcatChart:
     count = alt.Y("mean:Q", title="features specific to a class")
     right = lines(found, wide, count, key_of("what", "", found)).properties(width=WIDE / 2, height=HEIGHT)
     return styled(alt.hconcat(left, right).resolve_scale(color="independent", shape="independent"), "bottom")
+
+
+def levels(metrics: pa.Table) -> alt.LayerChart:
+    """Features of a node that tell a union of values at least so well, by F1, of each dictionary."""
+    rows = [
+        row | {"level": float(row["variant"].removeprefix("f1-")), "dictionary": NAMES[row["system"]]}
+        for row in some(metric_values(metrics, "clear_features"), "clear features")
+    ]
+    bands = mean_bands(rows, ["dictionary", "level"], (0.0, float("inf")))
+    x = alt.X("level:Q", title="F1 on other prompts, at least", scale=alt.Scale(zero=False))
+    y = alt.Y("mean:Q", title="features of a head, mean")
+    drawn = lines(bands, x, y, key_of("dictionary", "dictionary", bands))
+    return styled(drawn.properties(width=WIDE / 2, height=HEIGHT))
+
+
+def told(rows: Rows) -> alt.HConcatChart:
+    """F1 of each feature of a head for each value of the attributes: the features that tell a value best, by it."""
+    best: dict[int, dict[str, Any]] = {}
+    for row in some(rows, "features"):
+        if row["feature"] not in best or row["f1"] > best[row["feature"]]["f1"]:
+            best[row["feature"]] = row
+    shown = sorted(best.values(), key=lambda row: -row["f1"])[:SHOWN]
+    order = [
+        row["feature"] for row in sorted(shown, key=lambda row: (list(WORDS).index(row["attribute"]), row["value"]))
+    ]
+    panels: list[Any] = []
+    for name, title in WORDS.items():
+        own = [row for row in rows if row["attribute"] == name and row["feature"] in order]
+        scale = alt.Scale(scheme="blues", domain=[0, 1])
+        chart = alt.Chart(data(own)).mark_rect().encode(
+            x=alt.X("value:O", title=title, axis=alt.Axis(labels=False, ticks=False)),
+            y=alt.Y("feature:O", title=None if panels else f"features of head {shown[0]['node']}", sort=order,
+                    scale=alt.Scale(domain=order), axis=alt.Axis(labels=False, ticks=False)),
+            color=alt.Color("f1:Q", title="F1", scale=scale),
+        )  # fmt: skip
+        panels.append(chart.properties(width=40 if name == "order" else WIDE / 3, height=HEIGHT))
+    return styled(alt.hconcat(*panels))

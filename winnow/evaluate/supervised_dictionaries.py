@@ -104,8 +104,13 @@ class SupervisedDictionary:
         return torch.where((attributes[name] == new)[:, None], x, (x.double() - old + changed).to(x.dtype))
 
 
-def supervised(x: Tensor, attributes: Attributes, kind: Literal["mean", "mse"] = "mse") -> SupervisedDictionary:
+def supervised(
+    x: Tensor, attributes: Attributes, kind: Literal["mean", "mse"] = "mse", shared: Tensor | None = None
+) -> SupervisedDictionary:
     """The dictionary of activations float[n, d] and their prompts' attributes.
+
+    shared: int64[n], what the values of all attributes have in common, such as the order in (name, order) joined. A
+    constant of each of its values is then free to move between attributes, as one constant is without it.
 
     mean: the mean of the prompts with a value, less the mean of all. mse: the codes whose sums come nearest to the
     activations, of least norm. The two agree where attributes are independent; where they hang together, mean codes
@@ -125,12 +130,13 @@ def supervised(x: Tensor, attributes: Attributes, kind: Literal["mean", "mse"] =
         stacked = design.T @ (rows - mean) / held[:, None]
     else:
         present = held > 0
-        # Solved by eigenvectors of the Gram matrix: shifting a constant between attributes is free, and least norm.
+        # Solved by eigenvectors of the Gram matrix: what is free to move between attributes has the least norm.
         gram, cross = design.T @ design, design.T @ (rows - mean)
         gram, cross = gram[present][:, present], cross[present]
         values, vectors = torch.linalg.eigh(gram)
         kept = values > values.max() * 1e-10
-        least = int(present.sum()) - len(attributes) + 1
+        groups = 1 if shared is None else len(shared.unique())
+        least = int(present.sum()) - (len(attributes) - 1) * groups
         if int(kept.sum()) < least:
             raise InputError(f"attributes {', '.join(attributes)}: tell one another; leave one out or draw them apart")
         basis = vectors[:, kept]
@@ -211,10 +217,14 @@ def edit_aware(
 
 
 class Told(NamedTuple):
-    """How features tell an attribute: F1 float64[m, values] of its values, and float64[m] of the best union of them."""
+    """How features tell an attribute: F1 float64[m, values] of its values, and float64[m] of the best union of them.
+
+    members: bool[m, values], the values in the best unions.
+    """
 
     f1: Tensor
     union: Tensor
+    members: Tensor
 
 
 def interpret(active: Tensor, values: Tensor, count: int, union: int = UNION) -> Told:
@@ -229,4 +239,16 @@ def interpret(active: Tensor, values: Tensor, count: int, union: int = UNION) ->
     f1 = 2 * both / (fires + held).clamp(min=1)
     order = (both / held.clamp(min=1)).argsort(dim=1, descending=True, stable=True)[:, : min(union, count)]
     hits, size = both.gather(1, order).cumsum(1), held[order].cumsum(1)
-    return Told(f1, (2 * hits / (fires + size).clamp(min=1)).max(1).values)
+    best = (2 * hits / (fires + size).clamp(min=1)).max(1)
+    members = torch.zeros_like(f1, dtype=torch.bool)
+    members.scatter_(1, order, torch.arange(order.shape[1]) <= best.indices[:, None])
+    return Told(f1, best.values, members)
+
+
+def f1_of_unions(active: Tensor, values: Tensor, members: Tensor) -> Tensor:
+    """float64[m]: F1 of "the feature is active" against "the value is one of the feature's", on any rows.
+
+    active: bool[n, m]. values: int64[n]. members: bool[m, values].
+    """
+    meant = members[:, values].T
+    return 2 * (active & meant).double().sum(0) / (active.double().sum(0) + meant.double().sum(0)).clamp(min=1)

@@ -2,70 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from winnow.dictionaries.dictionary import Dictionary
-from winnow.dictionaries.sae import SaeConfig
 from winnow.errors import InputError
-from winnow.evaluate.dictionary_toys import nearest_in_l0
 from winnow.evaluate.supervised_dictionaries import (
     Features,
     Node,
     SupervisedDictionary,
+    Told,
     edit_agnostic,
     edit_aware,
+    f1_of_unions,
     interpret,
     logits_with,
     read,
     supervised,
 )
+from winnow.evaluate.supervised_task import FIRST_NAME, GIVER, SECOND_NAME, Task, joined
 from winnow.models.hooked_transformer import HookedTransformer
-from winnow.randomness import torch_generator
-from winnow.workloads.names_language import NAMES, PAD, IndirectObjects, indirect_objects, tokens_of
+from winnow.workloads.names_language import NAMES
 
-FIRST_NAME, SECOND_NAME, GIVER = 2, 4, 10
-"""Positions of the names in a sentence of frame 0."""
-ARCHITECTURES = ("topk", "batchtopk", "relu_l1", "gated")
+SYSTEMS = ("supervised_mean", "supervised_mse", "supervised_joint")
 GOOD = 0.8
 """F1 from which on a feature counts as telling a value."""
-GENERAL_ROWS = 20_000
-
-
-class Task(NamedTuple):
-    """Prompts, what they are about, and for each attribute another value and the prompts that have it."""
-
-    prompts: IndirectObjects
-    attributes: dict[str, Tensor]
-    new: dict[str, Tensor]
-    counterfactual: dict[str, Tensor]
-
-
-def task_of(split: str, count: int, seed: int) -> Task:
-    """Prompts of frame 0 with the indirect object, the subject and the order of their names as attributes.
-
-    A counterfactual has one other indirect object or subject, which is neither of the two, or the other order.
-    """
-    prompts = indirect_objects(split, count, seed, frame=0)
-    first = int(tokens_of(NAMES[:1])[0])
-    order = (prompts.tokens[:, FIRST_NAME] == prompts.subject).long()
-    attributes = {"indirect": prompts.indirect - first, "subject": prompts.subject - first, "order": order}
-    draws = torch.rand(count, len(NAMES), generator=torch_generator(seed, "counterfactual names", split))
-    own = torch.stack([attributes["indirect"], attributes["subject"]], 1)
-    other = draws.scatter(1, own, -1.0).argmax(1)
-    new = {"indirect": other, "subject": other, "order": 1 - order}
-    tokens = prompts.tokens
-    exchanged = tokens.clone()
-    exchanged[:, [FIRST_NAME, SECOND_NAME]] = tokens[:, [SECOND_NAME, FIRST_NAME]]
-    counterfactual = {
-        "indirect": torch.where(tokens == prompts.indirect[:, None], other[:, None] + first, tokens),
-        "subject": torch.where(tokens == prompts.subject[:, None], other[:, None] + first, tokens),
-        "order": exchanged,
-    }
-    return Task(prompts, attributes, new, counterfactual)
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""F1 from which on features are counted."""
+VALUES = {"indirect": len(NAMES), "subject": len(NAMES), "order": 2}
 
 
 class Scene(NamedTuple):
@@ -78,35 +44,66 @@ class Scene(NamedTuple):
     seen: Tensor
     held: Tensor
     changed: dict[str, Tensor]
-    """Attribute -> what the test prompts' counterfactuals hold."""
+    """Attribute that is edited here -> what the test prompts' counterfactuals hold."""
+    clean: Tensor
+    """int64[n]: the model's answer to the test prompts."""
     expected: dict[str, Tensor]
-    """Attribute -> int64[n]: the model's answer to the counterfactual prompt."""
+    """Attribute -> int64[n]: the answer that an edit is to bring about."""
 
 
 def scene_of(model: HookedTransformer, fit: Task, test: Task, least_ceiling: float) -> Scene:
-    """All heads' outputs at the last position, and what to expect of edits.
+    """All heads' outputs at the last position, through which all that is told must pass.
 
-    Raises InputError where exchanging the whole of them for the counterfactual's does not change the answer as the
-    prompt would in at least the share `least_ceiling`: then the nodes are no cut of the task.
+    Who receives is edited here, the one attribute with which the answer moves; expected is the answer to the
+    counterfactual prompt. Raises InputError where exchanging the whole of the nodes for the counterfactual's does not
+    bring it about in at least the share `least_ceiling` of the prompts: then the nodes are no cut of the task.
     """
     heads = model.blocks[0].attn.heads  # type: ignore[union-attr]
     nodes = [Node(layer, "z", head, -1) for layer in range(len(model.blocks)) for head in range(heads)]  # type: ignore[arg-type]
-    changed = {name: read(model, tokens, nodes) for name, tokens in test.counterfactual.items()}
+    name = "indirect"
     with torch.no_grad():
-        expected = {name: model(tokens)[:, -1].argmax(-1) for name, tokens in test.counterfactual.items()}
+        clean, expected = (model(part)[:, -1].argmax(-1) for part in (test.prompts.tokens, test.counterfactual[name]))
+    values = read(model, test.counterfactual[name], nodes)
     seen, held = read(model, fit.prompts.tokens, nodes), read(model, test.prompts.tokens, nodes)
-    scene = Scene(model, nodes, fit, test, seen, held, changed, expected)
-    for name, values in changed.items():
-        if (reached := accuracy(scene, name, values)) < least_ceiling:
-            raise InputError(f"nodes: the counterfactual {name} is answered in {reached:.2f} of the prompts, not in "
-                             f"{least_ceiling:g}; they are no cut of the task: train the model longer")  # fmt: skip
+    scene = Scene(model, nodes, fit, test, seen, held, {name: values}, clean, {name: expected})
+    if (reached := accuracy(scene, name, values)) < least_ceiling:
+        raise InputError(f"nodes: of the prompts with another answer where another {name} is told, {reached:.2f} get "
+                         f"it, not {least_ceiling:g}; they are no cut of the task: train the model longer")  # fmt: skip
     return scene
 
 
+def queries_of(scene: Scene) -> Scene:
+    """All heads' queries at the last position from the second layer on: whom to look for, the names being as they were.
+
+    Who gives and the order are edited here. A prompt with another giver or order has the same answer, yet these queries
+    among the old names lead elsewhere; expected is the answer with the whole of the counterfactual's queries.
+    """
+    model, test = scene.model, scene.test
+    nodes = [node._replace(kind="q") for node in scene.nodes if node.layer]  # the first sees one and the same word
+    seen, held = (read(model, task.prompts.tokens, nodes) for task in (scene.fit, test))
+    changed = {name: read(model, test.counterfactual[name], nodes) for name in ("subject", "order")}
+    expected = {
+        name: logits_with(model, test.prompts.tokens, nodes, values)[:, -1].argmax(-1)
+        for name, values in changed.items()
+    }
+    return scene._replace(nodes=nodes, seen=seen, held=held, changed=changed, expected=expected)
+
+
+def moved(scene: Scene, name: str) -> Tensor:
+    """bool[n]: the test prompts whose answer an edit of the attribute is to change."""
+    return scene.expected[name] != scene.clean
+
+
 def accuracy(scene: Scene, name: str, values: Tensor) -> float:
-    """Share of the test prompts that are answered as their counterfactuals are, with these values in the nodes."""
+    """Share of the answers that are to move which do so as expected, with these values in the nodes.
+
+    Prompts that keep their answer are left out, as an edit of nothing would do well on them; 0 where there are no
+    others.
+    """
     logits = logits_with(scene.model, scene.test.prompts.tokens, scene.nodes, values)
-    return float((logits[:, -1].argmax(-1) == scene.expected[name]).double().mean())
+    own = moved(scene, name)
+    right = (logits[:, -1].argmax(-1) == scene.expected[name])[own].double()
+    return float(right.mean()) if len(right) else 0.0
 
 
 def recovered(scene: Scene, values: Tensor) -> float:
@@ -126,34 +123,61 @@ def explained(scene: Scene, values: Tensor) -> float:
     return float((1 - (scene.held - values).square().sum((0, 2)) / spread).mean())
 
 
-def told_by_supervised(scene: Scene, kind: Any) -> dict[str, dict[str, float]]:
-    """Metrics of a supervised dictionary: of all, and of the edits of each attribute, one code out and one in."""
-    n, nodes, d = scene.held.shape
-    dictionary = supervised(scene.seen.flatten(1), scene.fit.attributes, kind)
-    attributes = scene.test.attributes
-    shown = dictionary.reconstruct(attributes).float().view(n, nodes, d)
-    without = (scene.held.flatten(1) - sum(dictionary.parts(attributes).values())).float().view(n, nodes, d)
-    found = {"all": {"recovered": recovered(scene, shown), "explained": explained(scene, shown)}}
-    found["all"]["necessity"] = 1 - recovered(scene, without)
-    found["all"]["scores_explained"] = _scores_explained(scene, kind)
-    for name, new in scene.test.new.items():
-        edited = dictionary.edit(scene.held.flatten(1), attributes, name, new).view(n, nodes, d)
+def edit_limits(scene: Scene) -> dict[str, dict[str, dict[str, float]]]:
+    """System -> variant -> metrics: edits of everything and of nothing, and the share of prompts that are to move."""
+    whole, nothing = {}, {}
+    for name, values in scene.changed.items():
+        share = float(moved(scene, name).double().mean())
+        whole[f"{name}-1"] = {"edit_accuracy": accuracy(scene, name, values), "moved": share}
+        nothing[f"{name}-1"] = {"edit_accuracy": accuracy(scene, name, scene.held)}
+    return {"ceiling": whole, "unedited": nothing}
+
+
+def _supervised(scene: Scene, system: str, seen: Tensor) -> SupervisedDictionary:
+    """The dictionary of rows float[n, d] of the fit prompts: of three attributes, or of names joined with the order."""
+    attributes = scene.fit.attributes
+    if system == "supervised_joint":
+        return supervised(seen, joined(attributes), "mse", shared=attributes["order"])
+    return supervised(seen, attributes, "mean" if system == "supervised_mean" else "mse")
+
+
+def _form(system: str, attributes: dict[str, Tensor]) -> dict[str, Tensor]:
+    return joined(attributes) if system == "supervised_joint" else attributes
+
+
+def told_by_supervised(scene: Scene, system: str) -> dict[str, float]:
+    """How well the codes of one of SYSTEMS stand in for the nodes."""
+    dictionary, attributes = _supervised(scene, system, scene.seen.flatten(1)), _form(system, scene.test.attributes)
+    shown = dictionary.reconstruct(attributes).float().view(scene.held.shape)
+    without = scene.held.flatten(1) - sum(dictionary.parts(attributes).values())
+    return {
+        "recovered": recovered(scene, shown),
+        "explained": explained(scene, shown),
+        "necessity": 1 - recovered(scene, without.float().view(scene.held.shape)),
+        "scores_explained": _scores_explained(scene, system),
+    }
+
+
+def edits_by_supervised(scene: Scene, system: str) -> dict[str, dict[str, float]]:
+    """Metrics of the edits of each attribute, its codes exchanged for others."""
+    dictionary, test = _supervised(scene, system, scene.seen.flatten(1)), scene.test
+    before, found = _form(system, test.attributes), {}
+    shown = sum(dictionary.parts(before).values()).view(scene.held.shape)  # type: ignore[union-attr]
+    for name in scene.changed:
+        after = _form(system, {**test.attributes, name: test.new[name]})
+        values, taken = scene.held.flatten(1), torch.zeros_like(shown)
+        for part, new in after.items():
+            if not torch.equal(new, before[part]):
+                values = dictionary.edit(values, before, part, new)
+                taken = taken + dictionary.parts(before)[part].view(scene.held.shape)
         found[f"{name}-1"] = {
-            "edit_accuracy": accuracy(scene, name, edited),
-            "weight": _weight(dictionary, scene, name),
+            "edit_accuracy": accuracy(scene, name, values.view(scene.held.shape)),
+            "weight": float(((taken * shown).sum(2) / shown.square().sum(2).clamp(min=1e-30)).mean()),
         }
     return found
 
 
-def _weight(dictionary: SupervisedDictionary, scene: Scene, name: str) -> float:
-    """Mean share of the reconstructions that the codes of one attribute make up."""
-    parts = dictionary.parts(scene.test.attributes)
-    shown = sum(parts.values()).view(scene.held.shape)  # type: ignore[union-attr]
-    own = parts[name].view(scene.held.shape)
-    return float(((own * shown).sum(2) / shown.square().sum(2)).mean())
-
-
-def _scores_explained(scene: Scene, kind: Any) -> float:
+def _scores_explained(scene: Scene, system: str) -> float:
     """Share of the variance of attention scores, last position to each name, that codes of queries and keys give.
 
     The median over heads and names: a head that looks nowhere in particular has scores of no variance to speak of.
@@ -163,39 +187,80 @@ def _scores_explained(scene: Scene, kind: Any) -> float:
     keys = [node._replace(kind="k", position=position) for position in places for node in scene.nodes]
     both = [*queries, *keys]
     seen, held = (read(scene.model, task.prompts.tokens, both).double() for task in (scene.fit, scene.test))
-    made = supervised(seen.flatten(1), scene.fit.attributes, kind).reconstruct(scene.test.attributes).view(held.shape)
+    dictionary = _supervised(scene, system, seen.flatten(1))
+    made = dictionary.reconstruct(_form(system, scene.test.attributes)).view(held.shape)
     n = len(queries)
     true, coded = ((x[:, :n].repeat(1, len(places), 1) * x[:, n:]).sum(2) for x in (held, made))
     return float((1 - (true - coded).square().sum(0) / (true - true.mean(0)).square().sum(0)).median())
 
 
-def told_by_features(scene: Scene, features: Sequence[Features], sizes: Sequence[int]) -> dict[str, dict[str, float]]:
-    """Metrics of one unsupervised dictionary a node: of all, and of edits by attribute, size and way of choosing."""
-    held = scene.held.unbind(1)
+class _Clear(NamedTuple):
+    """Of a node's features: F1 of the unions of values that they tell best on the fit prompts, there and on test."""
+
+    fit: Tensor
+    test: Tensor
+
+
+def told_by_features(scene: Scene, features: Sequence[Features]) -> dict[str, dict[str, float]]:
+    """How one unsupervised dictionary a node stands in for the nodes, and what its features say: variant -> metrics.
+
+    What a feature tells is chosen on the fit prompts and judged on the test prompts.
+    """
+    held, means = scene.held.unbind(1), scene.seen.mean(0)
     codes = [f.encode(x) for f, x in zip(features, held, strict=True)]
     shown = torch.stack([f.reconstruct(x) for f, x in zip(features, held, strict=True)], 1)
-    means = scene.seen.mean(0)
-    told = [_told(f.encode(x), scene.fit.attributes) for f, x in zip(features, scene.seen.unbind(1), strict=True)]
-    clear = [torch.stack([part.union for part in of.values()]).max(0).values >= GOOD for of in told]
-    kept = [(c * k) @ f.decoder + f.bias for c, k, f in zip(codes, clear, features, strict=True)]
+    fitted = [f.encode(x) for f, x in zip(features, scene.seen.unbind(1), strict=True)]
+    chosen = [told(c, scene.fit) for c in fitted]
+    clear = [_clear(of, c, scene.test) for of, c in zip(chosen, codes, strict=True)]
+    good = [of.fit >= GOOD for of in clear]
+    kept = torch.stack([(c * k) @ f.decoder for c, k, f in zip(codes, good, features, strict=True)], 1)
+    usual = torch.stack([((c * k) @ f.decoder).mean(0) for c, k, f in zip(fitted, good, features, strict=True)])
     values = {
         "recovered": recovered(scene, shown),
         "explained": explained(scene, shown),
         "necessity": 1 - recovered(scene, scene.held - shown + means),
-        "recovered_clear": recovered(scene, torch.stack(kept, 1)),
-        "clear_features": float(torch.stack([k.double().mean() for k in clear]).mean()),
+        "recovered_clear": recovered(scene, kept + torch.stack([f.bias for f in features])),
+        "necessity_clear": 1 - recovered(scene, scene.held - kept + usual),
         "l0": float(torch.stack([(c != 0).sum(1).double().mean() for c in codes]).mean()),
     }
+    judged = [told(c, scene.test) for c in codes]
     for name in scene.test.attributes:
-        values[f"values_told_{name}"] = float(
-            (torch.stack([of[name].f1.max(0).values for of in told]).max(0).values >= GOOD).double().mean()
-        )
+        values[f"values_told_{name}"] = values_told([of[name] for of in chosen], [of[name] for of in judged],
+                                                    scene.test.attributes[name])  # fmt: skip
     found = {"all": values}
-    for name, new in scene.test.new.items():
-        old, changed = scene.test.attributes[name], scene.changed[name].unbind(1)
+    for level in LEVELS:
+        counts = torch.stack([(of.test >= level).double().sum() for of in clear])
+        found[f"f1-{level:g}"] = {"clear_features": float(counts.mean())}
+    return found
+
+
+def told(codes: Tensor, task: Task) -> dict[str, Told]:
+    """What features with these codes, float[n, m], tell of each attribute of the task's prompts."""
+    return {name: interpret(codes != 0, values, VALUES[name]) for name, values in task.attributes.items()}
+
+
+def _clear(chosen: dict[str, Told], codes: Tensor, task: Task) -> _Clear:
+    own = torch.stack([of.union for of in chosen.values()]).max(0)
+    judged = [f1_of_unions(codes != 0, task.attributes[name], of.members) for name, of in chosen.items()]
+    return _Clear(own.values, torch.stack(judged).gather(0, own.indices[None])[0])
+
+
+def values_told(chosen: Sequence[Told], judged: Sequence[Told], present: Tensor) -> float:
+    """Share of the values that are present whose best feature of any node, by `chosen`, is good in `judged`."""
+    best = torch.cat([of.f1 for of in chosen]).argmax(0, keepdim=True)
+    f1 = torch.cat([of.f1 for of in judged]).gather(0, best)[0]
+    return float((f1[present.unique()] >= GOOD).double().mean())
+
+
+def edits_by_features(scene: Scene, features: Sequence[Features], sizes: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Metrics of edits by attribute, size and way of choosing; what features tell is seen on the fit prompts."""
+    held, found = scene.held.unbind(1), {}
+    seen = [told(f.encode(x), scene.fit) for f, x in zip(features, scene.seen.unbind(1), strict=True)]
+    for name in scene.changed:
+        old, new, changed = scene.test.attributes[name], scene.test.new[name], scene.changed[name].unbind(1)
+        scores = [of[name].f1 for of in seen]
         for size in sizes:
             free = [edit_agnostic(f, x, y, 2 * size) for f, x, y in zip(features, held, changed, strict=True)]
-            scores = [of[name].f1 for of in told]
             aware = [
                 edit_aware(f, x, y, s, old, new, size)
                 for f, x, y, s in zip(features, held, changed, scores, strict=True)
@@ -208,65 +273,23 @@ def told_by_features(scene: Scene, features: Sequence[Features], sizes: Sequence
     return found
 
 
-def _told(codes: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Any]:
-    sizes = {"order": 2}
-    return {name: interpret(codes != 0, values, sizes.get(name, len(NAMES))) for name, values in attributes.items()}
+def feature_rows(scene: Scene, features: Sequence[Features]) -> list[dict[str, Any]]:
+    """A row of each feature and value of each attribute: precision, recall and F1 on the test prompts, where not 0.
 
-
-def of_dictionary(dictionary: Dictionary) -> Features:
-    """A sparse autoencoder as features."""
-    return Features(dictionary.dense, dictionary.W_dec, dictionary.b_dec_out)
-
-
-def autoencoders(rows: Tensor, architecture: str, settings: Any, seed: int) -> list[Features]:
-    """One sparse autoencoder for each node of rows float32[n, nodes, d]."""
-    config = SaeConfig(
-        architecture, m=settings.width, k=settings.k, steps=settings.steps, batch=settings.batch_size, seed=seed
-    )
-    return [
-        of_dictionary(nearest_in_l0(part.contiguous(), config, settings.penalties, settings.k))
-        for part in rows.unbind(1)
-    ]
-
-
-@torch.no_grad()
-def general_rows(model: HookedTransformer, tokens: Tensor, nodes: Sequence[Node], seed: int) -> Tensor:
-    """float32[rows, nodes, d]: what the heads of the nodes hold at all positions of documents, some rows of them."""
-    _, saved = model.run(tokens, save={node.hook for node in nodes})
-    rows = torch.stack([saved[node.hook][:, :, node.head] for node in nodes], 2)[tokens != PAD]
-    order = torch.randperm(len(rows), generator=torch_generator(seed, "general rows"))
-    return rows[order[:GENERAL_ROWS]]
-
-
-def random_features(rows: Tensor, width: int, k: int, seed: int) -> list[Features]:
-    """A floor: random unit directions, of which the k with the largest products code a row, scaled to fit best."""
-    made = []
-    for i, part in enumerate(rows.unbind(1)):
-        directions = torch.randn(width, part.shape[1], generator=torch_generator(seed, "random features", str(i)))
-        directions, mean = torch.nn.functional.normalize(directions, dim=1), part.mean(0)
-        shown = _top(part - mean, directions, k) @ directions
-        length = float(((part - mean) * shown).sum() / shown.square().sum())
-        made.append(Features(_coder(mean, directions, k, length), directions, mean))
-    return made
-
-
-def components(rows: Tensor, k: int) -> list[Features]:
-    """Principal components, of which the k with the largest shares of either sign code a row."""
-    made = []
-    for part in rows.unbind(1):
-        mean = part.mean(0)
-        directions = torch.linalg.svd((part - mean).double(), full_matrices=False).Vh.float()
-        made.append(Features(_coder(mean, directions, k, 1.0, signed=True), directions, mean))
-    return made
-
-
-def _top(x: Tensor, directions: Tensor, k: int, signed: bool = False) -> Tensor:
-    products = x @ directions.T
-    size = products.abs() if signed else products.clamp(min=0)
-    top = size.topk(min(k, size.shape[1]), 1).indices
-    kept = torch.zeros_like(products).scatter_(1, top, products.gather(1, top))
-    return kept if signed else kept.clamp(min=0)
-
-
-def _coder(mean: Tensor, directions: Tensor, k: int, length: float, signed: bool = False) -> Any:
-    return lambda x: length * _top(x - mean, directions, k, signed)
+    Of the node whose features tell most receivers on the fit prompts.
+    """
+    best = [float(told(f.encode(x), scene.fit)["indirect"].f1.max(0).values.mean())
+            for f, x in zip(features, scene.seen.unbind(1), strict=True)]  # fmt: skip
+    place = max(range(len(best)), key=best.__getitem__)
+    node, active = scene.nodes[place], features[place].encode(scene.held[:, place]) != 0
+    found = []
+    for name, values in scene.test.attributes.items():
+        f1, fires = interpret(active, values, VALUES[name]).f1, active.double().sum(0)
+        count = torch.bincount(values, minlength=VALUES[name]).double()
+        both = f1 * (fires[:, None] + count) / 2
+        for feature, value in f1.nonzero().tolist():
+            hits = float(both[feature, value])
+            shares = {"precision": hits / float(fires[feature]), "recall": hits / float(count[value])}
+            labels = {"node": f"{node.layer}.{node.head}", "feature": feature, "attribute": name, "value": value}
+            found.append(labels | shares | {"f1": float(f1[feature, value])})
+    return found

@@ -17,10 +17,10 @@ Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), 
 class SupervisedDictionaries(System):
     """Sparse autoencoders of a task's heads beside dictionaries built from what the task is about."""
 
-    pictures = ("axes", "edits", "toys")
+    pictures = ("axes", "edits", "toys", "levels", "told")
     model: str = "lm_names"
     """Train or compress variant whose heads are read."""
-    fit_prompts: int = Field(4000, ge=400)
+    fit_prompts: int = Field(4000, ge=2000)
     """Prompts of the train split that dictionaries are fitted on."""
     prompts: int = Field(500, ge=20)
     """Prompts of the test split that they are judged on."""
