@@ -18,8 +18,9 @@ def contextual_decomposition(inputs, outputs, params, log):
     labels = {"workload": params.workload, "seed": params.seed, "split": "test"}
     tables = []
     for (method, task), draws in measures.items():
-        values = [(name, value, draw) for draw, found in enumerate(draws) for name, value in found.items()]
-        # A step is a draw of prompts; without one stands the mean of all.
+        # A step is a draw of prompts, counted on from seed to seed; without one stands the mean of all.
+        first = params.seed * params.draws
+        values = [(name, value, first + draw) for draw, found in enumerate(draws) for name, value in found.items()]
         means = [(name, sum(found[name] for found in draws) / len(draws), None) for name in draws[0]]
         tables.append(metric_rows(values + means, system=method, variant=task, **labels))
         log.info("%s, %s: %s", task, method, {name: round(value, 3) for name, value, _ in means})

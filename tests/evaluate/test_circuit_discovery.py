@@ -5,7 +5,7 @@ import torch
 
 from tests.evaluate.circuits import TOKENS, a_task, every, random_transformer
 from winnow.evaluate import circuit_discovery as discovery
-from winnow.evaluate.contextual_decomposition import Node, reference_means
+from winnow.evaluate.contextual_decomposition import Node, _Propagation, reference_means
 from winnow.workloads.names_language import indirect_objects, vocabulary, year_spans
 
 
@@ -45,6 +45,26 @@ def test_attribution_is_the_slope_of_moving_a_node_to_its_mean():
         nearer = own + 1e-5 * (node.of(task.means[node.hook]) - own)
         slope = drop(model, task, {node.hook: put(node, nearer)}) / 1e-5
         assert float(found[node]) == pytest.approx(slope, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("rows", [3, 9, 1024])
+def test_work_of_a_decomposition_is_every_block_that_is_run(rows, monkeypatch):
+    """Counted at the attention's patterns, which a plain run has once in each block, and two parts a node."""
+    model, ran = random_transformer(layers=3), []
+    task = a_task(model)
+    monkeypatch.setattr(discovery, "ROWS", rows)
+    plain, parts = model.run, _Propagation.block
+    monkeypatch.setattr(model, "run", lambda tokens, **kept: ran.append(len(tokens) * 3) or plain(tokens, **kept))
+
+    def block(self, both, *arguments):
+        ran.append(2 * len(self.sources) * len(TOKENS))
+        return parts(self, both, *arguments)
+
+    monkeypatch.setattr(_Propagation, "block", block)
+    discovery.decomposition(model, task)
+    assert task.blocks == sum(ran)
+    discovery.decomposition(model, task, [Node(2, 1, 0)], [1.0])
+    assert task.blocks == sum(ran)
 
 
 def linear_transformer():

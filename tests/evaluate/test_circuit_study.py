@@ -54,6 +54,8 @@ def test_every_method_is_measured_on_every_task_and_draw(made):
                 pairs = [(a, b) for a in mine for b in by_chance if a["size"] == b["size"]]
                 beaten = sum(a["faithfulness"] > b["faithfulness"] for a, b in pairs)
                 assert found["beats_random"] == pytest.approx(beaten / len(pairs)) and len(pairs) == 6
+                usual = sum(min(1, row["faithfulness"]) for row in by_chance) / len(by_chance)
+                assert found["above_random"] == pytest.approx(found["area"] - usual)
     ratios = study.work_ratios(measures, "names0")
     assert ratios["grouped_over_rounds"] == (
         measures["path", "names0"][0]["blocks"] / measures["cdt_rounds", "names0"][0]["blocks"]

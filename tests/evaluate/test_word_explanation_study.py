@@ -9,7 +9,7 @@ from winnow.errors import InputError
 from winnow.evaluate import word_explanation_study as study
 from winnow.evaluate.word_explanations import METHODS
 from winnow.train.topic_classifier import better_and_worse
-from winnow.workloads.docstring_topics import FIRST, TopicTexts
+from winnow.workloads.docstring_topics import FIRST, PAD, TopicTexts
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_joined_texts_have_one_half_of_each_topic_in_both_orders(pair, given):
         blind.classes.weight.zero_()
     with pytest.raises(InputError, match="one topic at most"):
         study.joined(blind, given.texts["test"], 5, 0)
-    with pytest.raises(InputError, match="turn no text"):
+    with pytest.raises(InputError, match="turn no text that neither word turns"):
         study.of_phrases(blind, given, 5, 0)
 
 
@@ -94,6 +94,30 @@ def test_phrases_turn_their_texts_and_scores_are_of_both_words(pair, given, made
     # What hiding the phrase takes away is near to what planting it adds.
     both = [(row["phrase"], row["effect"]) for row in phrases if row["method"] == "leave_one_out"]
     assert all(a > 0 for a, _ in both)
+
+
+@pytest.mark.parametrize(("turns", "kept"), [("both", True), ("first", False), ("second", False), ("any", False)])
+def test_phrases_of_which_one_word_turns_the_text_alone_are_left_out(given, monkeypatch, turns, kept):
+    texts = given.texts["test"]
+    topics = {tuple(row.tolist()): int(topic) for row, topic in zip(texts.rows, texts.topics, strict=True)}
+
+    def model(padded):
+        """Knows each text's topic by heart, and takes the next one where words of the phrase are in it."""
+        logits = torch.zeros(len(padded), given.classes)
+        for i, row in enumerate(padded):
+            held = [token in row for token in given.phrase]
+            on = {"both": all(held), "first": held[0], "second": held[1], "any": any(held)}[turns]
+            rest = tuple(token for token in row.tolist() if token not in given.phrase and token != PAD)
+            logits[i, (topics[rest] + int(on)) % given.classes] = 1
+        return logits
+
+    monkeypatch.setattr(study, "METHODS", {"none": lambda model, row, weights, seed: torch.zeros(len(row) - 1)})
+    monkeypatch.setattr(study, "phrase_scores", lambda *_: {})
+    if kept:
+        assert len(study.of_phrases(model, given, 5, 0)) == 5
+    else:
+        with pytest.raises(InputError, match="turn no text that neither word turns"):
+            study.of_phrases(model, given, 5, 0)
 
 
 def test_the_rule_prefers_the_model_whose_best_words_tell_the_topic(pair, given, monkeypatch):

@@ -161,9 +161,9 @@ def decomposition(
     last = len(model.blocks) - 1 if targets is None else max(node.layer for node in targets)
     for layer in range(len(model.blocks) if targets is None else last):
         later = None if targets is None else [node for node in targets if node.layer > layer]
-        task.blocks += count * len(model.blocks)
         for nodes in _chunks(_nodes(model, task, layer), count):
-            task.blocks += 2 * count * len(nodes) * (last + 1 - layer)
+            # A plain run, which the sums are taken from, and two parts of each node.
+            task.blocks += count * len(model.blocks) + 2 * count * len(nodes) * (last + 1 - layer)
             sources = [frozenset({node}) for node in nodes]
             found = propagate(model, task.tokens, sources, later, task.means, pattern, clean_signs)
             if later is None:

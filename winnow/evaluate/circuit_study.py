@@ -57,9 +57,10 @@ def study(
 ) -> tuple[Rows, Rows, Rows, dict[tuple[str, str], list[dict[str, float]]]]:
     """Rows of nodes and of faithfulness, CPU seconds of methods, and measures of each method and task, one a draw.
 
-    Measures are blocks run, correlation of scores with effects, area, share of faithfulness above 1, and beats_random:
-    the share of sizes and drawn orders at which circuits are more faithful. `random` has one of each drawn order;
-    `outliers` and `pruned` have the nodes, the faithfulness and the blocks of circuits of no given size.
+    Measures are blocks run, correlation of scores with effects, area, share of faithfulness above 1, beats_random: the
+    share of sizes and drawn orders at which circuits are more faithful, and above_random: area above their mean area.
+    `random` has one of each drawn order; `outliers` and `pruned` have the nodes, the faithfulness and the blocks of
+    circuits of no given size.
 
     settings: prompts, draws, random_orders, evaluated, references, frames, rounds, keep and sizes, as params.yaml has
     them. Nodes are scored on prompts of the valid split and measured on those of test; orders by chance, `random`, are
@@ -92,8 +93,10 @@ def study(
                 values = np.array(search.faithfulness(model, evaluated[name], order, sizes[name]))
                 curves += _curve(name, draw, method, sizes[name], values)
                 found = {"blocks": float(task.blocks), "correlation": correlation(scores, effect)}
-                found["beats_random"] = float((values > chance[name]).mean())
-                measures.setdefault((method, name), []).append(found | _told(values))
+                found |= {"beats_random": float((values > chance[name]).mean())} | _told(values)
+                by_chance_area = np.mean([area(drawn.tolist()) for drawn in chance[name]])
+                found["above_random"] = found["area"] - float(by_chance_area)
+                measures.setdefault((method, name), []).append(found)
                 done += 1
                 progress(done, total)
             for method, told in found_circuits(model, scored, evaluated[name], settings.rounds).items():

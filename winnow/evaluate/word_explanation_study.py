@@ -92,17 +92,22 @@ def of_joined(model: TextEncoder, texts: TopicTexts, classes: int, count: int, s
 def of_phrases(model: TextEncoder, lessons: PlantedTopics, count: int, seed: int) -> Rows:
     """Rows `method, text, sum, phrase, effect` of phrases in texts that they turn from one topic to the next.
 
-    Scores are those for the next topic's logit above the text's own: the sum of both words' scores, and where a
-    method has it that of the phrase as one. effect: what planting it adds. Raises InputError where the model turns no
-    text.
+    Of these, either word alone at the same place turns none. Scores are those for the next topic's logit above the
+    text's own: the sum of both words' scores, and where a method has it that of the phrase as one. effect: what
+    planting it adds. Raises InputError where only the phrase as a whole turns no text.
     """
     texts, classes = lessons.texts["test"], lessons.classes
     generator = numpy_generator(seed, "planted phrases")
     planted = [plant(row, "phrase", lessons.phrase, generator) for row in texts.rows]
     after = _told(model, TopicTexts([row for row, _ in planted], texts.topics))
     known = (_told(model, texts) == texts.topics) & (after == turned(texts.topics, classes))
+    for left_out in (0, 1):
+        alone = [torch.cat([row[: at[left_out]], row[at[left_out] + 1 :]]) for row, at in planted]
+        known &= _told(model, TopicTexts(alone, texts.topics)) == texts.topics
     if not known.any():
-        raise InputError("planted phrases: they turn no text that the model knows; train it longer")
+        raise InputError(
+            "planted phrases: they turn no text that neither word turns and that the model knows; train it"
+        )
     rows: Rows = []
     for i in generator.permutation(known.nonzero()[:, 0].numpy())[:count]:
         (row, places), own = planted[i], int(texts.topics[i])
