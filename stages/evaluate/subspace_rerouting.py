@@ -44,10 +44,14 @@ def subspace_rerouting(inputs, outputs, params, log):
     evading = defences.adaptive(scene, maker, detectors, others, params.defended, config, params.seed)
     tuned = defences.defended(scene, asked, best, suffixes, params, config, params.seed)
     labels = {"workload": params.workload, "seed": params.seed, "split": "test"}
-    told = study.measures(attacks, moved, lens, scene.subspaces.accuracies) | {("model", "questions"): able}
+    told = study.measures(attacks, moved, lens, study.probe_accuracies(scene)) | {("model", "questions"): able}
     told |= {(name, "defended"): values for name, values in {**noticed, "adaptive": evading, **tuned}.items()}
+    # A step is a prompt, counted on from seed to seed.
+    each = study.by_prompt(attacks, moved, params.seed * params.prompts)
     rows = [
-        metric_rows(v, system=f"rerouting_{name}", variant=variant, **labels) for (name, variant), v in told.items()
+        metric_rows(v, system=f"rerouting_{name}", variant=variant, **labels)
+        for values in (told, each)
+        for (name, variant), v in values.items()
     ]
     write_parquet(pa.concat_tables(rows), outputs.metrics)
     kept = [{"suffix": [words[i] for i in row]} for row in suffixes.tolist()] if params.keep_suffixes else []

@@ -46,7 +46,7 @@ def test_success_is_a_plain_answer_and_every_arm_has_its_rows(scene, asked):
     assert not set(suffixes.flatten().tolist()) & set(range(len(SPECIAL)))
     again = study.compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)
     assert again[1] == rows and torch.equal(again[2], suffixes)
-    measured = study.measures(rows, *_moved(scene, suffixes), scene.subspaces.accuracies)
+    measured = study.measures(rows, *_moved(scene, suffixes), study.probe_accuracies(scene))
     gcg, first = measured["gcg", "slots2"], measured["probe_first", "slots2"]
     assert first["work_share"] == pytest.approx(first["work"] / gcg["work"])
     assert measured["best", "slots2"] == measured[best, "slots2"]
@@ -74,8 +74,43 @@ def test_moved_prompts_have_the_cosines_of_their_streams(scene):
     told = {(row["way"], row["layer"]): row["cosine"] for row in rows if row["prompt"] == 0}
     # Steered at that block to the cosine of the rerouted prompt.
     assert told["steered", 1] == pytest.approx(told["rerouted", 1], abs=1e-4)
-    assert told["steered", 0] == pytest.approx(told["plain", 0], abs=1e-5)
+    # Of the prompt with a drawn suffix, as the accepted prompts have that distances are taken from.
+    assert told["steered", 0] == pytest.approx(told["random", 0], abs=1e-6)
+    assert told["steered", 0] != pytest.approx(told["plain", 0], abs=1e-6)
     assert {point["way"] for point in points} == {"accepted", "plain", "random", "rerouted", "steered"}
+
+
+def test_what_is_steered_at_run_time_is_the_prompt_with_the_drawn_suffix(scene):
+    """Put back where it came from, a stream of the first block gives the plain answer of the same prompt."""
+    suffixes = torch.full((6, 2), 9)
+    streams = study.last_activations(scene.model, scene.attacked, suffixes)[:, 0]
+    assert torch.equal(study._answers_with(scene, suffixes, 0, streams), answers(scene.model, scene.attacked, suffixes))
+
+
+def test_probes_are_judged_on_test_prompts_of_both_kinds_alike(scene):
+    found = study.probe_accuracies(scene)
+    for layer, probe in enumerate(scene.subspaces.probes):
+        no, yes = (
+            (study.last_activations(scene.model, asked)[:, layer] @ probe.weight + probe.bias > 0).double().mean()
+            for asked in (scene.attacked, scene.benign)
+        )
+        assert found[layer] == pytest.approx(float(1 - no + yes) / 2)
+    # On prompts of which one kind is told wrongly throughout, half is left.
+    wrong = scene._replace(attacked=scene.benign, benign=scene.benign)
+    assert study.probe_accuracies(wrong) == pytest.approx([0.5] * len(found))
+
+
+def test_every_prompt_has_its_own_step_from_which_the_means_follow(scene):
+    rows = study.compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)[1]
+    moved, lens = _moved(scene, torch.full((6, 2), 9))
+    means = study.measures(rows, moved, lens, [])
+    told = study.by_prompt(rows, moved, 40)
+    assert {key for key in means if key[1] != "words"} == set(told)
+    for key, values in told.items():
+        for metric in {name for name, *_ in values}:
+            own = {step: value for name, value, step in values if name == metric}
+            assert len(own) == sum(name == metric for name, *_ in values) and min(own) == 40
+            assert sum(own.values()) / len(own) == pytest.approx(means[key][metric])
 
 
 def test_the_reverse_lens_finds_words_of_marked_questions(scene, asked):

@@ -157,8 +157,8 @@ def random_rows(scene: Scene, slots: int, seed: int) -> Rows:
 def moved(scene: Scene, suffixes: Tensor, layer: int, seed: int) -> tuple[Rows, Rows]:
     """(a row a prompt and way of moving it, points of the plane) where a search stays beside steering at run time.
 
-    Steering adds the direction of refusal to the stream of the plain prompt until its cosine with it is that of the
-    rerouted one. distance: Mahalanobis, from accepted prompts with drawn suffixes.
+    Steering adds the direction of refusal to the stream of the prompt with a drawn suffix until its cosine with it is
+    that of the rerouted one. distance: Mahalanobis, from accepted prompts with drawn suffixes.
     """
     model, direction = scene.model, scene.subspaces.directions[layer]
     generator = torch_generator(seed, "rerouting", "moved")
@@ -167,18 +167,17 @@ def moved(scene: Scene, suffixes: Tensor, layer: int, seed: int) -> tuple[Rows, 
     accepted = last_activations(model, scene.accepted, drawn)
     centre, precision = defence.fit_gaussians(accepted)
     some = defence.random_suffixes(len(scene.attacked), slots, vocabulary, generator)
-    plain = last_activations(model, scene.attacked)
     ways = {
-        "plain": plain,
+        "plain": last_activations(model, scene.attacked),
         "random": last_activations(model, scene.attacked, some),
         "rerouted": last_activations(model, scene.attacked, suffixes),
     }
-    steered = plain.clone()
-    steered[:, layer] = steer_to(
-        plain[:, layer], direction, cosine_similarity(ways["rerouted"][:, layer], direction, dim=-1)
-    )
+    # Of prompts without a suffix the length alone would be out of the distribution.
+    steered = ways["random"].clone()
+    wished = cosine_similarity(ways["rerouted"][:, layer], direction, dim=-1)
+    steered[:, layer] = steer_to(steered[:, layer], direction, wished)
     ways["steered"] = steered
-    said = _answers_with(scene, layer, steered[:, layer])
+    said = _answers_with(scene, some, layer, steered[:, layer])
     rows = []
     for way, activations in ways.items():
         distance = defence.mahalanobis(activations, centre, precision)
@@ -197,8 +196,8 @@ def steer_to(activations: Tensor, direction: Tensor, cosine: Tensor) -> Tensor:
     return rest + along[:, None] * direction
 
 
-def _answers_with(scene: Scene, layer: int, streams: Tensor) -> Tensor:
-    tokens, places = scene.attacked.prompts()
+def _answers_with(scene: Scene, suffixes: Tensor, layer: int, streams: Tensor) -> Tensor:
+    tokens, places = scene.attacked.prompts(suffixes)
     rows = torch.arange(len(tokens))
 
     def put(value: Tensor) -> Tensor:
@@ -290,6 +289,31 @@ def targeted_layers(name: str, layers: int) -> frozenset[int]:
     """The layers that a search aims at."""
     middle = max(1, layers - 1) - 1
     return frozenset({"probe_first": {0}, "probe_both": {0, middle}}.get(name, {middle}))
+
+
+def probe_accuracies(scene: Scene) -> list[float]:
+    """Share that each layer's probe tells of test prompts, not learnt from: mean of the refused and the accepted."""
+    kinds = [
+        (last_activations(scene.model, scene.attacked), False),
+        (last_activations(scene.model, scene.benign), True),
+    ]
+    return [
+        sum(float(((p.log_odds(rows[:, i]) > 0) == yes).double().mean()) for rows, yes in kinds) / len(kinds)
+        for i, p in enumerate(scene.subspaces.probes)
+    ]
+
+
+def by_prompt(attacks: Rows, moved: Rows, first: int) -> dict[tuple[str, str], list[tuple[str, float, int]]]:
+    """(system, variant) -> (metric, value, first + number of the prompt) of success, work and distance."""
+    told: dict[tuple[str, str], list[tuple[str, float, int]]] = {}
+    for row in attacks:
+        values = {"success": row["success"], "work": row["layer_forwards"]}
+        own = told.setdefault((row["objective"], f"slots{row['slots']}"), [])
+        own += [(name, float(value), first + row["prompt"]) for name, value in values.items()]
+    for row in moved:
+        if row["prompt"] >= 0 and row["layer"] == 0:  # a distance is the same in the rows of all layers
+            told.setdefault((row["way"], "moved"), []).append(("distance", row["distance"], first + row["prompt"]))
+    return told
 
 
 def measures(
