@@ -24,23 +24,20 @@ def kronecker_attention(inputs, outputs, params, log):
             log.info("%s, match%d: %s", arm.name, order, values)
             tables.append(metric_rows(values, system=arm.name, variant=f"match{order}", **labels))
             histories.append(metric_rows(history, system=arm.name, variant=f"match{order}", **labels))
+    tables.append(metric_rows(study.ceiling(params), system="construction", variant="match3", **labels))
     rows = []
-    for order, tokens, basis in (
-        (3, params.tokens, "taylor"),
-        (3, params.tokens, "chebyshev"),
-        (4, params.tokens_of_order_4, "taylor"),
-        (3, params.tokens_of_order_4, "taylor"),
-    ):
-        found = study.error_map(params.bounds, params.degrees, tokens, params.dimensions, order, basis, params.seed)
-        found = [row | {"tokens": tokens} for row in found]
-        system = {"system": f"{basis}_order_{order}"}
-        for row in found:
-            variant = f"{tokens} tokens, B {row['bound']:g}, degree {row['degree']}"
-            values = {"largest_error": row["error"], "negative": row["negative"]}
-            tables.append(metric_rows(values, variant=variant, **system, **labels))
-        grows = {"degree_growth": study.growth(study.needed_degrees(found, 1e-3))}
-        tables.append(metric_rows(grows, variant=f"{tokens} tokens", **system, **labels))
-        rows += found
+    for order, tokens in dict.fromkeys(((3, params.tokens), *((o, params.tokens_of_order_4) for o in (4, 3)))):
+        mapped = (params.bounds, params.largest_rank, tokens, params.dimensions, order, params.seed)
+        rows += list(study.error_map(*mapped))
+    for row in rows:
+        variant = f"{row['tokens']} tokens, B {row['bound']:g}, degree {row['degree']}"
+        values = {"largest_error": row["error"], "relative_error": row["relative_error"], "negative": row["negative"]}
+        tables.append(metric_rows(values, system=f"{row['basis']}_order_{row['order']}", variant=variant, **labels))
+    for basis, order, tokens in dict.fromkeys((row["basis"], row["order"], row["tokens"]) for row in rows):
+        mine = [row for row in rows if (row["basis"], row["order"], row["tokens"]) == (basis, order, tokens)]
+        crossed = study.threshold(mine, study.FAST_DEGREE, 1e-2)
+        values = {"degree_growth": study.growth(mine, 1e-3), "threshold": crossed}
+        tables.append(metric_rows(values, system=f"{basis}_order_{order}", variant=f"{tokens} tokens", **labels))
     timings, scaled = [], list(study.work_and_time(params, time.process_time))
     for row in scaled:
         named = {"system": f"{row['method']}_attention", "variant": f"{row['tokens']} tokens"}

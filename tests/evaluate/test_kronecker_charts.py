@@ -24,7 +24,11 @@ def test_charts_draw_networks_and_errors():
 
     shown = drawn(charts.learning(table("majority", None), table("accuracy", 10)))
     assert [(row["network"], row["mean"]) for row in shown if "network" in row] == [("over pairs", 0.5)]
-    rows = list(error_map([0.5], [1], 4, 2, 3, "taylor", 0)) + list(error_map([0.5], [1], 4, 2, 3, "chebyshev", 0))
-    assert len([row for row in drawn(charts.errors(rows)) if "bound" in row]) == 1
+    rows = [row for tokens in (4, 3) for row in error_map([0.5], 3, tokens, 2, 3, 0)]
+    chart = charts.errors(rows)
+    assert {row["mean"] for row in drawn(chart)} == {row["error"] for row in rows}  # no two lengths are averaged
+    assert [panel.title for panel in chart.concat] == [
+        f"order 3, {tokens} tokens, {kind}" for tokens in (3, 4) for kind in ("Chebyshev", "Taylor")
+    ]
     with pytest.raises(InputError, match="the table has no errors"):
         charts.errors([])

@@ -10,7 +10,6 @@ from torch import nn
 from winnow.evaluate.lora_study import (
     ALPHA,
     bounded,
-    degrees_below,
     drawn_head,
     entries_told,
     errors,
@@ -86,11 +85,6 @@ def test_ranks_are_fitted_over_all_lengths_and_lengths_limit_those_that_are_not_
     rows += [{"tokens": 10**9, "gamma": 3.0, "rank": 9, "error": 1.0}]  # more than the line says
     assert rank_slope(rows)["slope"] > 1.1
     assert np.isnan(rank_slope(rows[:2])["slope"])
-
-
-def test_degrees_are_tried_while_their_rank_is_below_the_length():
-    assert list(degrees_below(128, 4)) == [0, 1, 2, 3, 4, 5]  # C(9, 5) = 126
-    assert list(degrees_below(126, 4)) == [0, 1, 2, 3, 4]
 
 
 def test_only_adapters_learn_and_entries_are_told_as_they_do():

@@ -186,6 +186,14 @@ def test_the_shipped_scales_are_valid(scale):
             {"python": {"evaluate": {"rope_alibi": {"learned": ["alibi", "alibi"]}}}},
             "python.evaluate.rope_alibi.learned: 'alibi' stands twice",
         ),
+        (
+            {"python": {"evaluate": {"kronecker_attention": {"largest_rank": 50001}}}},
+            "python.evaluate.kronecker_attention.largest_rank: is 50001; input should be less than or equal to 50000",
+        ),
+        (
+            {"python": {"evaluate": {"kronecker_attention": {"dimensions": 31}}}},
+            "dimensions is 31, rank 52360 at degree 4, more than 50000; lower it",
+        ),
         ({"digits": 5}, "digits"),
     ],
 )

@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from winnow.errors import InputError
 from winnow.train.kronecker_attention import (
     KroneckerAttention,
+    degrees_below,
     features,
     khatri_rao,
     kronecker_attention,
@@ -19,6 +20,7 @@ from winnow.train.kronecker_attention import (
     match_task,
     monomials,
     polynomial,
+    power_sums,
 )
 
 
@@ -108,7 +110,7 @@ def test_the_polynomial_comes_to_the_exact_attention_within_its_bound(basis):
         if bounds.relative < 1:
             # Each weight is off by the factor at most, above and below the line; values are at most 1.
             assert errors[-1] <= 2 * bounds.relative / (1 - bounds.relative)
-    assert errors == sorted(errors, reverse=True) and errors[-1] < 1e-9
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 1e-10
 
 
 def test_bounds_are_told_in_closed_form():
@@ -138,6 +140,32 @@ def test_features_are_all_monomials_once():
     assert len(set(rows)) == len(rows) == math.comb(7, 3) and all(sum(row) <= 4 for row in rows)
     (x,) = parts(1, 2, 3)
     assert torch.allclose(features(x, 4), (x[:, None] ** exponents).prod(-1), atol=1e-15)
+
+
+@pytest.mark.parametrize("order", [3, 4])
+def test_sums_of_powers_are_those_over_all_tuples(order):
+    query, *rest = parts(2 * order - 1, 3, 2)
+    keys, values = rest[: order - 1], rest[order - 1 :]
+    found = power_sums(query, keys, values, 5, 0.7)
+    scores = 0.7 * query @ khatri_rao(keys).T
+    worth = torch.cat([khatri_rao(values), torch.ones(3 ** (order - 1), 1, dtype=torch.float64)], 1)
+    assert found.shape == (6, 3, 3)
+    for power in range(6):
+        assert torch.allclose(found[power], scores**power @ worth, atol=1e-12)
+
+
+def test_degrees_go_on_while_their_rank_is_below():
+    assert list(degrees_below(128, 4)) == [0, 1, 2, 3, 4, 5]  # C(9, 5) = 126
+    assert list(degrees_below(126, 4)) == [0, 1, 2, 3, 4]
+
+
+def test_a_layer_stops_where_weights_sum_to_less_than_zero():
+    torch.manual_seed(0)
+    layer = KroneckerAttention(4, 1, degree=1)
+    x = parts(1, 5, 4, leading=(1,), dtype=torch.float32)[0]
+    layer(0.1 * x)
+    with pytest.raises(InputError, match=r"degree: is 1; weights of \d queries sum to 0 or less, as scores reach \d"):
+        layer(8 * x)
 
 
 def test_gradients_are_those_of_finite_differences():
@@ -221,6 +249,8 @@ def test_bad_input_is_named():
         kronecker_attention_polynomial(query, rest[:2], rest[2:], 70)
     with pytest.raises(InputError, match="degree: is -1"):
         kronecker_attention_polynomial(query, rest[:2], rest[2:], -1)
+    with pytest.raises(InputError, match="degree: is 4 with a causal mask, which does not factor; give None"):
+        KroneckerAttention(8, 2, degree=4, causal=True)
     with pytest.raises(InputError, match="order: is 2"):
         KroneckerAttention(8, 2, 2)
     with pytest.raises(InputError, match="width: is 9, no multiple of the 2 heads"):

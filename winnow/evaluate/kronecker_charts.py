@@ -24,6 +24,7 @@ from winnow.evaluate.chart_parts import (
 from winnow.evaluate.scaling import by_size
 
 FORMS = {"exact_attention": "exact", "fast_attention": "fast, degree 4"}
+NAMES = {"taylor": "Taylor", "chebyshev": "Chebyshev"}
 ARMS = {
     "kronecker": "over pairs",
     "standard": "ordinary",
@@ -51,12 +52,16 @@ def learning(metrics: pa.Table, history: pa.Table) -> alt.LayerChart:
 
 
 def errors(rows: Rows) -> alt.ConcatChart:
-    """Largest error at each bound of entries and each degree, a panel for each order."""
+    """Largest error at each bound of entries and each degree, a panel for each order, length and kind of polynomial."""
     panels: list[Any] = []
-    found = [row for row in some(rows, "errors") if row["basis"] == "taylor"]
-    for order in sorted({row["order"] for row in found}):
+    for order, tokens, basis in sorted({(row["order"], row["tokens"], row["basis"]) for row in some(rows, "errors")}):
         mine = mean_bands(
-            [row | {"value": max(row["error"], 1e-16)} for row in found if row["order"] == order], ["bound", "degree"]
+            [
+                row | {"value": max(row["error"], 1e-16)}
+                for row in rows
+                if (row["order"], row["tokens"], row["basis"]) == (order, tokens, basis)
+            ],
+            ["bound", "degree"],
         )
         scale = alt.Scale(type="log", scheme="viridis", domain=[1e-12, 1], clamp=True)
         chart = alt.Chart(data(mine)).mark_rect().encode(
@@ -64,7 +69,8 @@ def errors(rows: Rows) -> alt.ConcatChart:
             y=alt.Y("degree:O", title="degree", sort="descending"),
             color=alt.Color("mean:Q", title="largest error", scale=scale),
         )  # fmt: skip
-        panels.append(chart.properties(width=WIDE / 2 - 100, height=240, title=f"order {order}"))
+        title = f"order {order}, {tokens} tokens, {NAMES[basis]}"
+        panels.append(chart.properties(width=WIDE / 2 - 100, height=320, title=title))
     return styled(alt.concat(*panels, columns=2))
 
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import pairwise, product
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winnow.evaluate.scaling import Clock, measured
+from winnow.evaluate.scaling import Clock, censored_line, measured
 from winnow.randomness import numpy_generator, torch_generator
 from winnow.train.byte_language import Report
 from winnow.train.kronecker_attention import (
     Basis,
     KroneckerAttention,
+    degrees_below,
     kronecker_attention,
     kronecker_attention_polynomial,
+    match_construction,
     match_task,
+    polynomial,
+    power_sums,
+    quotient,
 )
 
 CHECKED = 2000  # sequences that accuracy is told of
 EVALUATIONS = 8  # times in training
-FAST_DEGREE = 4  # where work and time are measured
+FAST_DEGREE = 4  # where work and time are measured, and bounds are looked for
+BASES: tuple[Basis, ...] = get_args(Basis)
 EXACT_CHUNK = 16
 """Queries at a time there, so that all pairs of 512 tokens fit in memory."""
 
@@ -93,10 +101,7 @@ def matched(arm: Arm, order: int, params: Any, report: Report) -> tuple[dict[str
     steps = params.steps * arm.cost
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=steps)
     data = numpy_generator(params.seed, "kronecker", "data")
-    judged = match_task(
-        params.numbers, params.modulus, order, CHECKED, numpy_generator(params.seed, "kronecker judged")
-    )
-    history = []
+    judged, history = _judged_on(order, params), []
     for step in range(steps):
         x, labels = match_task(params.numbers, params.modulus, order, params.batch_size, data)
         loss = nn.functional.binary_cross_entropy_with_logits(model(x), labels)
@@ -113,52 +118,92 @@ def matched(arm: Arm, order: int, params: Any, report: Report) -> tuple[dict[str
     return values, history
 
 
+def _judged_on(order: int, params: Any) -> tuple[Tensor, Tensor]:
+    generator = numpy_generator(params.seed, "kronecker judged")
+    return match_task(params.numbers, params.modulus, order, CHECKED, generator)
+
+
 @torch.no_grad()
 def _accuracy(model: Matcher, x: Tensor, labels: Tensor) -> float:
     return float(((model(x) > 0) == labels.bool()).double().mean())
 
 
+def ceiling(params: Any) -> dict[str, float]:
+    """accuracy on triples of one head with nothing learned, on the sequences that networks are judged by."""
+    numbers, labels = _judged_on(3, params)
+    return {"accuracy": float((match_construction(numbers, params.modulus) == labels.bool()).double().mean())}
+
+
 def error_map(
-    bounds: list[float], degrees: list[int], n: int, size: int, order: int, basis: Basis, seed: int
+    bounds: list[float], largest_rank: int, n: int, size: int, order: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Rows (bound, degree, error, negative, rank): the largest error of any output, entries up to the bound."""
+    """Rows (order, tokens, basis, bound, degree, error, relative_error, negative, rank): largest errors of any output.
+
+    Entries up to the bound, and each degree up to a rank. relative_error is over the largest output, which gets smaller
+    with the order. Sums of powers of scores are taken once, at a bound of 1: a bound changes each by a factor.
+    """
     generator = torch_generator(seed, "kronecker", "map", str(order))
     query, *rest = (2 * torch.rand(n, size, generator=generator, dtype=torch.float64) - 1 for _ in range(2 * order - 1))
     keys, values = rest[: order - 1], rest[order - 1 :]
+    degrees = list(degrees_below(largest_rank + 1, size))
+    sums = power_sums(query, keys, values, degrees[-1], 1 / size)
+    top = float(math.prod(part.abs().max() for part in (query, *keys)))
     for bound in bounds:
-        asked, known = bound * query, [bound * key for key in keys]
-        exact = kronecker_attention(asked, known, values)
-        for degree in degrees:
-            found, told = kronecker_attention_polynomial(asked, known, values, degree, basis)
+        exact = kronecker_attention(bound * query, [bound * key for key in keys], values)
+        grown = sums * (float(bound) ** (order * torch.arange(len(sums), dtype=torch.float64)))[:, None, None]
+        for basis, degree in product(BASES, degrees):
+            found, negative = quotient(grown[: degree + 1], polynomial(degree, bound**order * top, basis))
             error = float((found - exact).abs().max())
             yield {
+                "order": order,
+                "tokens": n,
+                "basis": basis,
                 "bound": bound,
                 "degree": degree,
                 "error": error,
-                "negative": told.negative,
-                "rank": told.rank,
-                "order": order,
-                "basis": basis,
+                "relative_error": error / float(exact.abs().max()),
+                "negative": negative,
+                "rank": math.comb(size + degree, degree),
             }
 
 
-def needed_degrees(rows: list[dict[str, Any]], tolerance: float) -> dict[float, int]:
+def needed_degrees(rows: Sequence[Mapping[str, Any]], tolerance: float) -> dict[float, int]:
     """Bound -> the least degree from which on all errors are at most the tolerance; bounds without one lack."""
     found: dict[float, int] = {}
     for bound in dict.fromkeys(row["bound"] for row in rows):
         mine = sorted((row["degree"], row["error"]) for row in rows if row["bound"] == bound)
-        late = [degree for degree, error in mine if error > tolerance]
+        late = [degree for degree, error in mine if not error <= tolerance]
         good = [degree for degree, _ in mine if not late or degree > max(late)]
         if good:
             found[bound] = good[0]
     return found
 
 
-def growth(needed: dict[float, int]) -> float:
-    """Exponent with which the needed degree grows in bound^3, by least squares on logarithms; NaN below two bounds."""
-    if len(needed) < 2:
-        return float("nan")
-    return float(np.polyfit(3 * np.log(list(needed)), np.log(list(needed.values())), 1)[0])
+def growth(rows: Sequence[Mapping[str, Any]], tolerance: float) -> float:
+    """Exponent with which the needed degree grows in bound^3, by least squares on logarithms, bounds from 1 on.
+
+    Below 1, scores shrink with their power, and the degree says little. Where no degree serves, one more than the last
+    is a lower limit. NaN below three bounds that some degree serves.
+    """
+    needed, beyond = needed_degrees(rows, tolerance), 1 + max(row["degree"] for row in rows)
+    bounds = sorted({row["bound"] for row in rows if row["bound"] >= 1})
+    degrees = np.array([max(needed.get(bound, beyond), 1) for bound in bounds], float)
+    above = np.array([bound not in needed for bound in bounds], bool)
+    return censored_line(3 * np.log(bounds), np.log(degrees), above)["slope"]
+
+
+def threshold(rows: Sequence[Mapping[str, Any]], degree: int, tolerance: float) -> float | None:
+    """The bound at which relative errors of a degree first cross the tolerance, by their logarithms between two bounds.
+
+    None where they do not, or do so before the first bound.
+    """
+    mine = sorted((row["bound"], row["relative_error"]) for row in rows if row["degree"] == degree)
+    for (low, before), (high, after) in pairwise(mine):
+        if before <= tolerance < after:
+            before = max(before, 1e-16)  # an error of 0 has no logarithm
+            share = math.log(tolerance / before) / math.log(after / before)
+            return float(low * (high / low) ** share)
+    return None
 
 
 def work_and_time(params: Any, clock: Clock) -> Iterator[dict[str, Any]]:

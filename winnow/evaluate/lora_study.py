@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import count, cycle, islice, takewhile
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from winnow.evaluate.scaling import Clock, censored_line, measured
 from winnow.models.transformer import Attention, Block, Transformer
 from winnow.randomness import stream_seed, torch_generator
 from winnow.train.byte_language import Report
-from winnow.train.kronecker_attention import LARGEST_RANK
+from winnow.train.kronecker_attention import LARGEST_RANK, degrees_below
 from winnow.train.lora_attention import clamped_gains, largest_score, with_bounded_attention
 from winnow.train.lora_limits import (
     Adapter,
@@ -112,11 +112,6 @@ def work_and_time(params: Any, clock: Clock) -> Iterator[dict[str, Any]]:
         for method, found, error in (("exact", exact, errors[0]), ("fast", fast, errors[1])):
             told = {"tokens": length, "method": method, "work": found.work, "largest": found.largest}
             yield told | {"error": error, "seconds": found.seconds}
-
-
-def degrees_below(rank: int, dimensions: int) -> Iterator[int]:
-    """Degrees from 0 on whose monomials number less than a rank."""
-    return takewhile(lambda degree: math.comb(dimensions + degree, degree) < rank, count())
 
 
 def phase_map(params: Any, report: Report) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ Transformers", NeurIPS 2023.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, reduce
+from itertools import count, takewhile
 from operator import mul
 from typing import Literal, NamedTuple
 
@@ -110,15 +111,35 @@ def kronecker_attention_polynomial(
     scale = 1 / size if scale is None else scale
     largest = abs(scale) * size * float(math.prod(part.detach().abs().max() for part in (query, *keys)))
     series = polynomial(degree, largest, basis)
-    coefficients = monomial_weights(series, size, scale).to(query.dtype)
-    asked = features(query, degree) * coefficients
-    known = [features(key, degree) for key in keys]
-    numerator = reduce(mul, (part.transpose(-1, -2) @ value for part, value in zip(known, values, strict=True)))
-    denominator = asked @ reduce(mul, (part.sum(-2) for part in known))[..., None]
+    found, negative = quotient(power_sums(query, keys, values, degree, scale), series)
     grid = np.linspace(-largest, largest, 1001)
     relative = np.abs(np.polynomial.polynomial.polyval(grid, series) / np.exp(grid) - 1).max()
-    bounds = Bounds(rank, largest, float(relative), int((denominator <= 0).sum()))
-    return asked @ numerator / denominator, bounds
+    return found, Bounds(rank, largest, float(relative), negative)
+
+
+def power_sums(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], degree: int, scale: float) -> Tensor:
+    """float[degree + 1, ..., n, d + 1]: over all tuples, each power of the scaled score times the product of values.
+
+    The last column is without values. Any polynomial's attention is a quotient of sums over these.
+    """
+    size = query.shape[-1]
+    asked = features(query, degree) * monomial_weights(np.ones(degree + 1), size, scale).to(query.dtype)
+    worth = [torch.cat([value, torch.ones_like(value[..., :1])], -1) for value in values]
+    mixed = reduce(mul, (features(key, degree).mT @ value for key, value in zip(keys, worth, strict=True)))
+    counts = [math.comb(size + power - 1, power) for power in range(degree + 1)]
+    parts = zip(asked.split(counts, -1), mixed.split(counts, -2), strict=True)
+    return torch.stack([ours @ theirs for ours, theirs in parts])
+
+
+def quotient(sums: Tensor, series: np.ndarray) -> tuple[Tensor, int]:
+    """Attention by a polynomial's coefficients and `power_sums`, and how many queries' weights sum to 0 or less."""
+    total = torch.tensordot(torch.from_numpy(series).to(sums.dtype), sums, 1)
+    return total[..., :-1] / total[..., -1:], int((~(total[..., -1] > 0)).sum())
+
+
+def degrees_below(rank: int, size: int) -> Iterator[int]:
+    """Degrees from 0 on whose monomials of `size` variables number less than a rank."""
+    return takewhile(lambda degree: math.comb(size + degree, degree) < rank, count())
 
 
 def monomial_weights(series: np.ndarray, size: int, scale: float) -> Tensor:
@@ -159,6 +180,7 @@ class KroneckerAttention(nn.Module):
     """Attention of several heads over tuples: float[n, t, width] -> the same, without biases.
 
     order: of the correlations, 3 for pairs of keys. degree: of a polynomial in place of exp, None for the exact one.
+    Raises InputError for a polynomial with a causal mask, and in a forward where its weights sum to 0 or less.
     """
 
     def __init__(self, width: int, heads: int, order: int = 3, degree: int | None = None, causal: bool = False) -> None:
@@ -167,6 +189,8 @@ class KroneckerAttention(nn.Module):
             raise InputError(f"order: is {order}; give 3 or more, 2 is ordinary attention")
         if heads < 1 or width % heads:
             raise InputError(f"width: is {width}, no multiple of the {heads} heads; change one of them")
+        if causal and degree is not None:
+            raise InputError(f"degree: is {degree} with a causal mask, which does not factor; give None")
         self.heads, self.degree, self.causal = heads, degree, causal
         self.query, self.output = (nn.Linear(width, width, bias=False) for _ in range(2))
         self.keys, self.values = (
@@ -181,7 +205,12 @@ class KroneckerAttention(nn.Module):
         if self.degree is None:
             mixed = kronecker_attention(query, keys, values, causal=self.causal)
         else:
-            mixed, _ = kronecker_attention_polynomial(query, keys, values, self.degree, causal=self.causal)
+            mixed, told = kronecker_attention_polynomial(query, keys, values, self.degree, causal=self.causal)
+            if told.negative:
+                raise InputError(
+                    f"degree: is {self.degree}; weights of {told.negative} queries sum to 0 or less, as scores reach "
+                    f"{told.largest:.4g}; raise it, give an even one, or None"
+                )
         return self.output(mixed.transpose(1, 2).flatten(-2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -9,8 +10,6 @@ from pydantic import AfterValidator, Field, model_validator
 from winnow.pipeline.settings.base import Seeds, System, _distinct
 
 Bounds = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(_distinct)]
-Degrees = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
-
 Lengths = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -32,10 +31,10 @@ class KroneckerAttention(System):
     """Sequences a step."""
     learning_rate: float = Field(3e-3, gt=0)
     """Peak, of AdamW."""
-    bounds: Bounds = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    bounds: Bounds = [0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0]
     """Largest entries B of queries and keys in the map of errors."""
-    degrees: Degrees = [1, 2, 4, 6, 8, 12]
-    """Degrees of the polynomial there."""
+    largest_rank: int = Field(10_000, ge=1, le=50_000)
+    """Rank up to which degrees of the polynomial are tried there, all from 0 on."""
     tokens: int = Field(256, ge=2)
     """Tokens there."""
     tokens_of_order_4: int = Field(32, ge=2)
@@ -53,4 +52,8 @@ class KroneckerAttention(System):
     def _possible(self) -> KroneckerAttention:
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width is {self.width}; it must be even and a multiple of the {self.heads} heads")
+        # Work and times are measured at degree 4.
+        rank = math.comb(self.dimensions + 4, 4)
+        if rank > 50_000:
+            raise ValueError(f"dimensions is {self.dimensions}, rank {rank} at degree 4, more than 50000; lower it")
         return self
