@@ -95,7 +95,7 @@ class Learnable(Section):
 
     def _require_architecture(self, name: str, system: System) -> None:
         """Raise ValueError where a system is given a model that is not of the kind it works on."""
-        wanted, model = system.architecture, getattr(system, "model", None)
+        wanted, model = system.works_on, getattr(system, "model", None)
         if wanted is None or model is None:
             return
         fitting = [variant for variant, trained in self.train.items() if getattr(trained, "model", "") == wanted]

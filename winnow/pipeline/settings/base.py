@@ -40,7 +40,7 @@ class System(Part):
 
     pictures: ClassVar[tuple[str, ...]] = ()
     """Names of the pictures that the system's plot rule draws from the tables of all seeds."""
-    architecture: ClassVar[str | None] = None
+    works_on: ClassVar[str | None] = None
     """What the train variant that `model` names must be, where the system works on one kind of network alone."""
     optional: bool = False
     """Left out of the default target and of the claims."""

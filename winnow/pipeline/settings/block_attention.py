@@ -15,7 +15,7 @@ class BlockAttention(System):
     """Quality of a language model whose attention sees blocks by chance, at the cost of windows of some widths."""
 
     pictures = ("quality", "mass", "folding", "copying")
-    architecture = "transformer"
+    works_on = "transformer"
     model: str = "transformer"
     """Train variant whose attention is changed."""
     block: int = Field(16, ge=1)

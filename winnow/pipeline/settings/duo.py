@@ -15,7 +15,7 @@ class Duo(System):
     """A language model with a large and a small feed-forward layer in each block, oracles and routers of its routes."""
 
     pictures = ("budgets", "use", "hindsight", "skips", "costs", "tokens")
-    architecture = "transformer"
+    works_on = "transformer"
     model: str = "transformer"
     """Train variant that is given small twins of its layers, its first seed."""
     layers: int = Field(6, ge=2, le=8)

@@ -49,7 +49,7 @@ class EvoPress(System):
     """Depth, sparsity and bits of each layer of a language model, chosen by evolution, beside simpler choices."""
 
     pictures = ("additivity", "search", "arms", "kept", "realised")
-    architecture = "transformer"
+    works_on = "transformer"
     model: str = "deep_transformer"
     """Train variant that is compressed, of its seed 0; a transformer."""
     dropped: Dropped = [0.2, 0.3, 0.4]

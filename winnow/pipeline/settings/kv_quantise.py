@@ -42,7 +42,7 @@ class KVQuantise(System):
     """Caches whose bits fall with the age of a token, beside one width of bits for all and other orders of the same."""
 
     pictures = ("quality", "orders", "ages", "sizes")
-    architecture = "multi_query_transformer"
+    works_on = "multi_query_transformer"
     model: str = "multi_query"
     """Train variant that decodes; a multi-query transformer."""
     cuts: Annotated[list[Cut], Field(min_length=1), AfterValidator(_distinct)] = [
