@@ -5,12 +5,13 @@ from winnow.pipeline import stage
 
 @stage(torch=True)
 def language_models(inputs, outputs, params, log):
-    """Write bits per byte of splits, if not empty, and of texts by each back end; curves, speeds and drawn texts."""
+    """Write bits per byte on each split and, by each back end, on texts; curves, costs, speeds and drawn texts."""
     import pyarrow as pa
 
     from winnow.evaluate import language_report as study
     from winnow.evaluate.language_scores import text_scores
     from winnow.models import load_model
+    from winnow.models.counted import Counted
     from winnow.pipeline.acquire import default_cache
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_json, write_parquet
@@ -36,9 +37,16 @@ def language_models(inputs, outputs, params, log):
     progress = Progress(log, "language models", "models")
     for name, model in study.opened(workload, *several, answers):
         told[name] = study.abilities(model)
+        if told[name]["verdict"] == "refused":
+            log.warning("%s: is left out: %s", name, model)
+            tables.append(metric_rows({"refused": 1.0}, variant=name, split="texts", **labels))
+            continue
+        counted = Counted(model)
         if "score" in model.capabilities:
-            tables.append(metric_rows(text_scores(model, texts), variant=name, split="texts", **labels))
-        samples += study.drawn(model, name, params.prompts, params, params.seed)
+            scores = text_scores(counted, texts) | counted.taken()
+            tables.append(metric_rows(scores, variant=name, split="texts", **labels))
+        samples += study.drawn(counted, name, params.prompts, params, params.seed)
+        tables.append(metric_rows(counted.taken(), variant=name, split="drawn", **labels))
         speed = study.drawing_speeds(model, params.batches, params.tokens)
         units = dict.fromkeys(speed, "tokens a second")
         timings.append(metric_rows(speed, variant=name, split="texts", units=units, **labels))

@@ -118,6 +118,21 @@ def test_speeds_count_drawn_tokens_for_each_batch(monkeypatch):
     assert asked == [{"n": 1, "max_tokens": 6}, {"n": 4, "max_tokens": 6}]
 
 
+def test_what_cannot_be_opened_is_refused_by_name_and_the_others_go_on(workload, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    (tmp_path / "bad.gguf").write_bytes(b"no model")
+    endpoint = SimpleNamespace(url="http://127.0.0.1:9/v1", model="none", key=None, context=512)
+    several = ({}, [2], {"bad": tmp_path / "bad.gguf"}, endpoint, tmp_path / "answers.jsonl")
+    found = {name: report.abilities(model) for name, model in report.opened(workload, *several)}
+    assert [told["verdict"] for told in found.values()] == ["ok", "refused", "refused"]
+    assert "bad.gguf" in found["bad"]["why"] and "start the server or correct the url" in found["endpoint"]["why"]
+    assert "\n" not in found["bad"]["why"] + found["endpoint"]["why"]
+    save_model(net("transformer", vocabulary=VOCABULARY), tmp_path / "model.safetensors", "w")
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(InputError):  # of what was trained here, a fault ends the stage
+        list(report.opened(workload, {"net": tmp_path / "model.safetensors"}, [], {}, None, Path("none")))
+
+
 def test_abilities_tell_what_is_missing():
     told = report.abilities(small())
     assert told["verdict"] == "ok" and told["vocabulary"] == 300 and "score" in told["capabilities"]

@@ -74,7 +74,8 @@ class Handler(BaseHTTPRequestHandler):
         logprobs = (
             dict(zip(("tokens", "token_logprobs", "text_offset"), told, strict=True)) if self.server.tells else None
         )
-        return {"choices": [{"text": text, "finish_reason": finish, "logprobs": logprobs}]}
+        usage = {"prompt_tokens": len(model.encode(body["prompt"]))}
+        return {"choices": [{"text": text, "finish_reason": finish, "logprobs": logprobs}], "usage": usage}
 
 
 @contextmanager

@@ -66,6 +66,22 @@ def test_samples_are_drawn_by_a_seed_of_their_own(server):
     assert {body["max_tokens"] for body in server.requests if body.get("echo")} == {1}
 
 
+def test_a_prompt_that_fills_the_context_is_one_line_with_both_lengths(server, model):
+    prompt = "def add(a, b):\n    return a + b\n"
+    size = len(model.encode(prompt))
+    assert EndpointLanguageModel(server.url, "tiny", context_length=size + 1).score([prompt])
+    endpoint = EndpointLanguageModel(server.url, "tiny", context_length=size)
+    told = f"endpoint tiny: a prompt of {size} tokens leaves no room in a context of {size}; shorten the text"
+    with pytest.raises(InputError, match=told):
+        endpoint.score([prompt])
+    with pytest.raises(InputError, match=told):
+        endpoint.sample([endpoint.encode(prompt)], max_tokens=2)
+    # What a server itself refuses is told as it says it.
+    server.planned = [(400, {"error": "maximum context length is 8 tokens"})]
+    with pytest.raises(InputError, match="400 Bad Request: .*maximum context length is 8 tokens"):
+        endpoint.sample([endpoint.encode("x")])
+
+
 def test_texts_are_bytes_and_the_end_is_none(server):
     endpoint = EndpointLanguageModel(server.url, "tiny")
     assert endpoint.encode("ä").tolist() == list("ä".encode()) and endpoint.decode([195, END, 164]) == "ä"

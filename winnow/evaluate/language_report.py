@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,10 @@ def opened(
     published: Mapping[str, Path],
     endpoint: Any,
     answers: Path,
-) -> Iterator[tuple[str, LanguageModel]]:
+) -> Iterator[tuple[str, LanguageModel | InputError]]:
     """Name and language model of each trained model, n-gram model, published file and endpoint, one after another.
 
+    In place of a published file that cannot be read, and of an endpoint that does not answer, stands why.
     endpoint: url, model, key and context of a server, whose answers are kept in the file `answers`; None is none.
     """
     from winnow.models import load_model
@@ -54,11 +56,19 @@ def opened(
         ngram = fit_ngram(workload.tokens("train"), order, workload.meta.vocabulary)
         yield f"{order}-gram", language_model_of(workload, NGramReader(ngram), f"{order}-gram")
     for name, path in published.items():
-        yield name, read_gguf(path, name)
+        yield name, _or_why_not(partial(read_gguf, path, name))
     if endpoint is not None:
         from winnow.models.endpoint import EndpointLanguageModel
 
-        yield "endpoint", EndpointLanguageModel(endpoint.url, endpoint.model, endpoint.key, answers, endpoint.context)
+        asked = (endpoint.url, endpoint.model, endpoint.key, answers, endpoint.context)
+        yield "endpoint", _or_why_not(partial(EndpointLanguageModel, *asked))
+
+
+def _or_why_not(make: Callable[[], LanguageModel]) -> LanguageModel | InputError:
+    try:
+        return make()
+    except InputError as error:
+        return error
 
 
 def language_model_of(workload: Texts, net: Any, name: str) -> LanguageModel:
@@ -147,8 +157,13 @@ def learning_curve(history: pa.Table, bytes_per_token: float) -> list[tuple[str,
     return batches + valid
 
 
-def abilities(model: LanguageModel) -> dict[str, Any]:
-    """What is told of a model: its back end's digest, sizes and capabilities, and `ok` where nothing is missing."""
+def abilities(model: LanguageModel | InputError) -> dict[str, Any]:
+    """What is told of a model: its back end's digest, sizes and capabilities, and `ok` where nothing is missing.
+
+    Of one that could not be opened: `refused`, and why.
+    """
+    if isinstance(model, InputError):
+        return {"verdict": "refused", "why": str(model)}
     lacking = sorted({"score", "sample", "seeded"} - set(model.capabilities))
     return {
         "capabilities": sorted(model.capabilities),

@@ -104,8 +104,9 @@ class EndpointLanguageModel:
 
     key: name of the environment variable that holds the server's key, if it wants one. file: where answers are kept.
     To the server go texts: `encode` gives bytes, and the server's own tokens get numbers as they are met; those that
-    are parts of a character are told as U+FFFD by most servers. Each sample is a request with a seed of its own. Raises
-    InputError for an endpoint that is absent or refuses, and Unsupported for what it cannot do.
+    are parts of a character are told as U+FFFD by most servers. Each sample is a request with a seed of its own. How
+    many tokens a prompt has is known when the server has read it. Raises InputError for an endpoint that is absent or
+    refuses, and for a prompt that fills the context; Unsupported for what it cannot do.
     """
 
     def __init__(
@@ -211,6 +212,10 @@ class EndpointLanguageModel:
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not choices or not isinstance(choices[0], dict) or not isinstance(choices[0].get("text"), str):
             raise InputError(f"{self.answers.url}: answers with no completion; name a server that is OpenAI-compatible")
+        used = (answer.get("usage") or {}).get("prompt_tokens") or 0
+        if used >= self.context_length:  # of a longer one, some servers tell what they read of it
+            told = f"a prompt of {used} tokens leaves no room in a context of {self.context_length}"
+            raise InputError(f"{self.name}: {told}; shorten the text, or raise `context` if the server reads more")
         return dict(choices[0])
 
     @staticmethod
