@@ -83,8 +83,8 @@ def test_errors_fall_with_the_degree_and_rise_with_the_bound_and_faster_at_a_hig
     assert fourth[2.0, 1] / fourth[0.5, 1] > third[2.0, 1] / third[0.5, 1]
 
 
-def told(table, of="error"):
-    return [{"bound": b, "degree": d, of: e} for b, errors in table.items() for d, e in errors.items()]
+def told(table):
+    return [{"bound": b, "degree": d, "relative_error": e} for b, errors in table.items() for d, e in errors.items()]
 
 
 def test_needed_degrees_must_hold_for_all_higher_ones():
@@ -108,10 +108,10 @@ def test_degrees_grow_with_a_power_of_the_cube_of_bounds_from_one_on():
 
 def test_the_threshold_lies_where_the_logarithm_of_errors_crosses():
     table = {1.0: {4: 1e-4, 5: 1.0}, 2.0: {4: 1e-3, 5: 1.0}, 4.0: {4: 1e-1, 5: 1.0}}
-    assert threshold(told(table, "relative_error"), 4, 1e-2) == pytest.approx(2 * 2**0.5)
-    assert threshold(told(table, "relative_error"), 5, 1e-2) is None
-    assert threshold(told(table, "relative_error"), 4, 1.0) is None
-    assert threshold(told(table, "relative_error"), 6, 1.0) is None
+    assert threshold(told(table), 4, 1e-2) == pytest.approx(2 * 2**0.5)
+    assert threshold(told(table), 5, 1e-2) is None
+    assert threshold(told(table), 4, 1.0) is None
+    assert threshold(told(table), 6, 1.0) is None
 
 
 def test_the_head_with_nothing_learned_is_always_right_and_judged_on_equal_sequences(monkeypatch):

@@ -168,10 +168,10 @@ def error_map(
 
 
 def needed_degrees(rows: Sequence[Mapping[str, Any]], tolerance: float) -> dict[float, int]:
-    """Bound -> the least degree from which on all errors are at most the tolerance; bounds without one lack."""
+    """Bound -> the least degree from which on all relative errors are within the tolerance; bounds without one lack."""
     found: dict[float, int] = {}
     for bound in dict.fromkeys(row["bound"] for row in rows):
-        mine = sorted((row["degree"], row["error"]) for row in rows if row["bound"] == bound)
+        mine = sorted((row["degree"], row["relative_error"]) for row in rows if row["bound"] == bound)
         late = [degree for degree, error in mine if not error <= tolerance]
         good = [degree for degree, _ in mine if not late or degree > max(late)]
         if good:
