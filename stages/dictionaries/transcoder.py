@@ -25,10 +25,10 @@ def fit_transcoders(inputs, outputs, params, log):
 
     workload, model = load_workload(inputs.train.parent), load_model(inputs.model)
     store = open_store(inputs.activations[0], file_sha256(inputs.model))
-    counted = params.architecture == "topk"
+    counted = params.dictionary_architecture == "topk"
     aims, kept = (params.k, params.kept_k) if counted else (params.penalties, params.kept_penalty)
     how = {"seed": params.seed, "threads": params.torch_threads}
-    configs = [sae_config(params.architecture, aim, params, **how) for aim in aims]
+    configs = [sae_config(params.dictionary_architecture, aim, params, **how) for aim in aims]
     progress = Progress(log, f"layer {params.layer}", "steps")
     found = {
         True: fit_pairs(store.reading(params.seed, ("x", "y")), configs, progress=progress),

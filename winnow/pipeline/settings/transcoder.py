@@ -23,7 +23,7 @@ class Transcoder(System):
     """Blocks whose feed-forward layers are imitated."""
     width: int = Field(512, ge=2)
     """Latents of each dictionary (m); the paper has 32 times the model's width."""
-    architecture: Literal["topk", "relu_l1"] = "topk"
+    dictionary_architecture: Literal["topk", "relu_l1"] = "topk"
     """topk keeps the k largest latents of a row; relu_l1 is the paper's, with a penalty on all of them."""
     k: Counts = [2, 4, 8, 16]
     """Latents that a row keeps, of topk."""
