@@ -1,6 +1,8 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from winnow.evaluate.interaction_planted import (
     counted_right,
@@ -41,6 +43,20 @@ def test_a_network_counts_as_right_where_all_three_agree(field):
 def test_modules_that_no_neuron_shows_are_found_in_the_interaction_basis():
     assert found_modules("ib", 2, 3, 0) == 1
     assert found_modules("neuron", 2, 3, 0) < 1
+
+
+@pytest.mark.parametrize("draw", [0, 2, 4])  # with outputs of little variance, of which nothing may be lost
+def test_quiet_outputs_belong_to_their_module(draw):
+    assert found_modules("ib", 3, 4, draw) == 1
+
+
+def test_an_output_without_edges_is_no_one_elses(monkeypatch):
+    from winnow.evaluate import interaction_planted as planted
+
+    lost = [np.full(4, -1), np.array([0, 0, -1, 1])]
+    monkeypatch.setattr(planted, "modular_graph", lambda *_: ({}, lost, 0.1))
+    # By hand: the third output alone, beside its true partner.
+    assert found_modules("ib", 2, 2, 0) == pytest.approx(adjusted_rand_score([0, 0, 1, 1], [0, 0, 2, 1]))
 
 
 def test_measures_are_means_over_cases():
