@@ -69,7 +69,8 @@ def test_an_edited_threshold_reruns_what_follows_and_not_what_comes_before(scrip
     scripts.edit("params.yaml", "shards: 3", "shards: 3, licences: [MIT, '']")
     assert jobs(scripts, "-n") == {"curate_text_shard": 3, "curate_text_fates": 1, "curate_text": 1}
     # Generated files repeat themselves; of these limits none but that of words drops one, the file with a line more.
-    repeats = "".join(f"{name}: [null, null], " for name in ("top_2_gram", "top_3_gram", "def_lines"))
+    of_generated = ("top_2_gram", "top_3_gram", "top_4_gram", "def_lines", "return_functions", "lines_without_logic")
+    repeats = "".join(f"{name}: [null, null], " for name in of_generated)
     limits = f"signals: true, thresholds: {{{repeats}words: [null, 84]}}"
     scripts.edit("params.yaml", "licences: [MIT, '']", limits)
     assert jobs(scripts) == {"curate_text_shard": 3, "curate_text_fates": 1, "curate_text": 1}

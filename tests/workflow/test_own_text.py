@@ -1,6 +1,7 @@
 """A folder of source files or of prose of one's own runs the same chain, by a section of params.yaml and no code."""
 
 import json
+import random
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -36,9 +37,12 @@ def letters(checkout):
     root = checkout.path / "data/own/letters"
     root.mkdir(parents=True)
     nouns = ("harbour", "garden", "letter", "winter", "candle", "river", "mountain", "village", "orchard", "window")
+    verbs = ("crosses", "answers", "forgets", "follows", "carries", "remembers", "leaves")
+    places = ("again", "slowly", "tonight", "in the rain", "without a word", "as it's told")
     for i, suffix in enumerate([".txt", ".md", ".rst", ".rs"] * 12):
-        words = [nouns[(i * k + k * k) % len(nouns)] + f" {i * k % 97}" for k in range(2, 90)]
-        (root / f"part{i}{suffix}").write_text("\n".join(f"Of the {word}, it's said." for word in words))
+        draw = random.Random(i)
+        sentence = [[draw.choice(part) for part in (nouns, verbs, nouns, places)] for _ in range(90)]
+        (root / f"part{i}{suffix}").write_text("\n".join(" ".join(words).capitalize() + "." for words in sentence))
     (root / "copy.txt").write_bytes((root / "part0.txt").read_bytes())
     (checkout.path / "params.yaml").write_text((checkout.path / "params.yaml").read_text() + PROSE)
     return checkout
