@@ -103,6 +103,8 @@ def test_a_click_shows_each_figure_with_a_caption(report, browser):
     files = sorted(report.parent.glob("results/*/evaluate/plots/*.svg"))
     expected = {(path.parts[-4], path.stem): path.read_bytes() for path in files}
     assert len(expected) > 5
+    for path in report.parent.glob("results/*/dictionaries/*/density.svg"):
+        expected[path.parts[-4], f"{path.parts[-2]}: how often features fire"] = path.read_bytes()
     browser.get(report.as_uri())
     shown, leafed = [], False
     for name in CHAPTERS:
