@@ -10,12 +10,9 @@ from winnow.models.language_model import Unsupported, require
 MODEL = SimpleNamespace(name="small", capabilities=frozenset({"next", "score"}))
 
 
-def test_a_model_that_can_do_all_passes_and_nothing_needed_is_never_refused():
+def test_the_first_capability_that_is_missing_is_named_and_what_is_there_passes():
     require(MODEL, "next", "score")
     require(SimpleNamespace(name="none", capabilities=frozenset()))
-
-
-def test_the_first_capability_that_is_missing_is_named():
     with pytest.raises(Unsupported, match="^small: cannot 'hidden'; use a model of another back end$"):
         require(MODEL, "next", "hidden", "chat")
     assert issubclass(Unsupported, InputError)
