@@ -465,7 +465,7 @@ class Workflow:
         wholes, elsewhere = {}, []
         for name in self.workloads:
             made = [file for f in FAMILIES for file in self.family_targets(name, f)]
-            moved = {file: target for file in made if (target := self._made_by(name, file))}
+            moved = self._moved(name, made)
             elsewhere += [(target, [file]) for file, target in moved.items()]
             wholes[name] = [*(file for file in made if file not in moved), f"summaries/{name}.json", *LEDGER]
         named |= {name: list(files) for name, files in wholes.items()}
@@ -483,11 +483,15 @@ class Workflow:
             if getattr(section := self._section(workload, f"{family}/{variant}"), "part_of", None)
         }
 
-    def _made_by(self, workload: str, file: str) -> str | None:
-        """The target that makes a file in the place of the whole workload: its variant's, or that of what it draws."""
-        drawn = self.plots(workload).get(Path(file).stem, []) if "/evaluate/plots/" in file else []
-        places = self._elsewhere(workload)
-        return next((places[p] for f in [file, *drawn] for p in places if f.startswith(p)), None)
+    def _moved(self, workload: str, files: list[str]) -> dict[str, str]:
+        """Those of the files that another target makes -> that target: their variant's, or that of what they draw."""
+        places, plots = self._elsewhere(workload), self.plots(workload)
+
+        def target(file: str) -> str | None:
+            drawn = plots.get(Path(file).stem, []) if "/evaluate/plots/" in file else []
+            return next((places[p] for f in [file, *drawn] for p in places if f.startswith(p)), None)
+
+        return {file: found for file in files if (found := target(file))}
 
     def family_targets(self, workload: str, family: str, default: bool = False) -> list[str]:
         """One file for each result folder of a family, and its pictures; default leaves out what is optional."""
