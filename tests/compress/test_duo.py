@@ -24,9 +24,6 @@ from winnow.models.transformer import Transformer
 def model():
     torch.manual_seed(0)
     net = DuoTransformer(20, width=16, layers=3, heads=2, big=24, small=4)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(8)
     return net.eval()
 
 
@@ -169,8 +166,8 @@ def test_feed_forward_layers_begin_as_those_of_the_transformer(layers):
     net = DuoTransformer(20, width=64, layers=layers)
     for block in net.blocks:
         for part in (block.mlp.big, block.mlp.small):
-            assert float(part.down.weight.std()) == pytest.approx(0.02 / (2 * layers) ** 0.5, rel=0.12)
-            assert float(part.up.weight.std()) == pytest.approx(0.02, rel=0.12)
+            assert float(part.down.weight.std()) == pytest.approx(0.0693 / (2 * layers) ** 0.5, rel=0.12)
+            assert float(part.up.weight.std()) == pytest.approx(0.0693, rel=0.12)
 
 
 def test_unless_told_six_blocks_have_layers_of_256_and_16():

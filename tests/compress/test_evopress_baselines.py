@@ -75,7 +75,7 @@ def test_the_lowest_scores_of_each_group_go_and_later_ones_first_among_equals():
 
 @pytest.fixture(scope="module")
 def model():
-    return loud_transformer(3, scale=3)
+    return loud_transformer(3)
 
 
 @pytest.fixture(scope="module")

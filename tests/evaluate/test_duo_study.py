@@ -13,7 +13,7 @@ from winnow.models import build
 
 PARAMS = SimpleNamespace(
     layers=3, big=16, small=4, steps=6, batch_size=4, learning_rate=3e-3, router_steps=120, router_rate=0.02,
-    budget_weight=20.0, sharpness=[1.0, 5.0],
+    budget_weight=60.0, sharpness=[1.0, 5.0],
 )  # fmt: skip
 ROUTES = all_routes(3).numpy()
 

@@ -54,6 +54,16 @@ class Words:
         return nn.functional.cross_entropy(model(batch[0]).flatten(0, 1), batch[1].flatten())
 
 
+def quiet_model():
+    """A small transformer whose entries are small, so that all of its heads are fast."""
+    model = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.mul_(0.1)
+    return model
+
+
 @pytest.mark.parametrize("gamma", [0.5, 3.0])
 def test_queries_and_keys_reach_gamma(gamma):
     head, adapters = drawn_head(40, 3, 2, gamma, 1)
@@ -88,7 +98,7 @@ def test_ranks_are_fitted_over_all_lengths_and_lengths_limit_those_that_are_not_
 
 
 def test_only_adapters_learn_and_entries_are_told_as_they_do():
-    model = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0)
+    model = quiet_model()
     steps = []
     tuned, rows = finetuned(model, Words(), 4.0, SETTINGS, lambda done, of: steps.append((done, of)))
     assert steps == [(i, 5) for i in range(1, 6)]
@@ -163,7 +173,7 @@ def test_entries_are_told_by_the_larger_of_queries_and_keys():
 
 
 def test_fast_and_exact_tuning_are_compared_where_exact_tuning_helps_and_a_head_is_fast(monkeypatch):
-    model, words = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0), Words()
+    model, words = quiet_model(), Words()
     words.judged = []
     told, entries = tuning(model, words, SETTINGS, lambda name: lambda done, of: None)
     assert [row[:2] for row in told] == [
@@ -184,7 +194,7 @@ def test_fast_and_exact_tuning_are_compared_where_exact_tuning_helps_and_a_head_
 def test_no_fast_head_is_nothing_to_compare(monkeypatch):
     monkeypatch.setattr("winnow.evaluate.lora_study.SLACK", -100.0)
     monkeypatch.setattr("winnow.evaluate.lora_study.fast_heads", lambda rows: [[False, False], [False, False]])
-    model = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0)
+    model = quiet_model()
     told, _ = tuning(model, Words(), SETTINGS, lambda name: lambda done, of: None)
     assert told[3][2]["counts"] == 0.0
 
@@ -198,7 +208,7 @@ def test_heads_are_fast_by_layers():
 
 
 def test_bounds_lower_entries_or_scores_and_leave_the_model():
-    model = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0)
+    model = quiet_model()
     with torch.no_grad():
         for block in model.blocks:
             block.attention.query.weight *= 30
@@ -212,7 +222,7 @@ def test_bounds_lower_entries_or_scores_and_leave_the_model():
 
 
 def test_heads_with_small_entries_are_tuned_by_fast_gradients():
-    model = build("transformer", vocabulary=9, width=8, layers=2, heads=2, seed=0)
+    model = quiet_model()
     with torch.no_grad():
         model.blocks[1].attention.query.weight[:4] *= 1000  # the first head of the second layer
     exact, fast = (finetuned(model, Words(), 4.0, SETTINGS, lambda done, of: None, degree)[0] for degree in (None, 2))

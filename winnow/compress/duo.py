@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attent
 
 from winnow.errors import InputError
 from winnow.models.rotary import rotated
-from winnow.models.transformer import Attention, FeedForward, Transformer, _initialised
+from winnow.models.transformer import Attention, FeedForward, Transformer, first_spread, initialise
 
 SMALL, BIG, SKIP = 0, 1, 2
 """What a route says for a layer: which feed-forward layer a token takes, or none."""
@@ -58,9 +58,10 @@ class DuoTransformer(Transformer):
     ) -> None:
         super().__init__(vocabulary, width, layers, heads, big)
         for block in self.blocks:
-            mlp = DuoFeedForward(width, big, small).apply(_initialised)
+            mlp = DuoFeedForward(width, big, small)
+            initialise(mlp, width)
             for part in (mlp.big, mlp.small):
-                nn.init.normal_(part.down.weight, std=0.02 / (2 * layers) ** 0.5)
+                nn.init.normal_(part.down.weight, std=first_spread(width, layers))
             block.mlp = mlp
 
     def forward(self, x: Tensor, route: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from winnow.models.rotary import rotated
-from winnow.models.transformer import Transformer, _initialised
+from winnow.models.transformer import Transformer, first_spread, initialise
 
 
 class Cache(Protocol):
@@ -62,8 +62,9 @@ class MultiQueryTransformer(Transformer):
     def __init__(self, vocabulary: int, width: int = 64, layers: int = 2, heads: int = 4, hidden: int = 0) -> None:
         super().__init__(vocabulary, width, layers, heads, hidden)
         for block in self.blocks:
-            attention = MultiQueryAttention(width, heads).apply(_initialised)
-            nn.init.normal_(attention.output.weight, std=0.02 / (2 * layers) ** 0.5)
+            attention = MultiQueryAttention(width, heads)
+            initialise(attention, width)
+            nn.init.normal_(attention.output.weight, std=first_spread(width, layers))
             block.attention = attention
 
     @torch.no_grad()

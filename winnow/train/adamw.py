@@ -57,7 +57,7 @@ def fit_adamw(
         decayed = [p for p in model.parameters() if p.ndim >= 2]
         free = [p for p in model.parameters() if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=(0.9, 0.999), eps=1e-8)
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, fused=True)
 
     return fit(
         model,

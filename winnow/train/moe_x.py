@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, one_hot, relu
 
 from winnow.errors import InputError
-from winnow.models.transformer import Block, Transformer
+from winnow.models.transformer import Block, Transformer, first_spread
 
 Router = Literal["sparsity", "learned"]
 Activation = Literal["relu", "gelu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "gelu": gelu}
 SMALLEST_VARIANCE = 1e-12
-FIRST_SPREAD = 0.02
-"""Deviation of all weights at first, as in GPT-2, which the authors train; biases start at 0."""
 
 
 class Dense(nn.Module):
@@ -33,7 +31,7 @@ class Dense(nn.Module):
         self.activation = activation
         nn.init.zeros_(self.encoder.bias)
         for weight in (self.encoder.weight, self.decoder.weight):
-            nn.init.normal_(weight, std=FIRST_SPREAD)
+            nn.init.normal_(weight, std=first_spread(width))
 
     def hidden(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.activation](self.encoder(x))
@@ -84,7 +82,7 @@ class MoEX(nn.Module):
         self.decoder = nn.Parameter(torch.empty(experts, hidden, width))
         self.router = nn.Linear(width, experts, bias=False) if router == "learned" else None
         for weight in (self.encoder, self.decoder, *(self.router.parameters() if self.router else ())):
-            nn.init.normal_(weight, std=FIRST_SPREAD)
+            nn.init.normal_(weight, std=first_spread(width))
         self.balance = torch.ones(())
 
     def scores(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from winnow.errors import InputError
 from winnow.randomness import numpy_generator
 from winnow.workloads.text_tables import TextMeta, text_meta
 
-EVALUATION_BATCH = 32
+EVALUATION_BATCH = 8
 Batch = tuple[Tensor, Tensor]
 
 

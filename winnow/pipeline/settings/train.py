@@ -95,9 +95,9 @@ class TrainText(Train):
     """Name in the model registry."""
     epochs: int = Field(1, ge=1)
     """Passes over the training split."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(4, ge=1)
     """Windows a step."""
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(6e-3, gt=0)
     """Peak learning rate."""
 
 

@@ -17,7 +17,7 @@ class WordExplanations(System):
     pictures = ("joined", "phrases", "user", "words")
     topics: Topics = {
         "web": ["flask", "httpx", "requests", "werkzeug"],
-        "terminal": ["click", "prompt-toolkit", "rich"],
+        "terminal": ["click", "rich"],
         "parsing": ["jinja2", "jsonschema", "pyparsing"],
         "testing": ["pytest"],
     }
