@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from itertools import combinations_with_replacement, permutations
 from math import factorial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from winnow.errors import InputError
 from winnow.randomness import numpy_generator
+
+if TYPE_CHECKING:
+    from scipy import stats  # most of a second, which jobs that only draw need not wait
 
 EXACT_BOOTSTRAP = 9  # pairs; 24,310 distinct resamples
 EXACT_SIGN_FLIPS = 14  # pairs; 16,384 sign patterns
@@ -96,6 +98,8 @@ def paired_t(differences: ArrayLike, null: float = 0.0, alternative: str = "two-
 
     differences: float[n], n >= 2. Differences that are all alike give a statistic of 0 or +-inf, not NaN.
     """
+    from scipy import stats
+
     values = _differences(differences, 2)
     error = values.std(ddof=1) / np.sqrt(len(values))
     shift = values.mean() - null
@@ -108,6 +112,8 @@ def paired_t(differences: ArrayLike, null: float = 0.0, alternative: str = "two-
 
 def t_interval(differences: ArrayLike, confidence: float = 0.95) -> Interval:
     """Student's interval of the mean difference; float[n], n >= 2."""
+    from scipy import stats
+
     values = _differences(differences, 2)
     _inside(confidence, "confidence")
     half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
@@ -120,6 +126,8 @@ def sign_test(differences: ArrayLike, null: float = 0.0, alternative: str = "two
 
     The statistic is the number of differences above the null. None left gives a p-value of 1.
     """
+    from scipy import stats
+
     values = _differences(differences, 1)
     above, below = int((values > null).sum()), int((values < null).sum())
     if above + below == 0:
@@ -133,6 +141,8 @@ def sign_interval(differences: ArrayLike, confidence: float = 0.95) -> Interval:
 
     Conservative; its bounds are infinite where n is too small for the confidence (below 6 pairs at .95).
     """
+    from scipy import stats
+
     values = np.sort(_differences(differences, 1))
     _inside(confidence, "confidence")
     # Largest r with P(Binomial(n, 1/2) < r) <= tail; the r-th smallest value is then the lower bound.
@@ -149,6 +159,8 @@ def wilcoxon(differences: ArrayLike, null: float = 0.0, alternative: str = "two-
     The statistic is the sum of the ranks of the differences above the null. The p-value is exact, ties
     included, up to 200 pairs; beyond, normal with the correction for ties.
     """
+    from scipy import stats
+
     values = _differences(differences, 1) - null
     values = values[values != 0]
     if len(values) == 0:
@@ -270,6 +282,8 @@ def _distances(matrix: ArrayLike, which: str) -> np.ndarray:
 
 def _standardised(values: np.ndarray, ranks: bool) -> np.ndarray:
     """Centred and of unit length, so that a dot product is a correlation."""
+    from scipy import stats
+
     values = stats.rankdata(values) if ranks else values
     centred = values - values.mean()
     length = np.linalg.norm(centred)

@@ -155,7 +155,7 @@ def finetuned(
     tuned = copy.deepcopy(model).train()
     if drawn is not None:
         with_block_attention(tuned, drawn.sampler, params.block, drawn.unbiased)
-    optimizer = torch.optim.AdamW(tuned.parameters(), lr=params.learning_rate)
+    optimizer = torch.optim.AdamW(tuned.parameters(), lr=params.learning_rate, fused=True)
     generator = numpy_generator(seed, "block attention", "copies")
     batches = islice(_endless(workload, params.batch_size, seed), params.finetune_steps)
     for step, (x, y) in enumerate(batches):

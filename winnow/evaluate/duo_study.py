@@ -66,7 +66,7 @@ def _fitted(
     model: DuoTransformer, parameters: list[nn.Parameter], workload: Texts, params: Any, steps: int, seed: int,
     skip: float, generator: torch.Generator, report: Report,
 ) -> None:  # fmt: skip
-    optimizer = torch.optim.AdamW(parameters, lr=params.learning_rate, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(parameters, lr=params.learning_rate, weight_decay=1e-2, fused=True)
     rate, layers = warmup_cosine(WARMUP), len(model.blocks)
     for step, (x, y) in enumerate(islice(_endless(workload, params.batch_size, seed), steps)):
         logits = model(x, drawn_route(layers, (x.shape[0], x.shape[1]), generator, skip))

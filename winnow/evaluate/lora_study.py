@@ -206,7 +206,9 @@ def finetuned(
             for name in ("query", "value"):
                 linear: nn.Linear = getattr(block.attention, name)
                 setattr(block.attention, name, LoRALinear(linear, params.adapter_rank, gain * params.adapter_rank))
-    optimizer = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=params.learning_rate)
+    optimizer = torch.optim.AdamW(
+        [p for p in tuned.parameters() if p.requires_grad], lr=params.learning_rate, fused=True
+    )
     seen, _ = next(iter(workload.batches("test", params.batch_size)))
     learned, _ = workload.halves("held_out")
     batches = list(islice(workload.batches(learned, params.batch_size, params.seed), params.steps))

@@ -119,21 +119,21 @@ class _Case(NamedTuple):
         return float("inf") if over > SLACK else -float("inf")
 
 
-def _case(trace: np.ndarray, bits: np.ndarray, k: int, policy: str) -> _Case:
+def _cases(trace: np.ndarray, vectors: Iterable[np.ndarray], k: int, policy: str) -> Iterator[_Case]:
+    """The case of a trace with each vector of bits."""
     alpha, beta, gamma = bound(policy, k)
     optimum, discard = lfd(trace, k)
-    zeros, ones = errors(bits, phase_truth(trace, k) if policy in PHASE else discard)
-    cost = expected_cost(trace, bits, k, policy)
-    return _Case(cost, alpha * optimum, beta * zeros + gamma * ones, gamma * zeros + beta * ones)
+    truth = phase_truth(trace, k) if policy in PHASE else discard
+    for bits in vectors:
+        zeros, ones = errors(bits, truth)
+        cost = expected_cost(trace, bits, k, policy)
+        yield _Case(cost, alpha * optimum, beta * zeros + gamma * ones, gamma * zeros + beta * ones)
 
 
 def audit_all(n: int, k: int, policy: str) -> Audit:
     """The bound on every trace of n requests of up to k + 2 pages, with every vector of bits."""
-    return _told(
-        _case(trace, np.array(bits), k, policy)
-        for trace in canonical_traces(n, k + 2)
-        for bits in product((0, 1), repeat=n)
-    )
+    vectors = [np.array(bits) for bits in product((0, 1), repeat=n)]
+    return _told(case for trace in canonical_traces(n, k + 2) for case in _cases(trace, vectors, k, policy))
 
 
 def audit_search(n: int, k: int, policy: str, starts: int, steps: int, seed: int) -> Audit:
@@ -146,7 +146,7 @@ def audit_search(n: int, k: int, policy: str, starts: int, steps: int, seed: int
     for start in range(starts):
         exchanged = start % 2 == 1
         trace, bits = generator.integers(0, k + 1, n), generator.integers(0, 2, n)
-        best = _case(trace, bits, k, policy)
+        best = next(_cases(trace, [bits], k, policy))
         for _ in range(steps):
             other, told = trace.copy(), bits.copy()
             at = generator.integers(n)
@@ -154,7 +154,7 @@ def audit_search(n: int, k: int, policy: str, starts: int, steps: int, seed: int
                 other[at] = generator.integers(0, k + 2)
             else:
                 told[at] = 1 - told[at]
-            case = _case(other, told, k, policy)
+            case = next(_cases(other, [told], k, policy))
             found.append(case)
             if case.climbs(exchanged) >= best.climbs(exchanged):
                 trace, bits, best = other, told, case

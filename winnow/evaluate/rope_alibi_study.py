@@ -100,7 +100,7 @@ def copying(arm: Arm, params: Any, report: Report) -> float:
     model = build("transformer", seed=params.seed, vocabulary=SYMBOLS, **shape)
     assert isinstance(model, Transformer)
     with_positions(model, arm.mode, arm.strength, arm.learned)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=params.copy_rate)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=params.copy_rate, fused=True)
     for step in range(params.copy_steps):
         x = torch.from_numpy(generator.integers(0, SYMBOLS, (params.batch_size, length)))
         logits = model(x)[:, gap:]

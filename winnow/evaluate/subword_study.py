@@ -21,6 +21,7 @@ from winnow.train.ngram import fit_ngram
 MERGES: dict[str, Score] = {"bpe": "count", "wordpiece": "gain", "wordpiece_ratio": "ratio"}
 Rows = list[dict[str, Any]]
 NEAR = 1.01
+WINDOWS = 4  # of a step
 
 
 def vocabularies(words: Words, size: int, *, longest: int, tries: int, alpha: float) -> dict[str, Subwords]:
@@ -145,7 +146,7 @@ def transformer_bits(
 ) -> float:
     """Bits per byte of test contents by a small transformer that saw as many bytes, whatever the tokenizer.
 
-    A window holds context_bytes bytes on average; there are `steps` steps of 16 windows in one pass.
+    A window holds context_bytes bytes on average; there are `steps` steps of `WINDOWS` windows in one pass.
     """
     import torch
 
@@ -157,7 +158,7 @@ def transformer_bits(
     tokens = {"train": encoded(subwords, train), "valid": encoded(subwords, test)}
     rate = sum(map(len, tokens["train"])) / sum(map(len, train))
     context = max(8, round(context_bytes * rate))
-    tokens["train"] = [np.concatenate(tokens["train"])[: steps * 16 * context + context]]
+    tokens["train"] = [np.concatenate(tokens["train"])[: steps * WINDOWS * context + context]]
     metadata = TextMeta(len(subwords.pieces) + 1, context).encode()
     with TemporaryDirectory() as folder:
         for split, contents in (("train", train), ("valid", test)):
@@ -172,9 +173,9 @@ def transformer_bits(
             model,
             workload,
             epochs=1,
-            optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=3e-3),
+            optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=6e-3, fused=True),
             schedule=lambda share: min(1.0, share * 20) * (1 - share),
-            batch_size=16,
+            batch_size=WINDOWS,
             seed=seed,
             progress=progress,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -43,5 +44,18 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
     """The `count` codes uint8[count] that `pack` made bytes of; raises InputError for too few or too many bytes."""
     if packed.dtype != torch.uint8 or packed.shape != (-(-count * bits // 8),):
         raise InputError(f"{packed.numel()} bytes are not {count} codes of {bits} bits; pack them again")
-    single = np.unpackbits(packed.numpy(), count=count * bits).reshape(count, bits)
-    return torch.from_numpy(np.packbits(single, axis=1, bitorder="little")[:, 0])
+    if 8 % bits == 0:
+        return torch.from_numpy(_codes_of_bytes(bits)[packed.numpy()].reshape(-1)[:count])
+    return torch.from_numpy(_codes(packed.numpy(), bits, count))
+
+
+def _codes(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
+    single = np.unpackbits(packed, count=count * bits).reshape(count, bits)
+    codes: np.ndarray = np.packbits(single, axis=1, bitorder="little")[:, 0]
+    return codes
+
+
+@cache
+def _codes_of_bytes(bits: int) -> np.ndarray:
+    """The codes uint8[256, 8 / bits] of each byte, where none reaches over into the next."""
+    return _codes(np.arange(256, dtype=np.uint8), bits, 256 * 8 // bits).reshape(256, -1)

@@ -125,14 +125,14 @@ class PositionalAttention(nn.Module):
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
         seen = past.seen if past else 0
-        here = torch.arange(seen, seen + x.shape[1])
+        here = torch.arange(seen, seen + x.shape[1]) if past else None  # from the first on they are kept
         query, key = self._rotated(query, here), self._rotated(key, here)
         if past:
             key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
         mixed = self._mixed(query, key, value)
         return self.output(mixed.transpose(1, 2).flatten(-2)), Past(key, value, seen + x.shape[1])
 
-    def _rotated(self, x: Tensor, positions: Tensor) -> Tensor:
+    def _rotated(self, x: Tensor, positions: Tensor | None) -> Tensor:
         if self.mode == "split":
             half = self.heads // 2
             return torch.cat([rotated(x[:, :half], positions), x[:, half:]], dim=1)

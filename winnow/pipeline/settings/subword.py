@@ -47,8 +47,8 @@ class Subword(System):
     """Longest runs of tokens that the n-gram model counts."""
     context_bytes: int = Field(256, ge=16)
     """Bytes that a window of the transformer holds, on average."""
-    steps: int = Field(200, ge=1)
-    """Steps of the transformer, 16 windows each."""
+    steps: int = Field(800, ge=1)
+    """Steps of the transformer, 4 windows each."""
     seeds: Seeds | None = [0, 1, 2]
     """Halves of the files, and starts of the transformer."""
 
