@@ -124,6 +124,13 @@ def test_latency_is_the_median_in_milliseconds_after_three_passes_that_warm_up(m
 
 
 def test_latency_is_over_thirty_passes_where_nothing_else_is_asked(monkeypatch):
-    model = Scripted([1.0] * 50, monkeypatch)
-    assert latency(model, example()) == pytest.approx(1000.0)
+    model = Scripted([0.001] * 50, monkeypatch)
+    assert latency(model, example()) == pytest.approx(1.0)
     assert len(list(model.durations)) == 50 - 33
+
+
+@pytest.mark.parametrize(("seconds", "repeats", "timed"), [(1.0, 30, 9), (0.125, 30, 16), (1.0, 5, 5)])
+def test_latency_of_slow_passes_is_over_two_seconds_of_them_and_nine_at_least(seconds, repeats, timed, monkeypatch):
+    model = Scripted([seconds] * 50, monkeypatch)
+    assert latency(model, example(), repeats=repeats) == pytest.approx(1000 * seconds)
+    assert 50 - len(list(model.durations)) == 3 + timed

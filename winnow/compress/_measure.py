@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+LONG_ENOUGH, FEWEST = 2.0, 9
+"""Seconds of timed passes after which no more are needed, and the passes that there must be."""
+
 
 def flops(model: nn.Module, masks: dict[str, Tensor], example: Tensor) -> dict[str, float]:
     """Floating-point operations of one example: dense, sparse and their ratio.
@@ -108,10 +111,13 @@ def file_bytes(path: str | Path) -> int:
 
 @torch.inference_mode()
 def latency(model: nn.Module, x: Tensor, repeats: int = 30) -> float:
-    """Median time of a forward pass on the batch x [ms], after three that warm up."""
+    """Median time of a forward pass on the batch x [ms], after three that warm up.
+
+    repeats: passes that are timed. Slow ones, which vary less, are timed until they took LONG_ENOUGH, FEWEST at least.
+    """
     model.eval()
-    times = []
-    for _ in range(3 + repeats):
+    times: list[float] = []
+    while len(times) < 3 + min(repeats, FEWEST) or (len(times) < 3 + repeats and sum(times[3:]) < LONG_ENOUGH):
         start = time.perf_counter()
         model(x)
         times.append(time.perf_counter() - start)
