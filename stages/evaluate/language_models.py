@@ -35,7 +35,7 @@ def language_models(inputs, outputs, params, log):
         curves.append(metric_rows(curve, variant=name, split="train", **labels))
     texts = study.judged_texts(workload, unseen, params.judged_bytes)
     published, answers = {path.stem: path for path in inputs.published}, default_cache() / "endpoints.jsonl"
-    several = (nets, params.orders, published, params.endpoint)
+    several = (nets, ngrams, published, params.endpoint)
     progress = Progress(log, "language models", "models")
     for name, model in study.opened(workload, *several, answers):
         told[name] = study.abilities(model)

@@ -21,7 +21,8 @@ def opencoder(inputs, outputs, params, log):
     log.info("%d files, %d of them planted forks; %d held out", len(pool), len(source), len(apart))
     thresholds = {name: tuple(limits) for name, limits in vars(params.thresholds).items()}
     found = study.arms(pool, thresholds, params.similarity, params.share, params.seed)
-    held = {"held_out": apart, "held_out_filtered": study.filtered(apart, thresholds)}
+    texts = {"held_out": apart, "held_out_filtered": study.filtered(apart, thresholds)}
+    judges = {split: study.held(each, tokenizer) for split, each in texts.items()}
     labels = {"system": "opencoder", "workload": params.workload, "seed": params.seed}
     funnel = [{"arm": "pool", **row} for row in funnel]
     tables, dropped, progress = [], [], Progress(log, "arms", "arms")
@@ -31,7 +32,7 @@ def opencoder(inputs, outputs, params, log):
         scores = study.fork_scores(pool, gone, source)
         log.info("%s: %s %s", arm, counts, scores)
         tables.append(metric_rows(counts | scores, variant=arm, split="train", **labels))
-        told = study.learned(files, held, tokenizer, params.budget, params.order, params.seed)
+        told = study.learned(files, judges, tokenizer, params.budget, params.order, params.seed)
         tables += [metric_rows(values, variant=arm, split=split, **labels) for split, values in told.items()]
         funnel += [{"arm": arm, **row} for row in steps]
         dropped += [{"arm": arm, **vars(drop)} for drop in gone]

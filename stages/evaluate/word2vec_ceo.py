@@ -40,10 +40,11 @@ def word2vec_ceo(inputs, outputs, params, log):
     for name, value in study.rounds_of(rows).items():
         values = {"mean_hit_rate": value}
         tables.append(metric_rows(values, system="cross_entropy", variant=name, split="valid", **labels))
-    tuned = study.trained(words, found["cross_entropy"], params.seed)
+    models = {name: study.trained(words, point, params.seed) for name, point in found.items()}
+    tuned = models["cross_entropy"]
     save_file({"vectors": tuned.vectors, "context": tuned.context}, outputs.vectors)
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.Table.from_pylist(rows), outputs.trials)
     write_parquet(pa.concat_tables(timings), outputs.timings)
-    near = {name: study.neighbours(words, study.trained(words, found[name], params.seed), 10) for name in found}
+    near = {name: study.neighbours(words, model, 10) for name, model in models.items()}
     write_json({"found": found, "mode": mode[2], "laws": study.plain(laws), "neighbours": near}, outputs.found)

@@ -18,6 +18,7 @@ from winnow.evaluate.language_scores import text_scores
 from winnow.models import save_model
 from winnow.models.endpoint import EndpointLanguageModel
 from winnow.pipeline.tables import metric_rows
+from winnow.train.ngram import fit_ngram
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,21 @@ def workload(tmp_path_factory):
     return write_workload(tmp_path_factory.mktemp("texts") / "seed0")
 
 
+def ngrams(workload, *orders):
+    return {f"{n}-gram": fit_ngram(workload.tokens("train"), n, workload.meta.vocabulary) for n in orders}
+
+
 def test_models_of_every_back_end_are_opened_and_judged_on_the_same_texts(workload, tmp_path):
     save_model(net("transformer", vocabulary=VOCABULARY), tmp_path / "model.safetensors", "w")
     write_gguf(tmp_path / "tiny.gguf")
     with serving(small(context=4096)) as server:
         endpoint = SimpleNamespace(url=server.url, model="served", key=None, context=512)
-        several = ({"net": tmp_path / "model.safetensors"}, [2, 3], {"tiny": tmp_path / "tiny.gguf"}, endpoint)
+        several = (
+            {"net": tmp_path / "model.safetensors"},
+            ngrams(workload, 2, 3),
+            {"tiny": tmp_path / "tiny.gguf"},
+            endpoint,
+        )
         found = dict(report.opened(workload, *several, tmp_path / "answers.jsonl"))
         assert list(found) == ["net", "2-gram", "3-gram", "tiny", "endpoint"]
         texts = report.judged_texts(workload, "held_out", 500)
@@ -38,7 +48,7 @@ def test_models_of_every_back_end_are_opened_and_judged_on_the_same_texts(worklo
     assert bits["3-gram"] < bits["2-gram"] < bits["net"] and all(np.isfinite(list(bits.values())))
     assert found["net"].context_length == CONTEXT and found["net"].name == "net" and found["tiny"].name == "tiny"
     assert (tmp_path / "answers.jsonl").exists()
-    assert list(dict(report.opened(workload, {}, [2], {}, None, Path("none")))) == ["2-gram"]
+    assert list(dict(report.opened(workload, {}, ngrams(workload, 2), {}, None, Path("none")))) == ["2-gram"]
 
 
 def test_judged_texts_are_the_beginnings_of_documents_in_whole_lines(workload, monkeypatch):
@@ -122,7 +132,7 @@ def test_what_cannot_be_opened_is_refused_by_name_and_the_others_go_on(workload,
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     (tmp_path / "bad.gguf").write_bytes(b"no model")
     endpoint = SimpleNamespace(url="http://127.0.0.1:9/v1", model="none", key=None, context=512)
-    several = ({}, [2], {"bad": tmp_path / "bad.gguf"}, endpoint, tmp_path / "answers.jsonl")
+    several = ({}, ngrams(workload, 2), {"bad": tmp_path / "bad.gguf"}, endpoint, tmp_path / "answers.jsonl")
     found = {name: report.abilities(model) for name, model in report.opened(workload, *several)}
     assert [told["verdict"] for told in found.values()] == ["ok", "refused", "refused"]
     assert "bad.gguf" in found["bad"]["why"] and "start the server or correct the url" in found["endpoint"]["why"]
@@ -130,7 +140,7 @@ def test_what_cannot_be_opened_is_refused_by_name_and_the_others_go_on(workload,
     save_model(net("transformer", vocabulary=VOCABULARY), tmp_path / "model.safetensors", "w")
     (tmp_path / "model.json").unlink()
     with pytest.raises(InputError):  # of what was trained here, a fault ends the stage
-        list(report.opened(workload, {"net": tmp_path / "model.safetensors"}, [], {}, None, Path("none")))
+        list(report.opened(workload, {"net": tmp_path / "model.safetensors"}, {}, {}, None, Path("none")))
 
 
 def test_abilities_tell_what_is_missing():

@@ -86,8 +86,10 @@ def test_counts_of_every_arm_add_up():
 
 def test_arms_learn_from_as_many_tokens_and_too_few_are_refused():
     tokenizer = train_byte_pairs([file.text for file in FILES], 300)
-    told = study.learned(FOUND["file"][0], {"held_out": APART}, tokenizer, 5000, 2, 0)
-    assert told == study.learned(FOUND["file"][0][::-1], {"held_out": APART}, tokenizer, 5000, 2, 0)
+    told = study.learned(FOUND["file"][0], {"held_out": study.held(APART, tokenizer)}, tokenizer, 5000, 2, 0)
+    assert told == study.learned(
+        FOUND["file"][0][::-1], {"held_out": study.held(APART, tokenizer)}, tokenizer, 5000, 2, 0
+    )
     assert 0 < told["train"]["bits_per_token"] < told["held_out"]["bits_per_token"]
     tokens = len(study.tokens_of(APART, tokenizer))
     ratio = told["held_out"]["bits_per_byte"] / told["held_out"]["bits_per_token"]

@@ -12,7 +12,8 @@ import re
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -86,6 +87,11 @@ def signals(text: str, language: str | None = "python") -> dict[str, float]:
 
     Of any other language only the signals of its text, as those of code are Python's.
     """
+    return dict(_signals(text, language))
+
+
+@lru_cache(maxsize=1 << 12)  # copies are common, and a recipe asks more than once
+def _signals(text: str, language: str | None) -> dict[str, float]:
     return _of_text(text) | (_of_code(text) | _of_python(text) if language == "python" else {})
 
 
@@ -109,6 +115,11 @@ def _of_text(text: str) -> dict[str, float]:
     words, lines = WORD.findall(text), text.splitlines() or [""]
     size, letters = max(len(text), 1), sum(map(len, words))
     stripped = [line.strip() for line in lines if line.strip()]
+    characters = Counter(text)
+
+    def of_kind(kind: Callable[[str], bool]) -> int:
+        return sum(count for character, count in characters.items() if kind(character))
+
     found = {
         "words": len(words),
         "characters": len(text),
@@ -117,9 +128,9 @@ def _of_text(text: str) -> dict[str, float]:
         "longest_line": max(map(len, lines)),
         "mean_line": sum(map(len, lines)) / len(lines),
         "mean_word": letters / max(len(words), 1),
-        "letters": sum(map(str.isalpha, text)) / max(sum(not c.isspace() for c in text), 1),
-        "digits": sum(map(str.isdigit, text)) / size,
-        "white_space": sum(map(str.isspace, text)) / size,
+        "letters": of_kind(str.isalpha) / max(len(text) - of_kind(str.isspace), 1),
+        "digits": of_kind(str.isdigit) / size,
+        "white_space": of_kind(str.isspace) / size,
         "replacement_characters": text.count("\ufffd") / size,
         "hex_words": sum(HEX_WORD.fullmatch(w) is not None and not w.isalpha() for w in words) / max(len(words), 1),
         "long_words": sum(len(w) for w in words if len(w) > LONG_WORD) / max(letters, 1),

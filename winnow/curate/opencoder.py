@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import blake2b, sha256
 from typing import Literal
 
@@ -181,7 +182,12 @@ def _digest(text: str) -> bytes:
 
 def transform(files: Files) -> tuple[Files, list[Dropped]]:
     """Cut headers and mask what is private; every file stays."""
-    return [replace(file, text=mask_private(strip_header(file.text))) for file in files], []
+    return [replace(file, text=_transformed(file.text)) for file in files], []
+
+
+@lru_cache(maxsize=1 << 12)  # each arm of a comparison asks for the same files
+def _transformed(text: str) -> str:
+    return mask_private(strip_header(text))
 
 
 def strip_header(text: str) -> str:

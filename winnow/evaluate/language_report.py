@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,9 @@ import pyarrow as pa
 from winnow.errors import InputError
 from winnow.models.language_model import LanguageModel
 from winnow.workloads.texts import Texts
+
+if TYPE_CHECKING:
+    from winnow.train.ngram import NGram
 
 PIECE = 2_000
 """Characters of a document that are judged, about; they end with a line."""
@@ -35,7 +38,7 @@ SAMPLES = pa.schema(
 def opened(
     workload: Texts,
     nets: Mapping[str, Path],
-    orders: Sequence[int],
+    ngrams: Mapping[str, NGram],
     published: Mapping[str, Path],
     endpoint: Any,
     answers: Path,
@@ -47,14 +50,12 @@ def opened(
     """
     from winnow.models import load_model
     from winnow.models.gguf_files import read_gguf
-    from winnow.train.ngram import fit_ngram
     from winnow.train.ngram_reader import NGramReader
 
     for name, path in nets.items():
         yield name, language_model_of(workload, load_model(path), name)
-    for order in orders:
-        ngram = fit_ngram(workload.tokens("train"), order, workload.meta.vocabulary)
-        yield f"{order}-gram", language_model_of(workload, NGramReader(ngram), f"{order}-gram")
+    for name, ngram in ngrams.items():
+        yield name, language_model_of(workload, NGramReader(ngram), name)
     for name, path in published.items():
         yield name, _or_why_not(partial(read_gguf, path, name))
     if endpoint is not None:

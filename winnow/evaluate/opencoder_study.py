@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -177,8 +177,20 @@ def tokens_of(texts: Sequence[str], tokenizer: Tokenizer) -> np.ndarray:
     return encode(tokenizer, list(texts)).values.to_numpy().astype(np.int64)
 
 
+class Held(NamedTuple):
+    """Texts that judge: their tokens int64[n], and their bytes in all."""
+
+    tokens: np.ndarray
+    bytes: int
+
+
+def held(texts: Sequence[str], tokenizer: Tokenizer) -> Held:
+    """Texts as they judge every arm."""
+    return Held(tokens_of(texts, tokenizer), sum(len(text.encode()) for text in texts))
+
+
 def learned(
-    files: Files, held: Mapping[str, Sequence[str]], tokenizer: Tokenizer, budget: int, order: int, seed: int
+    files: Files, judges: Mapping[str, Held], tokenizer: Tokenizer, budget: int, order: int, seed: int
 ) -> dict[str, dict[str, float]]:
     """Split -> bits per token and per byte of an n-gram model that saw `budget` tokens of files in a random order.
 
@@ -197,10 +209,9 @@ def learned(
     tokens = np.concatenate(parts)[:budget]
     model = fit_ngram(tokens, order, tokenizer.get_vocab_size())
     found = {"train": {"bits_per_token": float(-np.log2(model.probabilities(tokens)).mean())}}
-    for split, texts in held.items():
-        ids = tokens_of(texts, tokenizer)
-        bits, bytes_ = float(-np.log2(model.probabilities(ids)).sum()), sum(len(text.encode()) for text in texts)
-        found[split] = {"bits_per_token": bits / len(ids), "bits_per_byte": bits / bytes_}
+    for split, judge in judges.items():
+        bits = float(-np.log2(model.probabilities(judge.tokens)).sum())
+        found[split] = {"bits_per_token": bits / len(judge.tokens), "bits_per_byte": bits / judge.bytes}
     return found
 
 

@@ -100,10 +100,11 @@ def noise_sweep(
     bound, and exchanged: the bound with its coefficients of wrong bits exchanged (both null for robust policies).
     """
     cases = list(_noisy(traces, chances, seed))
+    optima = {name: lfd(*case)[0] for name, case in traces.items()}
     rows = []
     for done, (name, policy, flipped, chance, bits, truth) in enumerate(cases):
         trace, k = traces[name]
-        faults, optimum = mean_faults(trace, bits, k, policy, seed), lfd(trace, k)[0]
+        faults, optimum = mean_faults(trace, bits, k, policy, seed), optima[name]
         zeros, ones = errors(bits, truth)
         allowed = exchanged = None
         if not policy.startswith("robust"):
