@@ -20,15 +20,16 @@ def recommenders(inputs, outputs, params, log):
     models = {path.parent.parent.name: load_model(path) for path in inputs.models}
     arms += [study.trained_arm(workload, name, model) for name, model in models.items()]
     progress = Progress(log, "recommenders")
+    users = workload.asked("test").users
     tables, ranks = [], {}
     for done, arm in enumerate(arms):
         labels = {"system": arm.name, "workload": params.workload, "seed": seed}
-        for split, variants in study.told_of(arm, workload, seed).items():
+        found = ranks[arm.name] = study.ranked(arm, workload, seed)
+        for split, variants in study.told_of(found, workload).items():
             for variant, values in variants.items():
                 tables.append(metric_rows(values, variant=variant, split=split, **labels))
-        for variant, values in study.by_user(arm, workload, seed).items():
+        for variant, values in study.by_user(found, users).items():
             tables.append(metric_rows(values, variant=variant, split="test", **labels))
-        ranks[arm.name] = tuple(study.rank_all(arm, workload.asked(split)) for split in ("valid", "test"))
         log.info("%s %s", arm.name, arm.setting)
         progress(done + 1, len(arms))
     counts = np.bincount(workload.events("train")["item"], minlength=workload.items + 1)

@@ -81,9 +81,14 @@ def test_parts_are_of_equal_size_and_hold_everybody_once():
 
 def test_what_is_told_of_an_arm_agrees_with_its_ranks(log):
     arm = Arm("markov", study.plain.markov(log.sequences("train"), log.items))
-    told, users = study.told_of(arm, log, 0), study.by_user(arm, log, 0)
     asked = log.asked("test")
+    found = study.ranked(arm, log, 0)
+    told, users = study.told_of(found, log), study.by_user(found, asked.users)
     placed = study.rank_all(arm, asked)
+    assert np.array_equal(found.test, placed)
+    assert np.array_equal(found.valid, study.rank_all(arm, log.asked("valid")))
+    for draw, again in enumerate(found.shuffled):
+        assert np.array_equal(again, study.rank_all(arm, study.shuffled(asked, 0, draw)))
     test = told["test"]
     assert test["plain"]["ndcg10"] == pytest.approx(gains(placed).mean())
     assert np.mean([gain for _, gain, _ in users["plain"]]) == pytest.approx(test["plain"]["ndcg10"])
@@ -100,9 +105,16 @@ def test_what_is_told_of_an_arm_agrees_with_its_ranks(log):
     assert 0 < test["plain"]["coverage"] <= 1 and test["plain"]["offered_popularity"] > 0
 
 
+def test_every_question_is_ranked_once(log):
+    asked = []
+    score = study.plain.popularity(log.sequences("train"), log.items)
+    study.ranked(Arm("counted", lambda one: asked.append(one) or score(one)), log, 0)
+    assert len(asked) == 2 + 2 * study.DRAWS
+
+
 def test_popularity_offers_what_is_taken_most(log):
     arm = Arm("popularity", study.plain.popularity(log.sequences("train"), log.items))
-    told = study.told_of(arm, log, 0)["test"]["plain"]
+    told = study.told_of(study.ranked(arm, log, 0), log)["test"]["plain"]
     counts = np.bincount(log.events("train")["item"], minlength=log.items + 1)
     offered = []
     for seen in log.asked("test").seen.tolist():
@@ -114,7 +126,8 @@ def test_popularity_offers_what_is_taken_most(log):
 
 def test_ranks_are_told_of_the_users_that_both_splits_ask(log):
     valid, test = log.asked("valid").users, log.asked("test").users
-    rows = study.rank_rows({"a": (valid * 2.0, test * 3.0)}, log)
+    found = study.ranked(Arm("a", study.plain.popularity(log.sequences("train"), log.items)), log, 0)
+    rows = study.rank_rows({"a": found._replace(valid=valid * 2.0, test=test * 3.0)}, log)
     assert rows["user"] == sorted(set(valid.tolist()) & set(test.tolist()))
     assert rows["rank_valid"] == [2.0 * u for u in rows["user"]] and rows["rank_test"] == [
         3.0 * u for u in rows["user"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -96,61 +96,84 @@ def strata(values: np.ndarray) -> dict[str, np.ndarray]:
     return {f"{values[mask].min():g} to {values[mask].max():g}": mask for mask in found.values()}
 
 
-def told_of(arm: Arm, workload: Interactions, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+class Ranked(NamedTuple):
+    """What an arm makes of each user's question: ranks float64[u] of the targets of either split."""
+
+    valid: np.ndarray
+    test: np.ndarray
+    shuffled: np.ndarray
+    """float64[draws, u]: on test, with histories in other orders."""
+    ties: np.ndarray
+    """The same where only events of equal time change places."""
+    offered: np.ndarray
+    """int64[u, 10]: the best items on test that each user has not seen."""
+
+
+def ranked(arm: Arm, workload: Interactions, seed: int) -> Ranked:
+    """All that metrics of an arm are made of, each ranking once."""
+    asked = workload.asked("test")
+    scores = arm.score(asked)
+    mixed, ties = (
+        np.array([rank_all(arm, shuffled(asked, seed, draw, ties_only)) for draw in range(DRAWS)])
+        for ties_only in (False, True)
+    )
+    return Ranked(
+        valid=rank_all(arm, workload.asked("valid")),
+        test=ranks(scores, asked.targets, asked.seen),
+        shuffled=mixed,
+        ties=ties,
+        offered=top_items(scores, asked.seen, TOP).numpy(),
+    )
+
+
+def told_of(found: Ranked, workload: Interactions) -> dict[str, dict[str, dict[str, float]]]:
     """Split -> variant -> metrics of an arm.
 
     plain: ranking on valid and test, share of the items that are among anyone's ten, and how often these were taken in
     training. shuffled, ties: test with histories in other orders, a mean over draws. history, popularity: NDCG@10 on
     test by the length of the history and by how often the target was taken.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {"valid": {}, "test": {}}
-    found["valid"]["plain"] = ranking_metrics(rank_all(arm, workload.asked("valid")))
     asked = workload.asked("test")
-    test = found["test"]
-    placed = rank_all(arm, asked)
     counts = np.bincount(workload.events("train")["item"], minlength=workload.items + 1)
-    offered = top_items(arm.score(asked), asked.seen, TOP).numpy()
-    test["plain"] = ranking_metrics(placed) | {
-        "coverage": len(np.unique(offered)) / workload.items,
-        "offered_popularity": float(counts[offered].mean()),
+    test = {
+        "plain": ranking_metrics(found.test)
+        | {
+            "coverage": len(np.unique(found.offered)) / workload.items,
+            "offered_popularity": float(counts[found.offered].mean()),
+        }
     }
-    for name in ("shuffled", "ties"):
-        drawn = [ranking_metrics(rank_all(arm, shuffled(asked, seed, draw, name == "ties"))) for draw in range(DRAWS)]
+    for name, draws in (("shuffled", found.shuffled), ("ties", found.ties)):
+        drawn = [ranking_metrics(placed) for placed in draws]
         test[name] = {metric: float(np.mean([one[metric] for one in drawn])) for metric in drawn[0]}
     lengths = (asked.seen > 0).sum(1).numpy()
     for what, values in (("history", lengths), ("popularity", counts[asked.targets.numpy()])):
         for name, mask in strata(values).items():
-            test[f"{what} {name}"] = {"ndcg10": float(gains(placed[mask]).mean()), "users": float(mask.sum())}
-    return found
+            test[f"{what} {name}"] = {"ndcg10": float(gains(found.test[mask]).mean()), "users": float(mask.sum())}
+    return {"valid": {"plain": ranking_metrics(found.valid)}, "test": test}
 
 
-def by_user(arm: Arm, workload: Interactions, seed: int) -> dict[str, list[tuple[str, float, int]]]:
+def by_user(found: Ranked, users: np.ndarray) -> dict[str, list[tuple[str, float, int]]]:
     """Variant -> (user_ndcg10, gain, user) on test, with histories as they are, shuffled, and with ties shuffled.
 
-    Where shuffled, gains are means over draws.
+    users: int64[u], whom test asks. Where shuffled, gains are means over draws.
     """
-    asked = workload.asked("test")
-    found = {"plain": gains(rank_all(arm, asked))}
-    for name in ("shuffled", "ties"):
-        drawn = (gains(rank_all(arm, shuffled(asked, seed, draw, name == "ties"))) for draw in range(DRAWS))
-        found[name] = np.mean(list(drawn), axis=0)
-    users = asked.users.tolist()
+    told = {"plain": gains(found.test), "shuffled": gains(found.shuffled).mean(0), "ties": gains(found.ties).mean(0)}
     return {
-        name: [("user_ndcg10", float(gain), user) for gain, user in zip(values, users, strict=True)]
-        for name, values in found.items()
+        name: [("user_ndcg10", float(gain), user) for gain, user in zip(values, users.tolist(), strict=True)]
+        for name, values in told.items()
     }
 
 
-def rank_rows(arms: Mapping[str, tuple[np.ndarray, np.ndarray]], workload: Interactions) -> dict[str, list[Any]]:
+def rank_rows(arms: Mapping[str, Ranked], workload: Interactions) -> dict[str, list[Any]]:
     """Columns arm, user, rank_valid, rank_test of the users that both splits ask."""
     valid, test = (workload.asked(split).users for split in ("valid", "test"))
     both, first, second = np.intersect1d(valid, test, return_indices=True)
     rows: dict[str, list[Any]] = {"arm": [], "user": [], "rank_valid": [], "rank_test": []}
-    for name, (of_valid, of_test) in arms.items():
+    for name, found in arms.items():
         rows["arm"] += [name] * len(both)
         rows["user"] += both.tolist()
-        rows["rank_valid"] += of_valid[first].tolist()
-        rows["rank_test"] += of_test[second].tolist()
+        rows["rank_valid"] += found.valid[first].tolist()
+        rows["rank_test"] += found.test[second].tolist()
     return rows
 
 
