@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from tests.evaluate.latent_scenes import LATENTS, D, catalogue, scene_of, walked
 from winnow.errors import InputError
 from winnow.evaluate.item_concepts import Attributes, attributes
-from winnow.evaluate.rec_sae import ablate, edited, has_concept, places_of, tune, units
+from winnow.evaluate.rec_sae import ablate, edited, has_concept, latent_of, places_of, tune, units
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_an_edit_of_a_silent_latent_and_one_by_factor_1_change_nothing(scene):
     places, own = scene.places["test"], scene.dictionary
     dense = own.dense(places.states)
     latent = int((dense > 0).sum(0).argmax())
-    same = ablate(scene.model, own, latent, places, having, factor=1.0)
+    same = ablate(latent_of(scene.model, own, latent, places, having), factor=1.0)
     assert same["share_before"].to_pylist() == same["share_after"].to_pylist()
     assert set(same["overlap"].to_pylist()) == {1.0} and set(same["random_after"].to_pylist()) <= set(
         same["share_before"].to_pylist()
@@ -93,8 +93,8 @@ def test_an_edit_of_a_silent_latent_and_one_by_factor_1_change_nothing(scene):
     assert same["collateral"].to_pylist() == pytest.approx([1.0] * same.num_rows)
     quiet = (dense[:, latent] == 0).numpy()
     silent = replace(places, states=places.states[quiet], starts=places.starts[quiet], ends=places.ends[quiet])
-    assert ablate(scene.model, own, latent, silent, having).num_rows == 0
-    assert tune(scene.model, own, latent, silent, having).num_rows == 0
+    assert ablate(latent_of(scene.model, own, latent, silent, having)).num_rows == 0
+    assert tune(latent_of(scene.model, own, latent, silent, having)).num_rows == 0
 
 
 def test_an_edit_is_on_the_rows_where_the_latent_is_strongest_and_by_its_activation(scene):
@@ -102,7 +102,7 @@ def test_an_edit_is_on_the_rows_where_the_latent_is_strongest_and_by_its_activat
     having = np.arange(scene.workload.items + 1) < 5
     dense = own.dense(places.states)
     latent = int((dense > 0).sum(0).argmax())
-    told = ablate(scene.model, own, latent, places, having, factor=2.0, rows=7)
+    told = ablate(latent_of(scene.model, own, latent, places, having), factor=2.0, rows=7)
     z = dense[:, latent].tolist()
     best = {}  # of each user the strongest place
     for i, user in enumerate(places.owner.tolist()):
@@ -158,13 +158,13 @@ def test_a_concept_is_raised_for_users_in_whom_its_latent_is_silent_and_for_nobo
         range(LATENTS), key=lambda j: len({i for i in silent if dense[i, j] == 0}) if (dense[:, j] > 0).any() else 0
     )
     expected = {i for i in silent if dense[i, latent] == 0}
-    told = tune(scene.model, own, latent, places, having, rows=len(dense)).to_pylist()
+    told = tune(latent_of(scene.model, own, latent, places, having), rows=len(dense)).to_pylist()
     assert {row["row"] for row in told} == expected and {row["activation"] for row in told} == {0.0}
-    taken_out = ablate(scene.model, own, latent, places, having, rows=len(dense))
+    taken_out = ablate(latent_of(scene.model, own, latent, places, having), rows=len(dense))
     level = np.mean(taken_out["activation"].to_pylist())
     for row in told:
         i = np.array([row["row"]])
         change = level * own.W_dec[latent][None]
         alone = edited(scene.model, places.states[i], places.seen(i), change.float(), having)
         assert row["share_after"] == alone["share_after"][0] and row["overlap"] == alone["overlap"][0]
-    assert tune(scene.model, own, latent, places, having, rows=3).num_rows == 3
+    assert tune(latent_of(scene.model, own, latent, places, having), rows=3).num_rows == 3

@@ -12,7 +12,7 @@ from tests.workloads.interaction_log import walks, workload
 from winnow.dictionaries.rec_sae import ranking_with
 from winnow.errors import InputError
 from winnow.evaluate import rec_sae_study as study
-from winnow.evaluate.rec_sae import ablate, has_concept, tune, units
+from winnow.evaluate.rec_sae import ablate, has_concept, latent_of, tune, units
 from winnow.randomness import numpy_generator
 from winnow.train.plain_recommenders import likeness
 from winnow.workloads.interactions import Sequences
@@ -263,9 +263,9 @@ def test_edits_are_means_over_the_rows_of_what_each_does(scene):
         (rule,) = [row for row in rules.to_pylist() if row["latent"] == latent]
         about = scene.features["train"].about[rule["feature"]]
         having = has_concept(rule["kind"], about, scene.known, like)
-        given = (scene.model, scene.dictionary, latent, scene.places["test"], having)
-        each = {f"x{factor}": ablate(*given, factor=factor, seed=5).to_pydict() for factor in (0, 2, 4)}
-        for name, told in (each | {"raised": tune(*given, seed=5).to_pydict()}).items():
+        given = latent_of(scene.model, scene.dictionary, latent, scene.places["test"], having)
+        each = {f"x{factor}": ablate(given, factor=factor, seed=5).to_pydict() for factor in (0, 2, 4)}
+        for name, told in (each | {"raised": tune(given, seed=5).to_pydict()}).items():
             if told["row"]:
                 means = {key: pytest.approx(np.mean(told[key])) for key in study.FIGURES}
                 expected.append({"latent": latent, "edit": name, "rows": len(told["row"]), **means})

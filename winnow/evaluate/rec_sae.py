@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -132,6 +132,12 @@ def has_concept(kind: str, about: int, known: Attributes, like: Tensor) -> np.nd
 
 
 @torch.no_grad()
+def offered(model: Any, states: Tensor, seen: Tensor) -> tuple[Tensor, np.ndarray]:
+    """Scores float[n, items + 1] by states float32[n, d], and int64[n, 10]: the best items that are not seen."""
+    scores = model.scores(states)
+    return scores, top_items(scores, seen, TOP).numpy()
+
+
 def edited(model: Any, states: Tensor, seen: Tensor, change: Tensor, having: np.ndarray) -> dict[str, np.ndarray]:
     """What adding a change float32[n, d] to states does to each row's ten offers.
 
@@ -139,11 +145,11 @@ def edited(model: Any, states: Tensor, seen: Tensor, change: Tensor, having: np.
     stay; collateral: rank correlation of the scores of the items without the concept, 0 for fewer than two. float64[n]
     each.
     """
-    before, after = model.scores(states), model.scores(states + change)
-    offers = [top_items(scores, seen, TOP).numpy() for scores in (before, after)]
+    told = [offered(model, at, seen) for at in (states, states + change)]
+    offers = [best for _, best in told]
     stay = (offers[0][:, :, None] == offers[1][:, None, :]).any(2).mean(1)
     rest = np.flatnonzero(~having[1:]) + 1
-    ranked = [rankdata(scores[:, rest].numpy(), axis=1) for scores in (before, after)]
+    ranked = [rankdata(scores[:, rest].numpy(), axis=1) for scores, _ in told]
     # Ranks of n items are (n + 1) / 2 on average, with ties or without.
     centred = [values - (len(rest) + 1) / 2 for values in ranked]
     scale = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
@@ -155,90 +161,73 @@ def edited(model: Any, states: Tensor, seen: Tensor, change: Tensor, having: np.
     }
 
 
-def ablate(
-    model: Any,
-    dictionary: Dictionary,
-    latent: int,
-    places: Places,
-    having: np.ndarray,
-    code: Sparse | None = None,
-    *,
-    factor: float = 0.0,
-    rows: int = 50,
-    seed: int = 0,
-) -> pa.Table:
-    """The edit of a latent to `factor` times its activation where it is strongest, a row for each of so many users.
+class Latent(NamedTuple):
+    """A latent of a recommender's states, and the items that have its concept."""
 
-    h' = h + (factor - 1) z_j W_dec,j, so that 0 takes the latent out and 1 changes nothing. code: of the states,
-    where it is known. Columns row, user, activation, those of `edited`, and random_after: the share after an edit of
-    equal length in a random direction. No rows where the latent is silent.
-    """
-    z = activations(dictionary, latent, places, code)
-    chosen = strongest(z, places)[:rows]
-    return _edit(model, dictionary, latent, places, chosen, (factor - 1) * z[chosen], having, seed, z)
+    model: Any
+    dictionary: Dictionary
+    number: int
+    places: Places
+    having: np.ndarray
+    """bool[items + 1]"""
+    active: Tensor
+    """float[n]: how active it is at each place."""
+    strongest: np.ndarray
+    """int64[u]: of each user in whom it is active the place where it is most, the most active first."""
 
 
-def activations(dictionary: Dictionary, latent: int, places: Places, code: Sparse | None = None) -> Tensor:
-    """float32[n]: how active a latent is at each place."""
-    code = dictionary.encode(places.states) if code is None else code
+def latent_of(
+    model: Any, dictionary: Dictionary, number: int, places: Places, having: np.ndarray, code: Sparse | None = None
+) -> Latent:
+    """A latent as it is at some places; code: of their states, where it is known."""
+    active = activations(dictionary.encode(places.states) if code is None else code, number)
+    order = torch.sort(active, descending=True, stable=True).indices[: int((active > 0).sum())]
+    return Latent(model, dictionary, number, places, having, active, one_of_each(order.numpy(), places.owner))
+
+
+def activations(code: Sparse, latent: int) -> Tensor:
+    """float[n]: how active a latent is in each row of a code."""
     return (code.values * (code.indices == latent)).sum(1)
 
 
-def strongest(z: Tensor, places: Places) -> np.ndarray:
-    """int64[u]: of each user in whom z float[n] is above 0 the place where it is largest, largest first."""
-    order = torch.sort(z, descending=True, stable=True).indices[: int((z > 0).sum())]
-    return one_of_each(order.numpy(), places.owner)
+def ablate(latent: Latent, *, factor: float = 0.0, rows: int = 50, seed: int = 0) -> pa.Table:
+    """The edit of a latent to `factor` times its activation where it is strongest, a row for each of so many users.
+
+    h' = h + (factor - 1) z_j W_dec,j, so that 0 takes the latent out and 1 changes nothing. Columns row, user,
+    activation, those of `edited`, and random_after: the share after an edit of equal length in a random direction. No
+    rows where the latent is silent.
+    """
+    chosen = latent.strongest[:rows]
+    return _edit(latent, chosen, (factor - 1) * latent.active[chosen], seed)
 
 
-def tune(
-    model: Any,
-    dictionary: Dictionary,
-    latent: int,
-    places: Places,
-    having: np.ndarray,
-    code: Sparse | None = None,
-    *,
-    rows: int = 50,
-    seed: int = 0,
-) -> pa.Table:
+def tune(latent: Latent, *, rows: int = 50, seed: int = 0) -> pa.Table:
     """The edit that raises a concept for users in whom its latent is silent at their last place, drawn by chance.
 
     h' = h + level W_dec,j, where level is the latent's mean activation in the users of whom `ablate` takes it out.
     Columns are those of `ablate`. No rows where the latent is silent in all users, or in none.
     """
-    z = activations(dictionary, latent, places, code)
-    active = z[strongest(z, places)[:rows]]
-    last = one_of_each(np.argsort(-places.ends, kind="stable"), places.owner)
-    quiet = last[(z[last] == 0).numpy()] if len(active) else last[:0]
-    chosen = np.sort(numpy_generator(seed, "tuned users", str(latent)).permutation(quiet)[:rows])
-    level = active.mean().expand(len(chosen))
-    return _edit(model, dictionary, latent, places, chosen, level, having, seed, z)
+    active = latent.active[latent.strongest[:rows]]
+    last = one_of_each(np.argsort(-latent.places.ends, kind="stable"), latent.places.owner)
+    quiet = last[(latent.active[last] == 0).numpy()] if len(active) else last[:0]
+    generator = numpy_generator(seed, "tuned users", str(latent.number))
+    chosen = np.sort(generator.permutation(quiet)[:rows])
+    return _edit(latent, chosen, active.mean().expand(len(chosen)), seed)
 
 
-def _edit(
-    model: Any,
-    dictionary: Dictionary,
-    latent: int,
-    places: Places,
-    chosen: np.ndarray,
-    size: Tensor,
-    having: np.ndarray,
-    seed: int,
-    z: Tensor,
-) -> pa.Table:
+def _edit(latent: Latent, chosen: np.ndarray, size: Tensor, seed: int) -> pa.Table:
     """What adding size float[r] times a latent's direction does at the chosen places int64[r]: see `ablate`."""
+    model, places, having = latent.model, latent.places, latent.having
     states, seen = places.states[chosen], places.seen(chosen)
-    told = edited(model, states, seen, size[:, None] * dictionary.W_dec[latent], having)
-    generator = torch_generator(seed, "random edit", str(latent))
-    random = torch.randn(states.shape, generator=generator)
+    told = edited(model, states, seen, size[:, None] * latent.dictionary.W_dec[latent.number], having)
+    random = torch.randn(states.shape, generator=torch_generator(seed, "random edit", str(latent.number)))
     random = size[:, None] * random / random.norm(dim=1, keepdim=True)
-    other = edited(model, states, seen, random, having)
     return pa.table(
         {
             "row": chosen,
             "user": places.owner[chosen],
-            "activation": z[chosen].double().numpy(),
+            "activation": latent.active[chosen].double().numpy(),
             **told,
-            "random_after": other["share_after"],
+            "random_after": having[offered(model, states + random, seen)[1]].mean(1),
         }
     )

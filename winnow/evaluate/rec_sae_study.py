@@ -15,7 +15,7 @@ from winnow.dictionaries.rec_sae import group_events, members, ranking_with
 from winnow.errors import InputError
 from winnow.evaluate import item_concepts
 from winnow.evaluate.item_concepts import CONFIDENT, Attributes, Features
-from winnow.evaluate.rec_sae import Places, Units, ablate, has_concept, places_of, tune, units
+from winnow.evaluate.rec_sae import Places, Units, ablate, activations, has_concept, latent_of, places_of, tune, units
 from winnow.randomness import numpy_generator
 from winnow.train.plain_recommenders import likeness
 from winnow.workloads.image_tables import SPLITS
@@ -178,9 +178,9 @@ def edits(scene: Scene, rules: pa.Table, judged: pa.Table, seed: int, progress: 
     for done, latent in enumerate(sure):
         rule = by_latent[latent]
         having = has_concept(rule["kind"], scene.features["train"].about[rule["feature"]], scene.known, like)
+        edited = latent_of(scene.model, scene.dictionary, latent, places, having, code)
         for name, factor in EDITS.items():
-            given = (scene.model, scene.dictionary, latent, places, having, code)
-            told = tune(*given, seed=seed) if factor is None else ablate(*given, factor=factor, seed=seed)
+            told = tune(edited, seed=seed) if factor is None else ablate(edited, factor=factor, seed=seed)
             told = told.add_column(0, "edit", pa.array([name] * told.num_rows, pa.string()))
             tables.append(told.add_column(0, "latent", pa.array([latent] * told.num_rows, pa.int32())))
         if progress:
@@ -242,7 +242,7 @@ def cards(scene: Scene, rules: pa.Table, judged: pa.Table, edited: pa.Table, mos
     titles, recent = scene.workload.meta.vocabulary, scene.places["test"].recent
     rows = []
     for row in turns[:most]:
-        z = (code.values * (code.indices == row["latent"])).sum(1)
+        z = activations(code, row["latent"])
         strongest = torch.sort(z, descending=True, stable=True).indices.tolist()
         last = list(dict.fromkeys(titles[recent[i, -1]] for i in strongest if z[i] > 0))[:PER_CARD]
         effect = out.get(row["latent"])
