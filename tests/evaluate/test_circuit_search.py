@@ -96,9 +96,9 @@ def test_outliers_of_rounds_are_those_of_each_towards_those_of_the_one_before(mo
     targets = [node for node in first if node.layer > 0]
     assert targets
     later = discovery.decomposition(model, a_task(model), targets, [float(direct[node]) for node in targets])
-    assert search.outliers_in_rounds(model, a_task(model), 1) == first
+    assert search.outliers_in_rounds(model, a_task(model), 1, direct) == first
     second = [node for node in search.outliers(later) if node not in first]
-    assert search.outliers_in_rounds(model, a_task(model), 2) == first + second
+    assert search.outliers_in_rounds(model, a_task(model), 2, direct) == first + second
 
 
 def test_pruning_leaves_no_node_without_which_the_measure_would_not_fall():

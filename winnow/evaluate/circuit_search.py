@@ -31,7 +31,8 @@ def in_rounds(model: HookedTransformer, task: Task, method: str, rounds: int, ke
     """
     if rounds < 1 or keep < 1:
         raise InputError(f"rounds {rounds}, keep {keep}: at least 1 each")
-    scores, *later = _rounds(model, task, method, rounds, keep)
+    first = decomposition(model, task) if method == "cdt" else path_patching(model, task)
+    scores, *later = _rounds(model, task, method, rounds, keep, first)
     found = torch.zeros(scores.shape, dtype=torch.long)
     for number, best in enumerate(later, 1):
         larger = best.abs() > scores.abs()
@@ -39,16 +40,20 @@ def in_rounds(model: HookedTransformer, task: Task, method: str, rounds: int, ke
     return scores, found
 
 
-def outliers_in_rounds(model: HookedTransformer, task: Task, rounds: int) -> list[Node]:
-    """All nodes that stand out by decomposition in a round, each round towards those of the one before."""
-    found = [outliers(scores) for scores in _rounds(model, task, "cdt", rounds, None)]
+def outliers_in_rounds(model: HookedTransformer, task: Task, rounds: int, first: Tensor) -> list[Node]:
+    """All nodes that stand out by decomposition in a round, each round towards those of the one before.
+
+    first: scores of round 0, float[layer, t, head], as `decomposition` gives them for the measure.
+    """
+    found = [outliers(scores) for scores in _rounds(model, task, "cdt", rounds, None, first)]
     return list(dict.fromkeys(node for nodes in found for node in nodes))
 
 
-def _rounds(model: HookedTransformer, task: Task, method: str, rounds: int, keep: int | None) -> list[Tensor]:
+def _rounds(
+    model: HookedTransformer, task: Task, method: str, rounds: int, keep: int | None, first: Tensor
+) -> list[Tensor]:
     """Scores of each round, towards the best `keep` of the one before, or to its outliers where that is None."""
-    found = [decomposition(model, task) if method == "cdt" else path_patching(model, task)]
-    largest, seen = found[0], set[Node]()
+    found, largest, seen = [first], first, set[Node]()
     while len(found) < rounds:
         best = outliers(found[-1]) if keep is None else ranked(found[-1])
         # Nothing is read by the first layer's heads from other heads.

@@ -81,11 +81,13 @@ def study(
     done, total = 0, settings.draws * len(methods) * len(evaluated)
     for draw in range(settings.draws):
         for name, scored in tasks(model, "valid", settings.prompts, settings, seed * settings.draws + draw):
+            made = {}
             for method, scorer in methods.items():
                 task, labels = replace(scored, blocks=0), {"task": name, "draw": draw, "method": method}
                 begun = time.process_time()
                 scores = scorer(model, task)
                 seconds.append(labels | {"seconds": time.process_time() - begun})
+                made[method] = scores, task
                 order, effect = search.ranked(scores), effects[name]
                 for node in order:
                     told = {"score": float(scores[node]), "effect": float(effect[node])}
@@ -99,24 +101,26 @@ def study(
                 measures.setdefault((method, name), []).append(found)
                 done += 1
                 progress(done, total)
-            for method, told in found_circuits(model, scored, evaluated[name], settings.rounds).items():
+            for method, told in found_circuits(model, *made["cdt"], evaluated[name], settings.rounds).items():
                 curves += _curve(name, draw, method, [int(told["nodes"])], np.array([told["faithfulness"]]))
                 measures.setdefault((method, name), []).append(told)
     return nodes, curves, seconds, measures
 
 
-def found_circuits(model: HookedTransformer, scored: Task, evaluated: Task, rounds: int) -> dict[str, dict[str, float]]:
+def found_circuits(
+    model: HookedTransformer, scores: Tensor, scored: Task, evaluated: Task, rounds: int
+) -> dict[str, dict[str, float]]:
     """Circuits that say themselves how large they are: all outliers of several rounds, and what pruning leaves of them.
 
-    Nodes are chosen on one task's prompts and measured on the other's.
+    Nodes are chosen on one task's prompts and measured on the other's. scores: of one pass of decomposition on the
+    first task, whose blocks it counts already.
     """
-    task = replace(scored, blocks=0)
-    chosen, found = search.outliers_in_rounds(model, task, rounds), {}
+    chosen, found = search.outliers_in_rounds(model, scored, rounds, scores), {}
     for method in ("outliers", "pruned"):
         if method == "pruned":
-            chosen = search.pruned(model, task, chosen)
+            chosen = search.pruned(model, scored, chosen)
         (value,) = search.faithfulness(model, evaluated, chosen, [len(chosen)])
-        found[method] = {"nodes": float(len(chosen)), "faithfulness": value, "blocks": float(task.blocks)}
+        found[method] = {"nodes": float(len(chosen)), "faithfulness": value, "blocks": float(scored.blocks)}
     return found
 
 
