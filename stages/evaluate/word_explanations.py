@@ -23,6 +23,8 @@ def word_explanations(inputs, outputs, params, log):
     halves, shown, phrases, found = study.study(
         pair, lessons, len(words), params, params.seed, Progress(log, "explanations")
     )
+    if not phrases:
+        log.warning("no planted phrase turns a text that neither of its words turns: the seed has no row of phrases")
     labels = {"workload": params.workload, "seed": params.seed, "split": "test"}
     told = {("words", name): values for name, values in pair.measured.items()}
     told |= {(f"words_{name}", "better"): values for name, values in study.measures(halves, phrases, found).items()}
