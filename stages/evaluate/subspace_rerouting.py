@@ -31,7 +31,7 @@ def subspace_rerouting(inputs, outputs, params, log):
         banned=tuple(range(len(SPECIAL))),
     )
     scene = study.scene(model, asked, params.prompts, params.seed)
-    valid = study.scene(model, asked | {"test": asked["valid"]}, params.few, params.seed).attacked
+    valid = study.attackable(study.told_apart(model, asked["valid"])[0], "valid").first(params.few)
     best, attacks, suffixes = study.compared(scene, valid, params, config, params.seed)
     log.info("%s does best on other prompts", best)
     targeted = study.targeted_layers(best, params.layers)

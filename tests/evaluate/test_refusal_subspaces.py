@@ -19,6 +19,7 @@ from winnow.evaluate.refusal_subspaces import (
     fit_subspaces,
     last_activations,
     residual,
+    safety_heads,
 )
 from winnow.workloads.refusal_prompts import OK, REFUSE
 
@@ -94,7 +95,7 @@ def test_effects_of_heads_are_the_slope_of_putting_their_means_in():
         logits = model.run(tokens, patch={name: moved})[0][rows, places]
         return float((logits[:, REFUSE] - logits[:, OK]).mean())
 
-    found = fit_subspaces(model, refused, accepted, seed=0).heads
+    found = safety_heads(model, refused, accepted)
     assert sorted((layer, head) for layer, head, _ in found) == [(i, j) for i in range(3) for j in range(2)]
     assert [effect for *_, effect in found] == sorted((effect for *_, effect in found), reverse=True)
     for layer, head, effect in found:

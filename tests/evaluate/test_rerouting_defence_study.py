@@ -65,7 +65,7 @@ def test_thresholds_are_set_on_unmarked_questions_of_the_valid_split_that_are_ac
     assert [row.tolist() for row in found.rows] == expected and len(expected) > 10
     fooled = SimpleNamespace(where=lambda kept: kept, marked=torch.tensor([True, False, False]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(defences, "answers", lambda model, asked: torch.tensor([OK, OK, REFUSE]))
+        patch.setattr(study, "answers", lambda model, asked: torch.tensor([OK, OK, REFUSE]))
         assert defences.held_out(None, {"valid": fooled}).tolist() == [False, True, False]
 
 

@@ -46,6 +46,28 @@ def test_losses_of_the_truncated_run_are_those_of_the_whole(depth, slots):
     assert run.layer_forwards == len(ids) * depth
 
 
+def test_what_is_known_is_not_run_again(monkeypatch):
+    model, objective = random_model(), ToObjective(2)
+    config = SearchConfig(width=40, topk=6, buffer=5, iterations=30, stop_loss=-1.0, patience=4)
+    kept = reroute(model, PROMPT, SLOTS, objective, config, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(_Run, "losses", _Run._losses)
+    monkeypatch.setattr(_Run, "gradient", _Run._gradient)
+    plain = reroute(model, PROMPT, SLOTS, objective, config, torch.Generator().manual_seed(0))
+    assert plain.layer_forwards == 2 * (5 + 30 * (40 + 3))
+    assert torch.equal(kept.slot_ids, plain.slot_ids) and kept.losses == pytest.approx(plain.losses, abs=1e-5)
+    assert kept.layer_forwards < plain.layer_forwards / 2
+
+
+def test_each_candidate_costs_once():
+    run = _Run(random_model(), PROMPT, torch.tensor(SLOTS), ToObjective(2))
+    ids = torch.tensor([[7, 8], [9, 9], [7, 8]])
+    first = run.losses(ids)
+    assert run.layer_forwards == 2 * 2 and first[0] == first[2]
+    assert torch.equal(run.losses(ids[1:]), first[1:]) and run.layer_forwards == 2 * 2
+    slope = run.gradient(ids[0])
+    assert run.gradient(ids[2]) is slope and run.layer_forwards == 2 * 2 + 3 * 2
+
+
 def test_truncation_alone_changes_no_bit():
     model, objective = random_model(), ToObjective(2)
     tokens = PROMPT.repeat(4, 1)
@@ -96,7 +118,8 @@ def test_a_search_ends_at_its_loss_and_counts_its_work():
     attack = reroute(model, PROMPT, SLOTS, objective, config, torch.Generator().manual_seed(0))
     assert len(attack.losses) == 8
     assert attack.losses == sorted(attack.losses, reverse=True)
-    assert attack.layer_forwards == 5 + 7 * (8 + 3)
+    # A gradient where the best is another one, and candidates that are new.
+    assert 5 + 3 + 1 <= attack.layer_forwards <= 5 + 7 * (8 + 3)
     easy = SearchConfig(width=8, topk=4, buffer=5, iterations=7, stop_loss=1e9)
     assert reroute(model, PROMPT, SLOTS, objective, easy, torch.Generator().manual_seed(0)).layer_forwards == 5
 

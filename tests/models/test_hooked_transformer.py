@@ -111,6 +111,7 @@ def test_saving_and_patches_that_change_nothing_change_no_bit(options, tokens):
     assert torch.equal(logits, again) and saved.keys() == set(names)
     assert torch.equal(own.run(own.embed(tokens))[0], logits)
     assert torch.equal(own.run(tokens, stop_at=1)[0], saved["blocks.0.hook_resid_post"])
+    assert torch.equal(own.foretold(own.run(tokens, stop_at=len(own.blocks))[0]), logits)
     assert (saved["blocks.0.hook_resid_post"] == saved["blocks.1.hook_resid_pre"]).all()
     patched, after = own.run(
         tokens, save=["blocks.1.hook_resid_pre"], patch={"blocks.1.hook_resid_pre": lambda x: 0 * x}

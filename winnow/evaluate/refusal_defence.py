@@ -58,7 +58,7 @@ def _streams(model: HookedTransformer, asked: Questions, suffixes: Tensor | None
     """(tokens int64[n, t], whether each is one and no padding bool[n, t], streams float[n, t, layers, d])."""
     tokens, places = asked.prompts(suffixes)
     names = [residual(layer) for layer in range(len(model.blocks))]
-    _, saved = model.run(tokens, save=names)
+    _, saved = model.run(tokens, save=names, stop_at=len(names))
     real = torch.arange(tokens.shape[1]) <= places[:, None]
     return tokens, real, torch.stack([saved[name] for name in names], 2)
 
@@ -213,7 +213,7 @@ def keep_apart(
     names = [residual(layer) for layer in probes]
 
     def wrong(tokens: Tensor, places: Tensor, sign: Tensor) -> Tensor:
-        _, saved = model.run(tokens, save=names)
+        _, saved = model.run(tokens, save=names, stop_at=max(probes) + 1)
         rows = torch.arange(len(tokens))
         odds = [probe.log_odds(saved[residual(layer)][rows, places]) for layer, probe in probes.items()]
         return torch.stack([softplus(sign * one) for one in odds]).mean(0)

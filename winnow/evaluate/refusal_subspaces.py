@@ -45,8 +45,6 @@ class Subspaces:
     """Of the probes, on activations that were not used to fit them."""
     directions: Tensor
     """float[layers, d] of unit length, from accepted to refused."""
-    heads: list[tuple[int, int, float]]
-    """(layer, head, effect) by falling effect on the logit of REFUSE above that of OK."""
 
 
 def residual(layer: int) -> str:
@@ -59,7 +57,7 @@ def last_activations(model: HookedTransformer, asked: Questions, suffixes: Tenso
     """float[n, layers, d]: the stream after each block where the answer is foreseen."""
     tokens, places = asked.prompts(suffixes)
     names = [residual(layer) for layer in range(len(model.blocks))]
-    _, saved = model.run(tokens, save=names)
+    _, saved = model.run(tokens, save=names, stop_at=len(names))
     return torch.stack([saved[name][torch.arange(len(tokens)), places] for name in names], 1)
 
 
@@ -73,7 +71,7 @@ def fit_probe(activations: Tensor, accepted: Tensor) -> Probe:
 
 
 def fit_subspaces(model: HookedTransformer, refused: Questions, accepted: Questions, seed: int) -> Subspaces:
-    """Probes, directions and heads from prompts that a model refuses and prompts that it accepts.
+    """Probes and directions from prompts that a model refuses and prompts that it accepts.
 
     Raises InputError for fewer than 10 of either.
     """
@@ -86,18 +84,21 @@ def fit_subspaces(model: HookedTransformer, refused: Questions, accepted: Questi
     probes = [fit_probe(both[fitted, layer], label[fitted]) for layer in range(both.shape[1])]
     right = [float(((p.log_odds(both[kept, i]) > 0) == label[kept]).double().mean()) for i, p in enumerate(probes)]
     apart = no.mean(0) - yes.mean(0)
-    return Subspaces(probes, right, apart / apart.norm(dim=1, keepdim=True), _heads(model, refused, accepted))
+    return Subspaces(probes, right, apart / apart.norm(dim=1, keepdim=True))
 
 
-def _heads(model: HookedTransformer, refused: Questions, accepted: Questions) -> list[tuple[int, int, float]]:
-    """Heads by the mean drop, to first order, of REFUSE above OK where their output is that of accepted prompts."""
+def safety_heads(model: HookedTransformer, refused: Questions, accepted: Questions) -> list[tuple[int, int, float]]:
+    """(layer, head, effect) of heads by falling effect on the logit of REFUSE above that of OK.
+
+    The effect is the mean drop, to first order, where a head's output is that of accepted prompts.
+    """
     names = [f"blocks.{layer}.attn.hook_z" for layer in range(len(model.blocks))]
 
     def outputs(asked: Questions) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         tokens, places = asked.prompts()
         embedded = model.embed(tokens).detach().requires_grad_(True)  # so that frozen models have gradients, too
-        logits, saved = model.run(embedded, save=names)
-        return logits[torch.arange(len(tokens)), places], places, saved
+        stream, saved = model.run(embedded, save=names, stop_at=len(names))
+        return model.foretold(stream[torch.arange(len(tokens)), places]), places, saved
 
     with torch.enable_grad():
         _, places, saved = outputs(accepted)
@@ -206,9 +207,8 @@ class AnswerObjective:
         return len(self.model.blocks)
 
     def loss(self, saved: Mapping[str, Tensor], stream: Tensor) -> Tensor:
-        last = self.model.ln_final(stream[:, -1:], lambda name, value: value, "ln_final")
         wished = torch.full((len(stream),), self.token)
-        return cross_entropy(self.model.unembed(last)[:, 0], wished, reduction="none")
+        return cross_entropy(self.model.foretold(stream[:, -1]), wished, reduction="none")
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from winnow.evaluate import refusal_defence as defence
 from winnow.evaluate.refusal_subspaces import Combined, MonitorObjective
-from winnow.evaluate.rerouting_study import Maker, Rows, Scene, attack_all, makers, scene, succeeded
+from winnow.evaluate.rerouting_study import Maker, Rows, Scene, attack_all, makers, scene, succeeded, told_apart
 from winnow.evaluate.subspace_rerouting import Objective, SearchConfig
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.randomness import torch_generator
-from winnow.train.refusal_model import abilities, answers
-from winnow.workloads.refusal_prompts import OK, Questions
+from winnow.train.refusal_model import abilities
+from winnow.workloads.refusal_prompts import Questions
 
 
 def held_out(model: HookedTransformer, asked: dict[str, Questions]) -> Questions:
     """Unmarked questions of the valid split that a model accepts, on which thresholds are set."""
-    return asked["valid"].where((answers(model, asked["valid"]) == OK) & ~asked["valid"].marked)
+    return told_apart(model, asked["valid"])[1]
 
 
 def detection(
@@ -81,7 +81,7 @@ def benign_accepted(model: HookedTransformer, asked: Questions, slots: int, seed
     """Share of unmarked questions with drawn suffixes that are answered OK."""
     benign, generator = asked.where(~asked.marked), torch_generator(seed, "rerouting", "benign")
     drawn = defence.random_suffixes(len(benign), slots, model.embed.num_embeddings, generator)
-    return float((answers(model, benign, drawn) == OK).double().mean())
+    return float(succeeded(model, benign, drawn).double().mean())
 
 
 def defended(
@@ -103,7 +103,9 @@ def defended(
     slots, count = suffixes.shape[1], settings.few
 
     def attacked(model: HookedTransformer, of_training: bool, label: str) -> tuple[Questions, Tensor]:
-        now = scene(model, asked, count, seed)
+        now = before._replace(attacked=before.attacked.first(count))
+        if model is not before.model:
+            now = scene(model, asked, count, seed)
         if of_training:
             now = now._replace(attacked=now.refused.first(count))
         return now.attacked, attack_all(
@@ -146,12 +148,9 @@ def _told(
     suffixes: Tensor,
     seed: int,
 ) -> dict[str, float]:
-    benign, slots = asked["test"].where(~asked["test"].marked), suffixes.shape[1]
-    generator = torch_generator(seed, "rerouting", "benign")
-    drawn = defence.random_suffixes(len(benign), slots, model.embed.num_embeddings, generator)
     return {
         "success": float(succeeded(model, attacked, found).double().mean()),
         "replayed": float(succeeded(model, before.attacked, suffixes).double().mean()),
-        "benign": float(succeeded(model, benign, drawn).double().mean()),
+        "benign": benign_accepted(model, asked["test"], suffixes.shape[1], seed),
         **abilities(model, asked["test"]),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from winnow.evaluate.refusal_subspaces import (
     fit_subspaces,
     last_activations,
     residual,
+    safety_heads,
 )
 from winnow.evaluate.subspace_rerouting import Attack, Objective, SearchConfig, reroute
 from winnow.models.hooked_transformer import HookedTransformer
@@ -58,16 +60,23 @@ class Scene(NamedTuple):
 def scene(model: HookedTransformer, asked: dict[str, Questions], count: int, seed: int) -> Scene:
     """Subspaces and prompts of a model; raises InputError where it refuses fewer than 5 marked test questions."""
     model.requires_grad_(False)
-    said = {split: answers(model, asked[split]) for split in ("train", "test")}
-    no, yes = (
-        {split: asked[split].where((said[split] == token) & (asked[split].marked == marked)) for split in said}
-        for token, marked in ((REFUSE, True), (OK, False))
-    )
-    if len(no["test"]) < 5:
-        raise InputError(f"refusal model: it refuses {len(no['test'])} test questions; train it for more steps")
-    accepted = yes["train"].first(len(no["train"]))
-    found = fit_subspaces(model, no["train"], accepted, seed)
-    return Scene(model, found, no["train"], accepted, no["test"].first(count), yes["test"])
+    refused, accepted = told_apart(model, asked["train"])
+    attacked, benign = told_apart(model, asked["test"])
+    attacked, accepted = attackable(attacked, "test").first(count), accepted.first(len(refused))
+    return Scene(model, fit_subspaces(model, refused, accepted, seed), refused, accepted, attacked, benign)
+
+
+def told_apart(model: HookedTransformer, asked: Questions) -> tuple[Questions, Questions]:
+    """The marked questions that a model refuses, and the others that it accepts."""
+    said = answers(model, asked)
+    return asked.where((said == REFUSE) & asked.marked), asked.where((said == OK) & ~asked.marked)
+
+
+def attackable(refused: Questions, split: str) -> Questions:
+    """The same questions; raises InputError for fewer than 5."""
+    if len(refused) < 5:
+        raise InputError(f"refusal model: it refuses {len(refused)} {split} questions; train it for more steps")
+    return refused
 
 
 def makers(scene: Scene, shift: float) -> dict[str, Maker]:
@@ -75,7 +84,6 @@ def makers(scene: Scene, shift: float) -> dict[str, Maker]:
     model, found = scene.model, scene.subspaces
     last = max(1, len(model.blocks) - 1)
     middle = last - 1
-    heads = [(layer, head) for layer, head, _ in found.heads[:HEADS]]
     probes = {0: found.probes[0], middle: found.probes[middle]}
     fixed: dict[str, Objective] = {
         "probe_first": ProbeObjective({0: found.probes[0]}, {0: 1.0}),
@@ -85,9 +93,16 @@ def makers(scene: Scene, shift: float) -> dict[str, Maker]:
         "gcg": AnswerObjective(model),
     }
     made: dict[str, Maker] = {name: _always(objective) for name, objective in fixed.items()}
-    made["dazzle"] = lambda prompt, slots: AttentionObjective(heads, "dazzle", slots)
-    made["ablate"] = lambda prompt, slots: AttentionObjective(heads, "ablate", _looked_at(model, prompt, slots, heads))
-    made["silence"] = lambda prompt, slots: AttentionObjective(heads, "silence")
+
+    @cache
+    def heads() -> list[tuple[int, int]]:  # which most of those who ask for a maker do not need
+        return [(layer, head) for layer, head, _ in safety_heads(model, scene.refused, scene.accepted)[:HEADS]]
+
+    made["dazzle"] = lambda prompt, slots: AttentionObjective(heads(), "dazzle", slots)
+    made["ablate"] = lambda prompt, slots: AttentionObjective(
+        heads(), "ablate", _looked_at(model, prompt, slots, heads())
+    )
+    made["silence"] = lambda prompt, slots: AttentionObjective(heads(), "silence")
     return made
 
 
@@ -100,7 +115,8 @@ def _looked_at(
     model: HookedTransformer, prompt: Tensor, slots: Sequence[int], heads: Sequence[tuple[int, int]]
 ) -> list[int]:
     """The places before the slots that the heads attend to most from the last token."""
-    _, saved = model.run(prompt[None], save=[f"blocks.{layer}.attn.hook_pattern" for layer, _ in heads])
+    points = [f"blocks.{layer}.attn.hook_pattern" for layer, _ in heads]
+    _, saved = model.run(prompt[None], save=points, stop_at=len(model.blocks))
     seen = torch.stack([saved[f"blocks.{layer}.attn.hook_pattern"][0, head, -1] for layer, head in heads]).sum(0)
     return seen[: min(slots)].topk(min(LOOKED_AT, min(slots))).indices.tolist()
 

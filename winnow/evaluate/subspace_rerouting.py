@@ -5,8 +5,8 @@ Attacks against Large Language Models", 2025; the same search with the loss of t
 coordinate gradient of A. Zou et al., "Universal and Transferable Adversarial Attacks on Aligned Language Models", 2023.
 Here it measures small models that were trained to decline a harmless subject, and how well that can be defended.
 
-Two steps differ from the published code: candidates are told apart by their tokens and not by their losses, and banned
-tokens are never drawn.
+Three steps differ from the published code: candidates are told apart by their tokens and not by their losses, banned
+tokens are never drawn, and what was run for a prompt is not run again, whatever the loss.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Attack(NamedTuple):
     losses: list[float]
     """The lowest loss at the start and after each iteration."""
     layer_forwards: int
-    """Blocks run on one sequence; a gradient's way back counts twice."""
+    """Blocks run on one sequence; a gradient's way back counts twice. What is known already is not run again."""
 
 
 @dataclass
@@ -159,7 +159,8 @@ def candidates(
 class _Run:
     """Losses and gradients of candidates in one prompt, and the blocks they took.
 
-    What stands before the first slot is run once: causal attention cannot see the slots from there.
+    What stands before the first slot is run once: causal attention cannot see the slots from there. So is each
+    candidate, and the gradient at one: a search that is stuck draws the same ones over and over.
     """
 
     def __init__(self, model: HookedTransformer, prompt_ids: Tensor, places: Tensor, objective: Objective) -> None:
@@ -167,6 +168,8 @@ class _Run:
         self.first = int(places.min())
         self.rest, self.places = prompt_ids[self.first :], places - self.first
         self.past, self.before = _past(model, prompt_ids[: self.first], objective)
+        self.known: dict[tuple[int, ...], float] = {}
+        self.slopes: dict[tuple[int, ...], Tensor] = {}
 
     def _loss(self, x: Tensor) -> Tensor:
         reads, depth = self.objective.reads, self.objective.depth
@@ -175,15 +178,28 @@ class _Run:
             saved[name] = torch.cat([earlier.expand(len(x), -1, -1), saved[name]], 1)
         return self.objective.loss(saved, stream)
 
-    @torch.no_grad()
     def losses(self, ids: Tensor) -> Tensor:
+        """float[n] of candidates int64[n, slots]."""
+        rows = [tuple(row) for row in ids.tolist()]
+        if new := [row for row in dict.fromkeys(rows) if row not in self.known]:
+            self.known.update(zip(new, self._losses(torch.tensor(new)).tolist(), strict=True))
+        return torch.tensor([self.known[row] for row in rows], dtype=self.model.embed.weight.dtype)
+
+    @torch.no_grad()
+    def _losses(self, ids: Tensor) -> Tensor:
         tokens = self.rest.repeat(len(ids), 1)
         tokens[:, self.places] = ids
         self.layer_forwards += len(ids) * self.objective.depth
         return self._loss(tokens)
 
     def gradient(self, ids: Tensor) -> Tensor:
-        """float[slots, vocabulary] by the one-hot tokens of the slots."""
+        """float[slots, vocabulary] by the one-hot tokens of the slots int64[slots]."""
+        row = tuple(ids.tolist())
+        if row not in self.slopes:
+            self.slopes[row] = self._gradient(ids)
+        return self.slopes[row]
+
+    def _gradient(self, ids: Tensor) -> Tensor:
         table = self.model.embed.weight.detach()
         embedded = table[self.rest].index_copy(0, self.places, table[ids])[None]
         self.layer_forwards += (1 + BACK) * self.objective.depth

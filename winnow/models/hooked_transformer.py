@@ -248,17 +248,32 @@ class HookedTransformer(nn.Module):
             return stream, saved
         return self.unembed(self.ln_final(stream, tap, "ln_final")), saved
 
+    def foretold(self, stream: Tensor) -> Tensor:
+        """The logits float[..., vocabulary] of what the last block leaves in the stream float[..., width]."""
+        return self.unembed(self.ln_final(stream, lambda name, value: value, "ln_final"))
+
     def _check_points(self, asked: Sequence[str], stop_at: int | None) -> None:
-        known, count = set(self.all_hook_points()), len(self.blocks)
+        count = len(self.blocks)
         if stop_at is not None and not 0 <= stop_at <= count:
             raise InputError(f"stop_at: {stop_at}, of a model of {count} blocks; give a number from 0 to {count}")
         for name in asked:
-            if name not in known:
+            if not self._has_point(name):
+                known = self.all_hook_points()
                 near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
                 raise InputError(f"hook {name!r}: the model has no such point; near are {near}")
             block = int(name.split(".")[1]) if name.startswith("blocks.") else count * name.startswith("ln_final")
             if stop_at is not None and block >= stop_at and not name.startswith(("hook_embed", "hook_pos_embed")):
                 raise InputError(f"hook {name!r}: lies beyond stop_at {stop_at}; raise stop_at or leave it out")
+
+    def _has_point(self, name: str) -> bool:
+        """Whether `all_hook_points` has a name, without making the list of them for every run."""
+        if not name.rpartition(".")[2].startswith("hook_"):
+            return False
+        try:
+            self.get_submodule(name)
+        except AttributeError:
+            return False
+        return True
 
     def _scores_are_hooked(self) -> bool:
         points = (block.get_submodule(name) for block in self.blocks for name in SCORES)

@@ -70,7 +70,10 @@ def tune(
     for step, (x, y) in enumerate(batches):
         for group in updater.param_groups:
             group["lr"] = learning_rate * rate(step / steps)
-        loss = cross_entropy(model(x).flatten(0, 1), y.flatten(), ignore_index=PAD)
+        # Logits are most of the work, and of padding nothing is asked.
+        counted = y != PAD
+        stream, _ = model.run(x, stop_at=len(model.blocks))
+        loss = cross_entropy(model.foretold(stream[counted]), y[counted])
         if penalty is not None:
             loss = loss + penalty()
         if not torch.isfinite(loss):
@@ -87,11 +90,14 @@ def tune(
 def answers(model: HookedTransformer, asked: Questions, suffixes: Tensor | None = None) -> Tensor:
     """int64[n]: the likeliest token where the answer stands, by a plain forward run."""
     x, places = asked.prompts(suffixes)
-    said = [
-        model(x[i : i + ROWS])[torch.arange(len(x[i : i + ROWS])), places[i : i + ROWS]].argmax(-1)
-        for i in range(0, len(x), ROWS)
-    ]
-    return torch.cat(said)
+    return torch.cat(
+        [_answers(model, *part).argmax(-1) for part in zip(x.split(ROWS), places.split(ROWS), strict=True)]
+    )
+
+
+def _answers(model: HookedTransformer, x: Tensor, places: Tensor) -> Tensor:
+    stream, _ = model.run(x, stop_at=len(model.blocks))
+    return model.foretold(stream[torch.arange(len(x)), places])
 
 
 def abilities(model: HookedTransformer, asked: Questions, suffixes: Tensor | None = None) -> dict[str, float]:
