@@ -133,7 +133,8 @@ def _closure(script: Path, root: Path, memory: Memory, module: str = "") -> dict
     return found
 
 
-def _modules(name: str, root: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def _modules(name: str, root: Path) -> tuple[tuple[str, bool], ...]:
     """The module that `name` means and the packages passed on the way; True marks what is really named.
 
     `from winnow.compress import snip` asks for winnow.compress.snip: when that is a module, winnow.compress is passed
@@ -142,8 +143,7 @@ def _modules(name: str, root: Path) -> Iterator[tuple[str, bool]]:
     parts = name.split(".")
     while parts and _module_file(".".join(parts), root) is None:
         parts.pop()
-    for length in range(1, len(parts) + 1):
-        yield ".".join(parts[:length]), length == len(parts)
+    return tuple((".".join(parts[:length]), length == len(parts)) for length in range(1, len(parts) + 1))
 
 
 @cache
