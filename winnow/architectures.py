@@ -19,6 +19,8 @@ OF_TABLES = {"table_mlp": "winnow.models.tables.TableMLP", "table_linear": "winn
 OF_TEXT = {
     "transformer": "winnow.models.transformer.Transformer",
     "multi_query_transformer": "winnow.models.multi_query_transformer.MultiQueryTransformer",
+    "positional_transformer": "winnow.models.positions.PositionalTransformer",
+    "moe_x_transformer": "winnow.models.experts.MoEXTransformer",
     "hooked_transformer": "winnow.models.hooked_transformer.HookedTransformer",
     "llama": "winnow.models.llama.Llama",
     "duo_transformer": "winnow.compress.duo.DuoTransformer",

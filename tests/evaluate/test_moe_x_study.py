@@ -8,8 +8,8 @@ import torch
 
 from winnow.errors import InputError
 from winnow.evaluate.moe_x_study import ARMS, labelled, spliced, trained
+from winnow.models.experts import Dense, MoEX
 from winnow.models.hooks import capture
-from winnow.train.moe_x import Dense, MoEX
 
 SETTINGS = SimpleNamespace(
     width=16, layers=2, hidden=8, experts=4, k=2, context=16, steps=4, batch_size=4, learning_rate=3e-3, windows=8,

@@ -19,8 +19,9 @@ from winnow.evaluate.paged_experts import (
     with_few_in_memory,
 )
 from winnow.models import build
+from winnow.models.experts import MoEX, with_feed_forward
 from winnow.train.byte_language import next_losses
-from winnow.train.moe_x import MoEX, expert_trace, with_feed_forward
+from winnow.train.moe_x import expert_trace
 
 
 def model_of(router):

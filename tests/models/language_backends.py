@@ -72,6 +72,8 @@ NETS = {
     "transformer": lambda: net("transformer"),
     "llama": net,
     "multi_query": lambda: net("multi_query_transformer"),
+    "positions": lambda: net("positional_transformer", position="split", learned=True),
+    "experts": lambda: net("moe_x_transformer", experts=4, hidden=16, router="learned"),
     "thin": thin,
     "hooked": hooked,
     "n-gram": counted,

@@ -6,6 +6,7 @@ import torch
 from tests.models.language_backends import CONTEXT, VOCABULARY, exact_caches, hooked, net, streamed, thin
 from winnow.errors import InputError
 from winnow.models import build
+from winnow.models.positions import MODES
 from winnow.models.reading import HookedReader, Reader, readable
 
 
@@ -16,6 +17,9 @@ def tokens(n, t, seed=0):
 KINDS = {
     "transformer": lambda: net("transformer"),
     "multi_query": lambda: net("multi_query_transformer"),
+    **{mode: lambda mode=mode: net("positional_transformer", position=mode, learned=True) for mode in MODES},
+    "experts": lambda: net("moe_x_transformer", experts=4, hidden=16, router="learned"),
+    "quiet experts": lambda: net("moe_x_transformer", experts=4, hidden=16),
     "thin": thin,
     "no attention": lambda: net("thin_transformer", attention=[], mlp=[0, 1]),
     "hooked": hooked,

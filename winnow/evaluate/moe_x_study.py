@@ -14,20 +14,12 @@ from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.sae import SaeConfig, fit
 from winnow.errors import InputError
 from winnow.models import build
+from winnow.models.experts import Activation, Dense, MoEX, Router, balance_loss, with_feed_forward
 from winnow.models.hooks import capture, run_with
 from winnow.models.transformer import Block, Transformer
 from winnow.randomness import numpy_generator, stream_seed, torch_generator
 from winnow.train.byte_language import VOCABULARY, Report, drawn_starts, train_steps, windows_at
-from winnow.train.moe_x import (
-    Activation,
-    Dense,
-    MoEX,
-    Router,
-    balance_loss,
-    expert_trace,
-    upcycled,
-    with_feed_forward,
-)
+from winnow.train.moe_x import expert_trace, upcycled
 from winnow.workloads.byte_properties import byte_properties
 
 NOISE = 0.01

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from winnow.evaluate.context_detection import LENGTH, contexts_at, detection, readable
 from winnow.evaluate.moe_x_study import Spliced
 from winnow.evaluate.property_scores import best_features, coverage, reconstruction
+from winnow.models.experts import Dense, MoEX
 from winnow.models.transformer import Block, Transformer
 from winnow.randomness import numpy_generator
 from winnow.train.byte_language import drawn_starts, next_losses, windows_at
-from winnow.train.moe_x import Dense, MoEX
 from winnow.workloads.byte_properties import GRAMMAR, PROPERTIES
 
 BATCH = 16

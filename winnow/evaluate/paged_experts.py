@@ -19,10 +19,9 @@ from winnow.compress.pager import Pager, Policy
 from winnow.compress.paging import PHASE
 from winnow.compress.paging_bits import Kind, fit_bits
 from winnow.evaluate.paging_study import on_layers, on_trace
-from winnow.models import build
+from winnow.models.experts import ACTIVATIONS, MoEX, expected_activity, reading_on
 from winnow.models.llama import Llama
 from winnow.models.transformer import Transformer
-from winnow.train.moe_x import ACTIVATIONS, MoEX, expected_activity
 
 POLICIES: tuple[Policy, ...] = ("lru", "flush_when_all_0", "mark_and_predict_lru")
 Rows = list[tuple[str, str, dict[str, float]]]
@@ -86,14 +85,8 @@ class PagedExperts(nn.Module):
 
 def paged(model: Transformer, fetch: Callable[[tuple[int, int]], Expert]) -> Llama:
     """The model as one that reads on token by token, its experts fetched by (layer, number)."""
-    made = build("llama", **model.arguments)  # type: ignore[arg-type]
-    assert isinstance(made, Llama)
-    made.load_state_dict({n: t for n, t in model.state_dict().items() if ".mlp." not in n}, strict=False)
-    for number, (block, before) in enumerate(zip(made.blocks, model.blocks, strict=True)):
-        layer = before.mlp
-        assert isinstance(layer, MoEX)
-        block.mlp = PagedExperts(layer, number, fetch)
-    return made.eval()
+    layers: Any = [block.mlp for block in model.blocks]
+    return reading_on(model, [PagedExperts(layer, number, fetch) for number, layer in enumerate(layers)]).eval()
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
-from winnow.train.rope_alibi import BIASED, HARMONIC_STRENGTH, Mode, by_distance
+from winnow.models.positions import BIASED, HARMONIC_STRENGTH, Mode, by_distance
 
 SWEPT = {"additive_harmonic": "harmonic", "geometric": "geometric"}
 

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from winnow.models import build
+from winnow.models.positions import Mode, with_positions
 from winnow.models.transformer import Transformer
 from winnow.randomness import numpy_generator
 from winnow.statistics import bootstrap_interval
 from winnow.train.byte_language import VOCABULARY, Report, drawn_starts, next_losses, train_steps, windows_at
-from winnow.train.rope_alibi import Mode, with_positions
 
 SYMBOLS = 32  # of the copying task
 SWEPT: tuple[Mode, ...] = ("additive_harmonic", "geometric")

@@ -46,7 +46,7 @@ def build(name: str, *, seed: int = 0, **arguments: Any) -> nn.Module:
         torch.manual_seed(stream_seed(seed, "model", name))
         try:
             model = architecture(name)(**filled)
-        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        except (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
             raise InputError(f"model {name}: arguments {filled} do not make a model ({error})") from error
     model.registry_name, model.arguments = name, filled  # type: ignore[assignment]
     # Convolutions take half the time on a CPU when channels lie last in memory; shapes do not change.

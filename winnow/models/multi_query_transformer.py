@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from winnow.models.rotary import rotated
 from winnow.models.transformer import Transformer, first_spread, initialise
@@ -91,7 +91,3 @@ class MultiQueryTransformer(Transformer):
             x = x + block.mlp(block.mlp_norm(x))
         hidden: Tensor = self.norm(x)[:, 0]
         return hidden
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Scores [..., vocabulary] of the next token from last hidden states [..., width]."""
-        return linear(hidden, self.embedding.weight)

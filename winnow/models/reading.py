@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from winnow.errors import InputError
 from winnow.models import build
+from winnow.models.experts import MoEXTransformer, reading_on
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.models.llama import Cache
 
@@ -53,6 +54,8 @@ def readable(net: nn.Module) -> Any:
         return net
     if isinstance(net, HookedTransformer):
         return HookedReader(net)
+    if isinstance(net, MoEXTransformer):
+        return reading_on(net, [block.mlp for block in net.blocks])  # type: ignore[misc]
     more: dict[str, Any] = {"transformer": {}, "multi_query_transformer": {"kv_heads": 1}, "thin_transformer": {}}
     kind = getattr(net, "registry_name", None)
     if kind not in more:

@@ -78,7 +78,11 @@ class Transformer(nn.Module):
         x = self.embedding(x)
         for block in self.blocks:
             x = block(x)
-        return linear(self.norm(x), self.embedding.weight)
+        return self.logits(self.norm(x))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores [..., vocabulary] of the next token from last hidden states [..., width]."""
+        return linear(hidden, self.embedding.weight)
 
     def hook_points(self) -> list[str]:
         """What each feed-forward layer adds, and the residual stream after each block."""

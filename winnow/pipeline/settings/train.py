@@ -16,6 +16,9 @@ from winnow.pipeline.settings.transfer import Transfer
 
 ImageModel = Literal["mlp", "small_cnn", "residual", "depthwise_cnn", "fastgrnn", "efficientnet_lite0"]
 TableModel = Literal["table_mlp", "table_linear"]
+TextModel = Literal[
+    "transformer", "multi_query_transformer", "hooked_transformer", "positional_transformer", "moe_x_transformer"
+]
 
 # Stands here as well as in the registry, which imports torch: params.yaml is checked before every command.
 ARGUMENTS = {
@@ -29,6 +32,8 @@ ARGUMENTS = {
     "table_linear": (),
     "transformer": ("width", "layers", "heads", "hidden"),
     "multi_query_transformer": ("width", "layers", "heads", "hidden"),
+    "positional_transformer": ("width", "layers", "heads", "hidden", "position", "strength", "learned"),
+    "moe_x_transformer": ("width", "layers", "heads", "experts", "k", "hidden", "router", "activation"),
     "sasrec": ("d", "blocks", "heads", "dropout"),
     "gru4rec": ("d", "hidden", "dropout"),
     "hooked_transformer": ("context", "width", "layers", "heads", "hidden", "activation", "normalization", "tied"),
@@ -91,7 +96,7 @@ class TrainTable(Train):
 class TrainText(Train):
     """One language model trained with AdamW."""
 
-    model: Literal["transformer", "multi_query_transformer", "hooked_transformer"] = "transformer"  # type: ignore[assignment]
+    model: TextModel = "transformer"  # type: ignore[assignment]
     """Name in the model registry."""
     epochs: int = Field(1, ge=1)
     """Passes over the training split."""

@@ -9,13 +9,14 @@ Linear Biases Enables Input Length Extrapolation", ICLR 2022 (bias).
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softplus
 
 from winnow.errors import InputError
+from winnow.models.llama import Cache
 from winnow.models.rotary import rotated
 from winnow.models.transformer import Block, Transformer
 
@@ -25,6 +26,8 @@ BIASED = frozenset({"additive_harmonic", "harmonic_number", "factored", "geometr
 ROTATED = frozenset({"additive_harmonic", "harmonic_number", "factored", "geometric", "split", "rope"})
 HARMONIC_STRENGTH = 0.25
 """Of slopes 1, 1/2, 1/3, ..., which are far steeper than the geometric ones."""
+UNSEEN = -1e30
+"""Score of a place that only fills a row up; finite, so that a query there has numbers too."""
 
 
 class Past(NamedTuple):
@@ -70,7 +73,7 @@ def by_distance(mode: Mode, heads: int, most: int, strength: float | None = None
     additive_harmonic, and 1. Raises InputError for an unknown mode, a strength below 0 and fewer than one head.
     """
     if mode not in MODES:
-        raise InputError(f"mode: unknown name {mode!r}; use one of {', '.join(MODES)}")
+        raise InputError(f"position: unknown name {mode!r}; use one of {', '.join(MODES)}")
     strength = (HARMONIC_STRENGTH if mode == "additive_harmonic" else 1.0) if strength is None else strength
     if not strength >= 0:
         raise InputError(f"strength: is {strength}; give 0 or more")
@@ -119,8 +122,11 @@ class PositionalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.resume(x, None)[0]
 
-    def resume(self, x: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """Output for the next tokens after those of `past`, and what to give with the tokens after these."""
+    def resume(self, x: Tensor, past: Past | None, blank: Tensor | None = None) -> tuple[Tensor, Past]:
+        """Output for the next tokens after those of `past`, and what to give with the tokens after these.
+
+        blank: int64[n], how many of the oldest tokens that are kept fill a row up, and are seen by none after them.
+        """
         query, key, value = (
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
@@ -129,7 +135,8 @@ class PositionalAttention(nn.Module):
         query, key = self._rotated(query, here), self._rotated(key, here)
         if past:
             key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
-        mixed = self._mixed(query, key, value)
+        empty = None if blank is None else torch.arange(key.shape[2]) < blank[:, None, None, None]
+        mixed = self._mixed(query, key, value, empty)
         return self.output(mixed.transpose(1, 2).flatten(-2)), Past(key, value, seen + x.shape[1])
 
     def _rotated(self, x: Tensor, positions: Tensor | None) -> Tensor:
@@ -138,17 +145,21 @@ class PositionalAttention(nn.Module):
             return torch.cat([rotated(x[:, :half], positions), x[:, half:]], dim=1)
         return rotated(x, positions) if self.mode in ROTATED else x
 
-    def _mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def _mixed(self, query: Tensor, key: Tensor, value: Tensor, empty: Tensor | None) -> Tensor:
         new, all_keys = query.shape[2], key.shape[2]
         bias = self._bias(new, all_keys)
         if self.raw is not None and self.mode != "factored":
             gain = softplus(self.raw)
             bias = torch.where(torch.isinf(bias), bias, gain * bias.clamp(min=-1e30))
         if self.mode != "factored":
-            return scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype)[None])
+            bias = bias.to(query.dtype)[None]
+            # Later tokens stay at -inf, so that a query with none but empty places before it takes those.
+            bias = bias if empty is None else torch.where(empty, bias.clamp(max=UNSEEN), bias)
+            return scaled_dot_product_attention(query, key, value, attn_mask=bias)
         if self.raw is not None:
             bias = 1 / (1 + softplus(self.raw) * (1 / bias - 1))
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 * bias.to(query.dtype)
+        scores = scores if empty is None else scores.masked_fill(empty, UNSEEN)
         later = torch.ones(new, all_keys, dtype=torch.bool).triu(all_keys - new + 1)
         return scores.masked_fill(later, -torch.inf).softmax(-1) @ value
 
@@ -171,3 +182,40 @@ def with_positions(model: Transformer, mode: Mode, strength: float | None = None
         after.load_state_dict(before.state_dict(), strict=False)
         block.attention = after  # type: ignore[assignment]
     return model
+
+
+class PositionalTransformer(Transformer):
+    """A `Transformer` with positions in one of the modes, which reads on from what it has read.
+
+    position, strength, learned: mode, strength and `learned` of each layer's `PositionalAttention`, and its errors.
+    """
+
+    blocks: Any
+
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        hidden: int = 0,
+        position: Mode = "additive_harmonic",
+        strength: float | None = None,
+        learned: bool = False,
+    ) -> None:
+        super().__init__(vocabulary, width, layers, heads, hidden)
+        with_positions(self, position, strength, learned)
+
+    def read(self, x: Tensor, cache: Cache | None = None, blank: Tensor | None = None) -> tuple[Tensor, Cache]:
+        """As `Llama.read`."""
+        blank = cache.blank if cache is not None else torch.zeros(len(x), dtype=torch.int64) if blank is None else blank
+        before = cache.length if cache is not None else 0
+        stream, pasts = self.embedding(x), []
+        for index, block in enumerate(self.blocks):
+            past = Past(cache.keys[index], cache.values[index], before) if cache is not None else None
+            mixed, now = block.attention.resume(block.attention_norm(stream), past, blank)
+            stream = stream + mixed
+            stream = stream + block.mlp(block.mlp_norm(stream))
+            pasts.append(now)
+        keys, values = tuple(past.keys for past in pasts), tuple(past.values for past in pasts)
+        return self.norm(stream), Cache(keys, values, blank, before + x.shape[1])

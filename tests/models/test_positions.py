@@ -8,17 +8,18 @@ import torch
 
 from winnow.errors import InputError
 from winnow.models import build
-from winnow.models.rotary import rotated
-from winnow.train.rope_alibi import (
+from winnow.models.positions import (
     MODES,
     ROTATED,
     PositionalAttention,
+    PositionalTransformer,
     by_distance,
     harmonic_numbers,
     position_bias,
     slopes,
     with_positions,
 )
+from winnow.models.rotary import rotated
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -175,3 +176,51 @@ def test_bad_input_is_named():
         PositionalAttention(18, 4, "rope")
     with pytest.raises(InputError, match="the 0 heads"):
         PositionalAttention(16, 0, "rope")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_model_of_the_registry_is_a_transformer_with_this_attention(mode, learned):
+    shape = {"vocabulary": 11, "width": 16, "layers": 2, "heads": 2, "hidden": 24}
+    study = with_positions(build("transformer", seed=3, **shape), mode, 0.5, learned)
+    made = build("positional_transformer", position=mode, strength=0.5, learned=learned, **shape)
+    made.load_state_dict(study.state_dict())
+    x = torch.randint(11, (2, 10), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(made(x), study(x))
+
+
+def test_a_model_of_the_registry_has_harmonic_biases_of_their_own_strength_unless_told():
+    made = PositionalTransformer(11)
+    assert made.embedding.weight.shape == (11, 64) and len(made.blocks) == 2
+    attention = made.blocks[1].attention
+    assert (attention.heads, attention.mode, attention.strength, attention.raw) == (4, "additive_harmonic", None, None)
+    assert made.blocks[0].mlp.up.weight.shape == (176, 64)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_places_that_fill_a_row_up_are_seen_by_no_token(mode):
+    layer, x = attention(mode, learned=True), normal(2, 9, 16, dtype=torch.float32)
+    found, past = layer.resume(x[:, :8], None, torch.tensor([3, 0]))
+    last, _ = layer.resume(x[:, 8:], past, torch.tensor([3, 0]))
+    assert torch.isfinite(found).all()
+    for row, blank in ((0, 3), (1, 0)):
+        alone = layer(x[row : row + 1, blank:])
+        assert torch.allclose(torch.cat([found, last], 1)[row, blank:], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"position": "sine"}, "position: unknown name 'sine'; use one of additive_harmonic, harmonic_number"),
+        ({"strength": -1.0}, "strength: is -1.0; give 0 or more"),
+        ({"strength": "much"}, "arguments .*'strength': 'much'.* do not make a model"),
+        ({"width": 18}, "width 18 is no multiple of twice the 4 heads"),
+        ({"heads": 0}, "arguments .*'heads': 0.* do not make a model"),
+        ({"positions": "rope"}, "unknown argument 'positions'; did you mean position?"),
+    ],
+)
+def test_bad_arguments_are_one_line(arguments, expected):
+    with pytest.raises(InputError, match=f"model positional_transformer: .*{expected}") as error:
+        build("positional_transformer", vocabulary=11, **arguments)
+    assert "\n" not in str(error.value)
