@@ -250,6 +250,14 @@ def test_a_section_of_ones_own_needs_three_lines():
     assert list(pets.train) and list(pruned_variants(pets)) and list(dictionary_variants(pets))
 
 
+@pytest.mark.parametrize(("page", "model"), [("rope_alibi", "positional_transformer"), ("moe_x", "moe_x_transformer")])
+def test_variants_that_pages_give_to_paste_are_valid(page, model):
+    pasted = (ROOT / f"docs/systems/{page}.md").read_text().split("```yaml\n")[1].split("```")[0]
+    over = {"python": YAML(typ="safe").load(pasted)}
+    _, workloads = load_params(ROOT / "params.yaml", over, ROOT / "scales")
+    assert any(section.model == model for section in workloads["python"].train.values())
+
+
 def test_the_schema_for_editors_is_the_one_shipped_and_accepts_the_shipped_file():
     jsonschema = pytest.importorskip("jsonschema")
     shipped = json.loads((ROOT / "docs/params.schema.json").read_text())

@@ -99,9 +99,12 @@ class Texts:
             yield window[:, :-1], window[:, 1:]
 
     def loss(self, model: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy of a batch's next tokens, in nats."""
+        """Mean cross-entropy of a batch's next tokens, in nats, with the `extra_loss` of a model that trains."""
         x, y = batch
-        return nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten(), label_smoothing=label_smoothing)
+        loss = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten(), label_smoothing=label_smoothing)
+        # Looked for inside, since pruning wraps a model; what is judged may be a function, which has no parts.
+        parts: Any = getattr(model, "modules", tuple)()
+        return sum((part.extra_loss() for part in parts if part.training and hasattr(part, "extra_loss")), loss)
 
     @torch.no_grad()
     def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
