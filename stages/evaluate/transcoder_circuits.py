@@ -11,7 +11,7 @@ def transcoder_circuits(inputs, outputs, params, log):
 
     from winnow.dictionaries import load
     from winnow.dictionaries.harvest import corpus_of
-    from winnow.evaluate.transcoder_study import study
+    from winnow.evaluate.transcoder_graphs import study
     from winnow.models import load_model
     from winnow.pipeline.tables import metric_rows, write_parquet
     from winnow.workloads import load_workload

@@ -1,13 +1,30 @@
-"""A small model with random weights, and transcoders of its layers."""
+"""A small model with random weights, transcoders of its layers, and how both tell later years."""
+
+from types import SimpleNamespace
 
 import torch
 from torch.nn.functional import normalize
 
 from winnow.dictionaries.dictionary import Dictionary
+from winnow.evaluate.transcoder_latents import scene_of
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.workloads.names_language import vocabulary
 
 WIDTH, LAYERS, HEADS, LATENTS = 8, 3, 2, 20
+SETTINGS = SimpleNamespace(
+    prompts=30,
+    patched=4,
+    references=6,
+    latents=5,
+    area_to=3,
+    sizes=[8],
+    depth=2,
+    branches=5,
+    coverage=0.9,
+    documents=5,
+    cap=False,
+    firing=3,
+)
 
 
 def model_of(seed=0, normalization="ln", **arguments):
@@ -37,3 +54,8 @@ def transcoder(seed, k=4, activation="topk", width=WIDTH, m=LATENTS):
 
 def transcoders(layers=range(LAYERS), **settings):
     return {layer: transcoder(layer, **settings) for layer in layers}
+
+
+def years_scene():
+    """How the model tells later years, with transcoders of all its layers."""
+    return scene_of(model_of(4), transcoders(k=8), SETTINGS, 0)
