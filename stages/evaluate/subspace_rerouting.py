@@ -8,8 +8,9 @@ def subspace_rerouting(inputs, outputs, params, log):
     """Write attacks, moved activations, scores of detectors, words that are refused, and metrics."""
     import pyarrow as pa
 
+    from winnow.evaluate import rerouting_analysis as analysis
+    from winnow.evaluate import rerouting_attacks as search
     from winnow.evaluate import rerouting_defence_study as defences
-    from winnow.evaluate import rerouting_study as study
     from winnow.evaluate.subspace_rerouting import SearchConfig
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_parquet
@@ -30,24 +31,24 @@ def subspace_rerouting(inputs, outputs, params, log):
         params.stop_loss,
         banned=tuple(range(len(SPECIAL))),
     )
-    scene = study.scene(model, asked, params.prompts, params.seed)
-    valid = study.attackable(study.told_apart(model, asked["valid"])[0], "valid").first(params.few)
-    best, attacks, suffixes = study.compared(scene, valid, params, config, params.seed)
+    scene = search.scene(model, asked, params.prompts, params.seed)
+    valid = search.attackable(search.told_apart(model, asked["valid"])[0], "valid").first(params.few)
+    best, attacks, suffixes = search.compared(scene, valid, params, config, params.seed)
     log.info("%s does best on other prompts", best)
-    targeted = study.targeted_layers(best, params.layers)
-    moved, plane = study.moved(scene, suffixes, max(targeted), params.seed)
-    lens = study.reverse_lens(
+    targeted = search.targeted_layers(best, params.layers)
+    moved, plane = analysis.moved(scene, suffixes, max(targeted), params.seed)
+    lens = analysis.reverse_lens(
         scene, words, asked["train"], params.reverse_slots, params.reverse_runs, config, params.seed
     )
     noticed, scores, detectors = defences.detection(scene, asked, suffixes, targeted, params.seed)
-    others, maker = defences.held_out(model, asked), study.makers(scene, params.shift)[best]
+    others, maker = defences.held_out(model, asked), search.makers(scene, params.shift)[best]
     evading = defences.adaptive(scene, maker, detectors, others, params.defended, config, params.seed)
     tuned = defences.defended(scene, asked, best, suffixes, params, config, params.seed)
     labels = {"workload": params.workload, "seed": params.seed, "split": "test"}
-    told = study.measures(attacks, moved, lens, study.probe_accuracies(scene)) | {("model", "questions"): able}
+    told = analysis.measures(attacks, moved, lens, analysis.probe_accuracies(scene)) | {("model", "questions"): able}
     told |= {(name, "defended"): values for name, values in {**noticed, "adaptive": evading, **tuned}.items()}
     # A step is a prompt, counted on from seed to seed.
-    each = study.by_prompt(attacks, moved, params.seed * params.prompts)
+    each = analysis.by_prompt(attacks, moved, params.seed * params.prompts)
     rows = [
         metric_rows(v, system=f"rerouting_{name}", variant=variant, **labels)
         for values in (told, each)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from winnow.evaluate import rerouting_study
+from winnow.evaluate.rerouting_attacks import scene
 from winnow.evaluate.subspace_rerouting import SearchConfig
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.train.refusal_model import tune
@@ -65,4 +65,4 @@ def easy_scene(asked):
     """A small model that learned the easy rule."""
     model = random_model().requires_grad_(True)
     tune(model, balanced_batches(asked["train"], 16, 120, seed=0), 120, 1e-2)
-    return rerouting_study.scene(model, asked, 6, seed=0)
+    return scene(model, asked, 6, seed=0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.evaluate.refusal import CONFIG, SETTINGS, easy_questions, easy_scene
+from winnow.evaluate import rerouting_attacks
 from winnow.evaluate import rerouting_defence_study as defences
-from winnow.evaluate import rerouting_study as study
 from winnow.randomness import torch_generator
 from winnow.train.refusal_model import abilities, answers
 from winnow.workloads.refusal_prompts import OK, REFUSE, SPECIAL
@@ -24,7 +24,7 @@ def scene(asked):
 
 
 def test_defences_are_measured_on_fresh_attacks_beside_the_undefended_model(scene, asked):
-    _, _, suffixes = study.compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)
+    _, _, suffixes = rerouting_attacks.compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)
     before = [parameter.clone() for parameter in scene.model.parameters()]
     told = defences.defended(scene, asked, "probe_first", suffixes, SETTINGS, CONFIG, seed=0)
     assert set(told) == {"undefended", "hardening", "penalty", "longer"}
@@ -49,7 +49,7 @@ def test_detectors_are_shown_attacks_that_succeed_or_all_where_none_does(wins, s
 def test_what_evades_the_monitor_is_part_of_what_succeeds(scene, asked):
     _, _, detectors = defences.detection(scene, asked, torch.full((6, 2), 9), frozenset({0}), seed=0)
     others = defences.held_out(scene.model, asked)
-    maker = study.makers(scene, 0.5)["probe_first"]
+    maker = rerouting_attacks.makers(scene, 0.5)["probe_first"]
     told = defences.adaptive(scene, maker, detectors, others, 2, CONFIG, seed=0)
     assert 0 <= told["unnoticed"] <= told["success"] <= 1
 
@@ -65,7 +65,7 @@ def test_thresholds_are_set_on_unmarked_questions_of_the_valid_split_that_are_ac
     assert [row.tolist() for row in found.rows] == expected and len(expected) > 10
     fooled = SimpleNamespace(where=lambda kept: kept, marked=torch.tensor([True, False, False]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "answers", lambda model, asked: torch.tensor([OK, OK, REFUSE]))
+        patch.setattr(rerouting_attacks, "answers", lambda model, asked: torch.tensor([OK, OK, REFUSE]))
         assert defences.held_out(None, {"valid": fooled}).tolist() == [False, True, False]
 
 

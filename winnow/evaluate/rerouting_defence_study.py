@@ -11,7 +11,7 @@ from torch import Tensor
 
 from winnow.evaluate import refusal_defence as defence
 from winnow.evaluate.refusal_subspaces import Combined, MonitorObjective
-from winnow.evaluate.rerouting_study import Maker, Rows, Scene, attack_all, makers, scene, succeeded, told_apart
+from winnow.evaluate.rerouting_attacks import Maker, Rows, Scene, attack_all, makers, scene, succeeded, told_apart
 from winnow.evaluate.subspace_rerouting import Objective, SearchConfig
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.randomness import torch_generator

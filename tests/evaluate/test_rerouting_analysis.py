@@ -1,15 +1,16 @@
-"""Attacks, choices and moved activations beside plain formulas, on a small model that learned an easy rule."""
+"""Moved activations, probes, words and metrics beside plain formulas, on a small model that learned an easy rule."""
 
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from tests.evaluate.refusal import CONFIG, SETTINGS, easy_questions, easy_scene, random_model
-from winnow.errors import InputError
-from winnow.evaluate import rerouting_study as study
+from tests.evaluate.refusal import CONFIG, SETTINGS, easy_questions, easy_scene
+from winnow.evaluate import rerouting_analysis as analysis
+from winnow.evaluate.refusal_subspaces import last_activations
+from winnow.evaluate.rerouting_attacks import compared
 from winnow.evaluate.subspace_rerouting import SearchConfig
 from winnow.train.refusal_model import answers
-from winnow.workloads.refusal_prompts import OK, REFUSE, SPECIAL
+from winnow.workloads.refusal_prompts import SPECIAL
 
 
 @pytest.fixture(scope="module")
@@ -22,31 +23,14 @@ def scene(asked):
     return easy_scene(asked)
 
 
-def test_only_prompts_that_are_refused_or_accepted_rightly_are_in_a_scene(scene):
-    model = scene.model
-    assert (answers(model, scene.attacked) == REFUSE).all() and scene.attacked.marked.all()
-    assert (answers(model, scene.refused) == REFUSE).all() and scene.refused.marked.all()
-    assert (answers(model, scene.benign) == OK).all() and not scene.benign.marked.any()
-    assert len(scene.attacked) == 6
+@pytest.fixture(scope="module")
+def attacked(scene):
+    return compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)
 
 
-def test_a_model_that_refuses_nothing_is_told_to_train_more(asked):
-    with pytest.raises(InputError, match="train it for more steps"):
-        study.scene(random_model(seed=3), asked, 6, seed=0)
-
-
-def test_success_is_a_plain_answer_and_every_arm_has_its_rows(scene, asked):
-    best, rows, suffixes = study.compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)
-    assert best in study.SEARCHES
-    told = {(row["objective"], row["slots"]) for row in rows}
-    own = {(name, slots) for name in (*study.SEARCHES, "gcg", "random", "best") for slots in (2, 3)}
-    assert told == own | {(name, 2) for name in study.ATTENTION}
-    won = [row["success"] for row in rows if row["objective"] == "best" and row["slots"] == 2]
-    assert won == (answers(scene.model, scene.attacked, suffixes) == OK).double().tolist()
-    assert not set(suffixes.flatten().tolist()) & set(range(len(SPECIAL)))
-    again = study.compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)
-    assert again[1] == rows and torch.equal(again[2], suffixes)
-    measured = study.measures(rows, *_moved(scene, suffixes), study.probe_accuracies(scene))
+def test_work_is_a_share_of_that_of_the_search_through_all_blocks(scene, attacked):
+    best, rows, suffixes = attacked
+    measured = analysis.measures(rows, *_moved(scene, suffixes), analysis.probe_accuracies(scene))
     gcg, first = measured["gcg", "slots2"], measured["probe_first", "slots2"]
     assert first["work_share"] == pytest.approx(first["work"] / gcg["work"])
     assert measured["best", "slots2"] == measured[best, "slots2"]
@@ -54,7 +38,7 @@ def test_success_is_a_plain_answer_and_every_arm_has_its_rows(scene, asked):
 
 
 def _moved(scene, suffixes):
-    moved, _ = study.moved(scene, suffixes, 1, seed=0)
+    moved, _ = analysis.moved(scene, suffixes, 1, seed=0)
     return moved, [{"rank": 0.5}]
 
 
@@ -62,7 +46,7 @@ def test_steering_reaches_the_cosine_along_the_direction_only():
     activations = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     direction = torch.tensor([1.0, 2, 0, 0, 1]) / 6**0.5
     wished = torch.linspace(-0.9, 0.9, 7)
-    steered = study.steer_to(activations, direction, wished)
+    steered = analysis.steer_to(activations, direction, wished)
     assert torch.allclose(cosine_similarity(steered, direction, dim=-1), wished, atol=1e-4)
     shift = steered - activations
     assert torch.allclose(shift, (shift @ direction)[:, None] * direction, atol=1e-5)
@@ -70,7 +54,7 @@ def test_steering_reaches_the_cosine_along_the_direction_only():
 
 def test_moved_prompts_have_the_cosines_of_their_streams(scene):
     suffixes = torch.full((6, 2), 9)
-    rows, points = study.moved(scene, suffixes, 1, seed=0)
+    rows, points = analysis.moved(scene, suffixes, 1, seed=0)
     told = {(row["way"], row["layer"]): row["cosine"] for row in rows if row["prompt"] == 0}
     # Steered at that block to the cosine of the rerouted prompt.
     assert told["steered", 1] == pytest.approx(told["rerouted", 1], abs=1e-4)
@@ -83,28 +67,30 @@ def test_moved_prompts_have_the_cosines_of_their_streams(scene):
 def test_what_is_steered_at_run_time_is_the_prompt_with_the_drawn_suffix(scene):
     """Put back where it came from, a stream of the first block gives the plain answer of the same prompt."""
     suffixes = torch.full((6, 2), 9)
-    streams = study.last_activations(scene.model, scene.attacked, suffixes)[:, 0]
-    assert torch.equal(study._answers_with(scene, suffixes, 0, streams), answers(scene.model, scene.attacked, suffixes))
+    streams = last_activations(scene.model, scene.attacked, suffixes)[:, 0]
+    assert torch.equal(
+        analysis._answers_with(scene, suffixes, 0, streams), answers(scene.model, scene.attacked, suffixes)
+    )
 
 
 def test_probes_are_judged_on_test_prompts_of_both_kinds_alike(scene):
-    found = study.probe_accuracies(scene)
+    found = analysis.probe_accuracies(scene)
     for layer, probe in enumerate(scene.subspaces.probes):
         no, yes = (
-            (study.last_activations(scene.model, asked)[:, layer] @ probe.weight + probe.bias > 0).double().mean()
+            (last_activations(scene.model, asked)[:, layer] @ probe.weight + probe.bias > 0).double().mean()
             for asked in (scene.attacked, scene.benign)
         )
         assert found[layer] == pytest.approx(float(1 - no + yes) / 2)
     # On prompts of which one kind is told wrongly throughout, half is left.
     wrong = scene._replace(attacked=scene.benign, benign=scene.benign)
-    assert study.probe_accuracies(wrong) == pytest.approx([0.5] * len(found))
+    assert analysis.probe_accuracies(wrong) == pytest.approx([0.5] * len(found))
 
 
-def test_every_prompt_has_its_own_step_from_which_the_means_follow(scene):
-    rows = study.compared(scene, scene.attacked, SETTINGS, CONFIG, seed=0)[1]
+def test_every_prompt_has_its_own_step_from_which_the_means_follow(scene, attacked):
+    rows = attacked[1]
     moved, lens = _moved(scene, torch.full((6, 2), 9))
-    means = study.measures(rows, moved, lens, [])
-    told = study.by_prompt(rows, moved, 40)
+    means = analysis.measures(rows, moved, lens, [])
+    told = analysis.by_prompt(rows, moved, 40)
     assert {key for key in means if key[1] != "words"} == set(told)
     for key, values in told.items():
         for metric in {name for name, *_ in values}:
@@ -116,7 +102,7 @@ def test_every_prompt_has_its_own_step_from_which_the_means_follow(scene):
 def test_the_reverse_lens_finds_words_of_marked_questions(scene, asked):
     words = [f"w{i}" for i in range(30)]
     config = SearchConfig(width=64, topk=24, iterations=10, banned=tuple(range(len(SPECIAL))))
-    rows = study.reverse_lens(scene, words, asked["train"], 2, 4, config, seed=0)
+    rows = analysis.reverse_lens(scene, words, asked["train"], 2, 4, config, seed=0)
     assert len(rows) == 8
     assert sum(row["rank"] for row in rows) / len(rows) > 0.5
     assert all(row["log_odds"] > 0 for row in rows if int(row["word"][1:]) % 2 == 0)
