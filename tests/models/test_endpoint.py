@@ -2,13 +2,12 @@
 free."""
 
 import json
-import socket
 
 import numpy as np
 import pytest
 
 from tests.models.language_backends import TEXTS, small
-from tests.models.serving import serving
+from tests.models.serving import serving, template
 from winnow.errors import InputError
 from winnow.models.endpoint import END, EndpointLanguageModel
 from winnow.models.language_model import Unsupported
@@ -27,10 +26,8 @@ def server(model):
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):
-    """Seconds that were waited between attempts; nobody waits here."""
-    found = []
-    monkeypatch.setattr("time.sleep", found.append)
-    return found
+    """Nobody waits here between attempts."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
 def test_scores_are_those_of_the_model_behind_it_from_the_second_token_on(server, model):
@@ -57,11 +54,11 @@ def test_samples_are_drawn_by_a_seed_of_their_own(server):
     assert endpoint.decode(first.token_ids.tolist()) == first.text and first.seed == 3
     assert first.finish == "length" and len(first.logprobs) == len(first.token_ids) <= 6
     assert (first.token_ids > END).all() and endpoint.vocab_size == END + 1 + len(endpoint.words)
-    asked = [body for body in server.requests if body["prompt"] == "größer"]
+    asked = [body for body in server.requests if body.get("prompt") == "größer"]
     assert len(asked) == 2 and asked[0]["seed"] != asked[1]["seed"] and asked[0]["model"] == "tiny"
     assert (asked[0]["max_tokens"], asked[0]["temperature"], asked[0]["top_p"]) == (6, 1.0, 1.0)
     # Servers take seeds of 31 bits; of four, one has more than 24.
-    seeds = [body["seed"] for body in server.requests if body["prompt"] in ("def", "größer")]
+    seeds = [body["seed"] for body in server.requests if body.get("prompt") in ("def", "größer")]
     assert all(0 <= seed < 2**31 for seed in seeds) and max(seeds) > 2**24
     assert {body["max_tokens"] for body in server.requests if body.get("echo")} == {1}
 
@@ -96,11 +93,12 @@ def test_what_was_asked_before_is_answered_from_the_file_without_a_server(model,
         said, scored = endpoint.sample(prompts, max_tokens=5, seed=1)[0][0], endpoint.score(["x = [1, 2]"])[0]
         made = len(server.requests)
         endpoint.sample(prompts, max_tokens=5, seed=1)
-        assert len(server.requests) == made == endpoint.answers.made
+        assert len(server.requests) == made == endpoint.answers.made + 1  # it was refused a chat
     with file.open("a") as torn:
         torn.write('["cut off')
     again = EndpointLanguageModel(server.url, "tiny", file=file)
     assert again.sample(prompts, max_tokens=5, seed=1)[0][0].text == said.text and again.answers.made == 0
+    assert again.capabilities == endpoint.capabilities
     assert again.score(["x = [1, 2]"])[0].logprobs[1:].tolist() == scored.logprobs[1:].tolist()
     with pytest.raises(InputError, match="no answer to request"):
         again.sample(prompts, max_tokens=5, seed=2)
@@ -119,36 +117,8 @@ def test_keys_come_from_the_environment_and_go_into_no_file(server, tmp_path, mo
     assert "secret" not in str(caught.value)
 
 
-def test_a_busy_server_is_asked_again_and_waited_for_longer_each_time(server, waits):
-    server.planned = [(503, b"busy"), (429, b"", [("Retry-After", "7")]), (500, b"")]
-    EndpointLanguageModel(server.url, "tiny")
-    assert waits == [0.5, 7.0, 2.0]
-    waits.clear()
-    server.planned = [(429, b"", [("Retry-After", "7000")])]
-    EndpointLanguageModel(server.url, "tiny")
-    assert waits == [30.0]
-
-
-def broken(handler):
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(b"{no json")
-    handler.close_connection = True
-
-
-def slow(handler):
-    handler.server.waiting.wait(30)
-    handler.close_connection = True
-
-
-def test_failures_are_told_in_one_line_with_the_request(server, waits):
-    import threading
-
-    server.waiting = threading.Event()
+def test_an_answer_without_a_completion_is_told_in_one_line(server):
     cases = [
-        ([(500, b"out of\nmemory")] * 3, "no answer to request [0-9a-f]{12} in 3 attempts .500 .*: out of memory"),
-        ([broken] * 3, "no answer to request .* in 3 attempts"),
-        ([slow] * 3, "in 3 attempts .*timed out"),
         ([(200, {"object": "list"})], "answers with no completion; name a server"),
         ([(200, [])], "answers with no completion"),
         ([(200, {"choices": [{"message": "hello"}]})], "answers with no completion"),
@@ -159,16 +129,8 @@ def test_failures_are_told_in_one_line_with_the_request(server, waits):
     for planned, told in cases:
         server.planned = list(planned)
         with pytest.raises(InputError, match=told) as caught:
-            EndpointLanguageModel(server.url, told, attempts=3, timeout=0.5)
+            EndpointLanguageModel(server.url, told)
         assert "\n" not in str(caught.value)
-    server.waiting.set()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    waits.clear()
-    with pytest.raises(InputError, match="in 4 attempts .*refused.*; start the server or correct the url"):
-        EndpointLanguageModel(f"http://127.0.0.1:{port}/v1", "tiny")
-    assert waits == [0.5, 1.0, 2.0]
     with pytest.raises(InputError, match="the url is 'file:///etc/passwd'; it begins with http"):
         EndpointLanguageModel("file:///etc/passwd", "tiny")
 
@@ -206,8 +168,11 @@ def test_what_no_server_does_is_refused_by_name(server):
     for options in ({"n": 0}, {"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": 5}):
         with pytest.raises(InputError, match="cannot sample with"):
             endpoint.sample(prompts, **options)
-    with pytest.raises(InputError, match="the 3 likeliest tokens, which it does not number"):
-        endpoint.score(TEXTS[:1], top=3)
+    for top in (-1, 21):
+        with pytest.raises(
+            InputError, match=f"endpoint tiny: was asked for the {top} likeliest tokens; ask for 0 to 20"
+        ):
+            endpoint.score(TEXTS[:1], top=top)
 
 
 def test_answers_keep_no_two_servers_or_models_apart_by_chance(model, tmp_path):
@@ -219,7 +184,7 @@ def test_answers_keep_no_two_servers_or_models_apart_by_chance(model, tmp_path):
         assert first.answers.made == second.answers.made == third.answers.made == 3
         assert len({first.digest, second.digest, third.digest}) == 3
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len({digest for digest, _ in lines}) == 9
+    assert len({digest for digest, _ in lines}) == 12  # with the chats that both refuse
 
 
 def test_unless_told_a_request_waits_a_minute_and_samples_are_plain(server):
@@ -235,3 +200,133 @@ def test_unless_told_a_request_waits_a_minute_and_samples_are_plain(server):
     assert endpoint.answers.made == made  # the same request
     endpoint.sample(prompts, stop=["end", "."])
     assert server.requests[-1]["stop"] == ["end", "."]
+
+
+def merged(model, scores, place, top):
+    """What JSON leaves of a place's likeliest tokens, whose keys are texts, likeliest first."""
+    row = zip(scores.top_ids[place].tolist(), scores.top_logprobs[place].tolist(), strict=True)
+    found = {model.decode([token]): logprob for token, logprob in row}
+    found.setdefault(model.decode([scores.token_ids[place]]), scores.logprobs[place])
+    return sorted(found.items(), key=lambda likely: -likely[1])[:top]
+
+
+@pytest.mark.parametrize("top", [1, 3, 20])
+@pytest.mark.parametrize("prefix", ["", "def add(a, b):"])
+def test_the_likeliest_tokens_of_each_place_are_those_of_the_model_behind_it(server, model, prefix, top):
+    endpoint, text = EndpointLanguageModel(server.url, "tiny"), "\nprint(a + b)\nx = 1\n"
+    (found,), (expected,) = endpoint.score([text], prefix, top), model.score([text], prefix, top)
+    assert found.top_ids.shape == found.top_logprobs.shape == expected.top_ids.shape
+    assert (found.top_ids.dtype, found.top_logprobs.dtype) == (np.int64, np.float32)
+    exact, first = 0, not prefix
+    for place in range(first, len(found.token_ids)):
+        ids, logprobs = found.top_ids[place], found.top_logprobs[place]
+        likely = merged(model, expected, place, top)
+        told = [endpoint.token_bytes(token).decode() for token in ids[: len(likely)].tolist()]
+        assert told == [word for word, _ in likely] and logprobs[: len(likely)] == pytest.approx(
+            [logprob for _, logprob in likely], abs=1e-6
+        )
+        assert (ids[len(likely) :] == -1).all() and np.isneginf(logprobs[len(likely) :]).all()
+        if len({model.decode([token]) for token in expected.top_ids[place].tolist()}) == top:
+            assert told == [model.decode([token]) for token in expected.top_ids[place].tolist()]
+            exact += 1
+    assert exact or top == 20  # of 20, some are parts of characters, which are one text
+    if first:
+        assert (found.top_ids[0] == -1).all() and np.isneginf(found.top_logprobs[0]).all()
+    (plain,) = endpoint.score([text], prefix)
+    assert plain.top_ids is None and plain.token_ids.tolist() == found.token_ids.tolist()
+    assert plain.logprobs == pytest.approx(found.logprobs, nan_ok=True)
+
+
+def test_a_server_that_tells_fewer_likeliest_tokens_is_an_error(model):
+    with serving(model, top=2) as server:
+        endpoint = EndpointLanguageModel(server.url, "tiny")
+        assert endpoint.score(TEXTS[:1], top=2)[0].top_ids.shape[1] == 2
+        with pytest.raises(
+            InputError, match="endpoint tiny: tells 2 likeliest tokens where 3 are asked for; ask for fewer"
+        ):
+            endpoint.score(TEXTS[:1], top=3)
+        text = "x"
+        echo = endpoint._choice(endpoint._echo(text))
+        server.planned = [(200, {"choices": [echo | {"logprobs": echo["logprobs"] | {"top_logprobs": None}}]})]
+        with pytest.raises(InputError, match="tells 0 likeliest tokens where 2 are asked for"):
+            endpoint.score([text], top=2)
+
+
+@pytest.mark.parametrize("code", [400, 404, 405])
+def test_where_completions_are_refused_a_chat_is_asked(model, code, tmp_path):
+    file = tmp_path / "answers.jsonl"
+    with serving(model, completes=False, chats=True, code=code) as server:
+        endpoint = EndpointLanguageModel(server.url, "tiny", file=file)
+        assert endpoint.capabilities == {"sample", "batch", "chat", "seeded"}
+        opened = len(server.requests)
+        (first, second), _ = endpoint.sample(
+            [endpoint.encode("größer"), endpoint.encode("")], n=2, max_tokens=6, seed=3
+        )
+        asked = server.requests[opened:]
+        assert [body["messages"] for body in asked[1:3]] == [
+            [{"role": "user", "content": content}] for content in ("größer", "")
+        ]
+        assert len(asked) == 4 and not any("prompt" in body for body in asked)
+        for sample, body in ((first, asked[0]), (second, asked[1])):
+            prompt = model.encode(template([{"role": "user", "content": "größer"}]))
+            expected = model.sample([prompt], max_tokens=6, seed=body["seed"])[0][0]
+            assert (sample.text, sample.finish, sample.seed) == (expected.text, expected.finish, 3)
+            assert [endpoint.token_bytes(token) for token in sample.token_ids.tolist()] == [
+                model.token_bytes(token) for token in expected.token_ids.tolist()
+            ]
+            assert sample.logprobs == pytest.approx(expected.logprobs, abs=1e-9)
+        with pytest.raises(Unsupported, match="endpoint tiny: cannot 'score'; use a model of another back end"):
+            endpoint.score(["x"])
+        server.planned = [(400, {"error": "maximum context length is 8 tokens"})]
+        with pytest.raises(InputError, match="v1/chat/completions: refuses .*maximum context length is 8 tokens"):
+            endpoint.sample([endpoint.encode("other")])
+        endpoint.sample([endpoint.encode("other")])  # which was no lasting refusal
+        with pytest.raises(InputError, match="leaves no room in a context of 12"):
+            EndpointLanguageModel(server.url, "tiny", file=file, context_length=12)
+    again = EndpointLanguageModel(server.url, "tiny", file=file)
+    assert again.capabilities == endpoint.capabilities and again.answers.made == 0
+    assert again.sample([again.encode("größer")], max_tokens=6, seed=3)[0][0].text == first.text
+
+
+def test_a_chat_that_tells_no_log_probabilities_draws_all_the_same(model):
+    with serving(model, completes=False, chats=True) as server:
+        models, samples = [], []
+        for server.plain in (False, True):
+            models.append(EndpointLanguageModel(server.url, f"plain {server.plain}"))
+            samples.append(models[-1].sample([models[-1].encode("def")], max_tokens=4, seed=1)[0][0])
+            assert server.requests[-1].get("logprobs") == (None if server.plain else True)
+    telling, plain = models
+    assert plain.capabilities == telling.capabilities
+    assert samples[0].text == samples[1].text == plain.decode(samples[1].token_ids.tolist())
+    assert np.isfinite(samples[0].logprobs).all() and np.isnan(samples[1].logprobs).all()
+
+
+def test_a_server_that_has_both_completes_prompts(model):
+    with serving(model, chats=True) as server:
+        endpoint = EndpointLanguageModel(server.url, "tiny")
+        assert endpoint.capabilities == {"sample", "batch", "score", "seeded", "chat"}
+        endpoint.sample([endpoint.encode("x")])
+        assert server.requests[-1]["prompt"] == "x"
+        # A chat that fails is none; the echo and what was drawn before it are answered.
+        server.planned = [None, None, None] + [(500, b"no template")] * 4
+        assert EndpointLanguageModel(server.url, "other").capabilities == endpoint.capabilities - {"chat"}
+        assert server.planned == []
+
+
+def test_a_server_without_either_is_told_with_both_refusals(model):
+    with serving(model, completes=False) as server:
+        told = "v1/completions: refuses .*404 Not Found.*; .*v1/chat/completions: refuses .*404 Not Found"
+        with pytest.raises(InputError, match=told) as caught:
+            EndpointLanguageModel(server.url, "tiny")
+        assert "\n" not in str(caught.value)
+        # One who may not ask is not sent on to the chat.
+        server.chats, server.code, server.requests[:] = True, 403, []
+        with pytest.raises(InputError, match="403 Forbidden"):
+            EndpointLanguageModel(server.url, "tiny")
+        assert len(server.requests) == 2
+
+
+def test_texts_without_letters_show_no_seed(server):
+    empty = {"choices": [{"text": "", "finish_reason": "stop"}]}
+    server.planned = [None, (200, empty), (200, empty)]
+    assert "seeded" not in EndpointLanguageModel(server.url, "tiny").capabilities

@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible endpoint: completions, and scores where the server tells them.
+"""A language model behind an OpenAI-compatible endpoint: completions or chats, and scores where the server tells them.
 
 What a server can do is asked at the start and not assumed. Answers are kept in a file by what was asked, so that a
 second run says the same without a server.
@@ -6,13 +6,9 @@ second run says the same without a server.
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,83 +16,16 @@ from typing import Any, NoReturn
 import numpy as np
 
 from winnow.errors import InputError
+from winnow.models.endpoint_answers import Answers, Refused, likeliest, text_of, tokens_of
 from winnow.models.language_model import Capability, Sample, Scores, State, TokenMask, Tokens, Unsupported
 from winnow.randomness import stream_seed
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-"""Seconds before the second attempt, doubled before each later one, and the longest that is waited."""
-AGAIN = (408, 409, 425, 429)
-"""Answers below 500 after which another attempt may succeed."""
 END = 256
 """The token that ends a text; those before it are bytes, those after it are the server's, as they are met."""
-
-
-class Refused(InputError):
-    """A server does not do what it is asked for."""
-
-
-class Answers:
-    """Requests to one server, each made once: its answer is kept in a file, in which it is found again.
-
-    timeout: seconds for each attempt. Raises InputError where no attempt succeeds, and where the server refuses.
-    """
-
-    def __init__(self, url: str, key: str | None, file: Path | None, timeout: float, attempts: int) -> None:
-        self.url, self.key, self.file, self.timeout, self.attempts = url, key, file, timeout, attempts
-        self.kept: dict[str, Any] = {}
-        self.made = 0
-        """Requests that a server answered."""
-        if file is not None and file.exists():
-            self.kept = dict(filter(None, map(_kept, file.read_text().splitlines())))
-
-    def ask(self, body: Mapping[str, Any]) -> Any:
-        """The server's answer to a completion request."""
-        digest = sha256(json.dumps([self.url, body], sort_keys=True).encode()).hexdigest()
-        if digest not in self.kept:
-            self.kept[digest] = self._answered(json.dumps(body, sort_keys=True).encode(), digest)
-            self.made += 1
-            self._keep(digest)
-        return self.kept[digest]
-
-    def _keep(self, digest: str) -> None:
-        if self.file is None:
-            return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(json.dumps([digest, self.kept[digest]]) + "\n")
-
-    def _answered(self, body: bytes, digest: str) -> Any:
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
-        request = urllib.request.Request(f"{self.url}/completions", body, headers)
-        wait, failure = FIRST_WAIT, ""
-        for attempt in range(self.attempts):
-            if attempt:
-                time.sleep(min(wait, LONGEST_WAIT))
-            wait = FIRST_WAIT * 2**attempt
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    return json.load(answer)
-            except urllib.error.HTTPError as error:
-                told = " ".join(error.read(300).decode("utf-8", "replace").split())
-                failure = f"{error.code} {error.reason}: {told}"
-                if error.code < 500 and error.code not in AGAIN:
-                    raise Refused(f"{request.full_url}: refuses request {digest[:12]} ({failure})") from error
-                asked = error.headers.get("Retry-After", "")
-                wait = float(asked) if asked.isdigit() else wait
-            except (OSError, ValueError) as error:
-                failure = str(getattr(error, "reason", error)) or type(error).__name__
-        told = f"no answer to request {digest[:12]} in {self.attempts} attempts ({failure})"
-        raise InputError(f"{request.full_url}: {told}; start the server or correct the url")
-
-
-def _kept(line: str) -> tuple[str, Any] | None:
-    """Digest and answer of a line; None where writing it was cut off."""
-    try:
-        digest, answer = json.loads(line)
-    except ValueError:
-        return None
-    return digest, answer
+MOST = 20
+"""Likeliest tokens that are asked for at a place, at most."""
+UNSERVED = (400, 404, 405)
+"""Refusals by a server that may do the same in another way."""
 
 
 class EndpointLanguageModel:
@@ -104,9 +33,10 @@ class EndpointLanguageModel:
 
     key: name of the environment variable that holds the server's key, if it wants one. file: where answers are kept.
     To the server go texts: `encode` gives bytes, and the server's own tokens get numbers as they are met; those that
-    are parts of a character are told as U+FFFD by most servers. Each sample is a request with a seed of its own. How
-    many tokens a prompt has is known when the server has read it. Raises InputError for an endpoint that is absent or
-    refuses, and for a prompt that fills the context; Unsupported for what it cannot do.
+    are parts of a character are told as U+FFFD by most servers. Each sample is a request with a seed of its own. Where
+    the server refuses completions, prompts go to its chat, each as the one message of a user. How many tokens a prompt
+    has is known when the server has read it. Raises InputError for an endpoint that is absent or refuses, and for a
+    prompt that fills the context; Unsupported for what it cannot do.
     """
 
     def __init__(
@@ -131,7 +61,10 @@ class EndpointLanguageModel:
         self.vocab_size = END + 1
         """Bytes, the end, and the server's tokens that were met so far."""
         self.numbers: dict[bytes, int] = {}
+        self.chat: dict[str, Any] | None = None
+        """What chats are asked for beside their text; None where prompts are completed."""
         self.capabilities = self._probed()
+        self.answers.keep_refusals()  # what was refused while all else was answered, this server does not do
 
     def encode(self, text: str) -> Tokens:
         """The bytes of a text."""
@@ -148,24 +81,39 @@ class EndpointLanguageModel:
     def score(self, texts: Sequence[str | Tokens], prefix: str | None = None, top: int = 0) -> list[Scores]:
         """Log-probabilities of the server's tokens of each text or its bytes; NaN for one that no token precedes.
 
-        A token that begins in the prefix does not count to the text.
+        A token that begins in the prefix does not count to the text. top: up to MOST; where the server tells fewer
+        likeliest tokens of a place, as of that without a token before it, the others are -1 and -inf.
         """
         if "score" not in self.capabilities:
             self._lacks("score")
-        if top:
-            raise InputError(f"{self.name}: was asked for the {top} likeliest tokens, which it does not number; give 0")
+        if not 0 <= top <= MOST:
+            raise InputError(f"{self.name}: was asked for the {top} likeliest tokens; ask for 0 to {MOST}")
         whole = [text if isinstance(text, str) else self.decode(text.tolist()) for text in texts]
-        return [self._scored(prefix or "", text) for text in whole]
+        return [self._scored(prefix or "", text, top) for text in whole]
 
-    def _scored(self, prefix: str, text: str) -> Scores:
-        told = self._choice(self._echo(prefix + text))["logprobs"]
+    def _scored(self, prefix: str, text: str, top: int) -> Scores:
+        told = self._choice(self._echo(prefix + text, max(top, 1)))["logprobs"]
         starts = np.array(told["text_offset"], np.int32)
         ends = np.append(starts[1:], len(prefix + text))
         own = (starts >= len(prefix)) & (starts < len(prefix + text))
-        ids = np.array([self._number(word) for word, kept in zip(told["tokens"], own, strict=True) if kept], np.int64)
+        ids = self._numbers([word.encode() for word, kept in zip(told["tokens"], own, strict=True) if kept])
         logprobs = np.array([np.nan if each is None else each for each in told["token_logprobs"]], float)[own]
         offsets = np.stack([starts, np.minimum(ends, len(prefix + text))], 1)[own] - len(prefix)
-        return Scores(ids, logprobs, offsets.astype(np.int32))
+        likely = self._likeliest(told, own, top) if top else (None, None)
+        return Scores(ids, logprobs, offsets.astype(np.int32), *likely)
+
+    def _likeliest(self, told: Mapping[str, Any], own: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers int64[t, top] and log-probabilities float32[t, top] of the likeliest tokens of a text's places."""
+        places, most = likeliest(told, top)
+        if most < top:
+            raise InputError(f"{self.name}: tells {most} likeliest tokens where {top} are asked for; ask for fewer")
+        ids = np.full((int(own.sum()), top), -1, np.int64)
+        logprobs = np.full(ids.shape, -np.inf, np.float32)
+        for row, place in enumerate(np.flatnonzero(own)):
+            likely = places[place]
+            ids[row, : len(likely)] = self._numbers([word.encode() for word, _ in likely])
+            logprobs[row, : len(likely)] = [logprob for _, logprob in likely]
+        return ids, logprobs
 
     def sample(
         self,
@@ -192,25 +140,23 @@ class EndpointLanguageModel:
 
         def drawn(i: int, j: int) -> Sample:
             own = stream_seed(seed, "sample", str(i), str(j)) % 2**31
-            return self._drawn(body | {"prompt": self.decode(prompts[i].tolist()), "seed": own}, seed)
+            return self._drawn(body | _prompted(self.decode(prompts[i].tolist()), self.chat) | {"seed": own}, seed)
 
         return [[drawn(i, j) for j in range(n)] for i in range(len(prompts))]
 
     def _drawn(self, body: dict[str, Any], seed: int) -> Sample:
-        choice = self._choice(body | {"logprobs": 1})
-        text, told = choice["text"], choice.get("logprobs")
+        choice = self._choice(body)
+        text, (words, logprobs) = str(text_of(choice)), tokens_of(choice)
         finish = "stop" if choice.get("finish_reason") == "stop" else "length"
-        if not told or not told.get("tokens"):
-            ids = self.encode(text)
-            return Sample(text, ids, np.full(len(ids), np.nan), finish, seed)  # type: ignore[arg-type]
-        ids = np.array([self._number(word) for word in told["tokens"]], np.int64)
-        return Sample(text, ids, np.array(told["token_logprobs"], float), finish, seed)  # type: ignore[arg-type]
+        ids = self._numbers(words) if words else self.encode(text)
+        told = logprobs if words else np.full(len(ids), np.nan)
+        return Sample(text, ids, told, finish, seed)  # type: ignore[arg-type]
 
     def _choice(self, body: dict[str, Any]) -> dict[str, Any]:
         """The one completion of a request."""
         answer = self.answers.ask({"model": self.model, **body})
         choices = answer.get("choices") if isinstance(answer, dict) else None
-        if not choices or not isinstance(choices[0], dict) or not isinstance(choices[0].get("text"), str):
+        if not choices or text_of(choices[0]) is None:
             raise InputError(f"{self.answers.url}: answers with no completion; name a server that is OpenAI-compatible")
         used = (answer.get("usage") or {}).get("prompt_tokens") or 0
         if used >= self.context_length:  # of a longer one, some servers tell what they read of it
@@ -219,20 +165,20 @@ class EndpointLanguageModel:
         return dict(choices[0])
 
     @staticmethod
-    def _echo(text: str) -> dict[str, Any]:
-        return {"prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+    def _echo(text: str, top: int = 1) -> dict[str, Any]:
+        return {"prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": top}
 
-    def _number(self, word: str) -> int:
-        """The number of a token of the server."""
-        piece = word.encode()
-        if piece not in self.numbers:
-            self.numbers[piece] = self.vocab_size
-            self.words.append(piece)
-            self.vocab_size += 1
-        return self.numbers[piece]
+    def _numbers(self, words: Sequence[bytes]) -> Tokens:
+        """The numbers of tokens of the server."""
+        for piece in words:
+            if piece not in self.numbers:
+                self.numbers[piece] = self.vocab_size
+                self.words.append(piece)
+                self.vocab_size += 1
+        return np.array([self.numbers[piece] for piece in words], np.int64)
 
     def _probed(self) -> frozenset[str]:
-        """What the server can do: it may echo a prompt with log-probabilities, and draw the same again from a seed."""
+        """What the server can do: echo a prompt with log-probabilities, chat, and draw the same again from a seed."""
         found: set[str] = {"sample", "batch"}
         try:
             told = self._choice(self._echo("one two three")).get("logprobs") or {}
@@ -240,9 +186,38 @@ class EndpointLanguageModel:
             told = {}
         if len(told.get("token_logprobs") or []) > 1 and "".join(told["tokens"]).startswith("one two three"):
             found.add("score")
-        drawing = {"prompt": "one", "max_tokens": 8, "temperature": 1.0, "seed": 1, "logprobs": 1}
-        first, second = (self._choice(drawing | {"user": f"probe {time}"})["text"] for time in (1, 2))
-        return frozenset(found | ({"seeded"} if first == second else set()))
+        try:
+            seeded = self._repeats()
+        except Refused as refusal:
+            if refusal.code not in UNSERVED:
+                raise
+            try:
+                self.chat = self._chats()
+            except Refused as other:
+                raise Refused(f"{refusal}; {other}", other.code) from other
+            found, seeded = {"sample", "batch", "chat"}, self._repeats()
+        else:
+            with suppress(InputError):  # whatever ails a chat that is not needed
+                self._chats()
+                found.add("chat")
+        return frozenset(found | ({"seeded"} if seeded else set()))
+
+    def _chats(self) -> dict[str, Any]:
+        """What the server's chat may be asked for: log-probabilities, unless it refuses a request for them."""
+        telling = {"logprobs": True}
+        try:
+            self._choice(_drawing(telling, 1))
+        except Refused as refusal:
+            if refusal.code != 400:  # as of a server without chat
+                raise
+            self._choice(_drawing({}, 1))
+            return {}
+        return telling
+
+    def _repeats(self) -> bool:
+        """Whether a seed draws the same text again; one without letters tells nothing."""
+        first, second = (text_of(self._choice(_drawing(self.chat, time))) for time in (1, 2))
+        return first == second != ""
 
     def _lacks(self, capability: Capability) -> NoReturn:
         raise Unsupported(f"{self.name}: cannot {capability!r}; use a model of another back end")
@@ -266,3 +241,15 @@ class EndpointLanguageModel:
     def hidden(self, texts: Sequence[str]) -> list[np.ndarray]:
         """A server tells no hidden states: raises Unsupported."""
         self._lacks("hidden")
+
+
+def _prompted(text: str, chat: dict[str, Any] | None) -> dict[str, Any]:
+    """A request that goes on from a text; or that answers it, with what a chat is asked for besides."""
+    if chat is None:
+        return {"prompt": text, "logprobs": 1}
+    return {"messages": [{"role": "user", "content": text}], **chat}
+
+
+def _drawing(chat: dict[str, Any] | None, time: int) -> dict[str, Any]:
+    """A request for a few tokens; at another time it is another request, of the same seed."""
+    return _prompted("one", chat) | {"max_tokens": 8, "temperature": 1.0, "seed": 1, "user": f"probe {time}"}
