@@ -8,10 +8,9 @@ def language_models(inputs, outputs, params, log):
     """Write bits per byte on unseen splits and, by each back end, on texts; curves, costs, speeds and drawn texts."""
     import pyarrow as pa
 
+    from winnow.errors import InputError
     from winnow.evaluate import language_report as study
-    from winnow.evaluate.language_scores import text_scores
     from winnow.models import load_model
-    from winnow.models.counted import Counted
     from winnow.pipeline.acquire import default_cache
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_json, write_parquet
@@ -39,19 +38,18 @@ def language_models(inputs, outputs, params, log):
     progress = Progress(log, "language models", "models")
     for name, model in study.opened(workload, *several, answers):
         told[name] = study.abilities(model)
-        if told[name]["verdict"] == "refused":
-            log.warning("%s: is left out: %s", name, model)
+        found = study.measured(model, name, texts, params)
+        if isinstance(found, InputError):
+            told[name] = study.abilities(found)
+            log.warning("%s: is left out: %s", name, found)
             tables.append(metric_rows({"refused": 1.0}, variant=name, split="texts", **labels))
             continue
-        counted = Counted(model)
-        if "score" in model.capabilities:
-            scores = text_scores(counted, texts) | counted.taken()
-            tables.append(metric_rows(scores, variant=name, split="texts", **labels))
-        samples += study.drawn(counted, name, params.prompts, params, params.seed)
-        tables.append(metric_rows(counted.taken(), variant=name, split="drawn", **labels))
-        speed = study.drawing_speeds(model, params.batches, params.tokens)
-        units = dict.fromkeys(speed, "tokens a second")
-        timings.append(metric_rows(speed, variant=name, split="texts", units=units, **labels))
+        if found.scores:
+            tables.append(metric_rows(found.scores, variant=name, split="texts", **labels))
+        samples += found.samples
+        tables.append(metric_rows(found.costs, variant=name, split="drawn", **labels))
+        units = dict.fromkeys(found.speeds, "tokens a second")
+        timings.append(metric_rows(found.speeds, variant=name, split="texts", units=units, **labels))
         progress(len(told), len(nets) + len(params.orders) + len(published) + (params.endpoint is not None))
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.concat_tables(curves), outputs.history)

@@ -143,6 +143,49 @@ def test_what_cannot_be_opened_is_refused_by_name_and_the_others_go_on(workload,
         list(report.opened(workload, {"net": tmp_path / "model.safetensors"}, {}, {}, None, Path("none")))
 
 
+def measuring(**changes):
+    told = {"prompts": ["def ", ""], "samples": 1, "tokens": 4, "temperature": 0.8, "top_p": 0.9, "seed": 3}
+    return SimpleNamespace(**told | {"batches": [1, 2]} | changes)
+
+
+def test_what_is_measured_of_a_model_is_what_its_parts_tell():
+    model, texts = small(context=128), ["x = [1, 2]\n"]
+    found = report.measured(model, "net", texts, measuring())
+    assert text_scores(model, texts).items() <= found.scores.items() and found.scores["calls"] == 1
+    assert found.samples == report.drawn(model, "net", ["def ", ""], measuring(), 3)
+    assert found.costs["calls"] == 1 and found.costs["generated_tokens"] == sum(len(s["tokens"]) for s in found.samples)
+    assert list(found.speeds) == ["tokens_per_second_batch1", "tokens_per_second_batch2"]
+    error = InputError("why")
+    assert report.measured(error, "net", texts, measuring()) is error
+
+
+def test_a_server_that_dies_is_told_and_a_fault_of_a_model_that_is_here_is_raised(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    model, texts = small(context=128), ["x = [1, 2]\n"]
+    with serving(model) as server:
+        alive = EndpointLanguageModel(server.url, "tiny", attempts=1)
+        assert set(report.measured(alive, "endpoint", texts, measuring()).scores) >= {"bits_per_byte", "calls"}
+        # It dies while it draws.
+        dying, asked = EndpointLanguageModel(server.url, "dying", attempts=1), len(server.requests)
+        server.planned = [None, None, (503, b"gone")]
+        why = report.measured(dying, "endpoint", texts, measuring())
+        assert isinstance(why, InputError) and "gone" in str(why) and len(server.requests) == asked + 3
+        dead = EndpointLanguageModel(server.url, "dead", attempts=1)
+    told = report.abilities(report.measured(dead, "endpoint", texts, measuring()))
+    assert told["verdict"] == "refused" and "start the server or correct the url" in told["why"]
+    with pytest.raises(InputError, match="do not fit a context of 128"):
+        report.measured(model, "net", texts, measuring(prompts=["x = 1\n" * 100]))
+
+
+def test_a_chat_is_measured_without_being_judged():
+    with serving(small(context=128), completes=False, chats=True) as server:
+        chat = EndpointLanguageModel(server.url, "tiny")
+        found = report.measured(chat, "endpoint", ["x"], measuring())
+    assert found.scores is None and [row["prompt"] for row in found.samples] == ["def ", ""]
+    told = report.abilities(chat)
+    assert told["verdict"] == "degraded" and told["capabilities"] == ["batch", "chat", "sample", "seeded"]
+
+
 def test_abilities_tell_what_is_missing():
     told = report.abilities(small())
     assert told["verdict"] == "ok" and told["vocabulary"] == 300 and "score" in told["capabilities"]

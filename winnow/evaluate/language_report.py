@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from winnow.workloads.texts import Texts
 if TYPE_CHECKING:
     from winnow.train.ngram import NGram
 
+Made = TypeVar("Made")
 PIECE = 2_000
 """Characters of a document that are judged, about; they end with a line."""
 SAMPLES = pa.schema(
@@ -65,7 +66,7 @@ def opened(
         yield "endpoint", _or_why_not(partial(EndpointLanguageModel, *asked))
 
 
-def _or_why_not(make: Callable[[], LanguageModel]) -> LanguageModel | InputError:
+def _or_why_not(make: Callable[[], Made]) -> Made | InputError:
     try:
         return make()
     except InputError as error:
@@ -107,6 +108,42 @@ def judged_texts(workload: Texts, split: str, size: int) -> list[str]:
     if not any(found):
         raise InputError(f"{path}: holds no text; run the curate stage again")
     return found
+
+
+class Measured(NamedTuple):
+    """What the report tells of one model; scores are None of one that does not score texts."""
+
+    scores: dict[str, float] | None
+    """`text_scores`, with the costs of them."""
+    samples: list[dict[str, Any]]
+    """Rows of `SAMPLES`."""
+    costs: dict[str, float]
+    """Of what was drawn."""
+    speeds: dict[str, float]
+
+
+def measured(model: LanguageModel | InputError, name: str, texts: Sequence[str], params: Any) -> Measured | InputError:
+    """What a model says of texts, what it draws after params' prompts, at what costs and how fast.
+
+    In place of it stands why a model could not be opened, or why one behind an endpoint, whose server may die, could
+    not be measured to the end. Raises InputError where a model that is here cannot be measured.
+    """
+    from winnow.models.endpoint import EndpointLanguageModel
+
+    if isinstance(model, InputError):
+        return model
+    measure = partial(_measured, model, name, texts, params)
+    return _or_why_not(measure) if isinstance(model, EndpointLanguageModel) else measure()
+
+
+def _measured(model: LanguageModel, name: str, texts: Sequence[str], params: Any) -> Measured:
+    from winnow.evaluate.language_scores import text_scores
+    from winnow.models.counted import Counted
+
+    counted = Counted(model)
+    scores = text_scores(counted, texts) | counted.taken() if "score" in model.capabilities else None
+    samples = drawn(counted, name, params.prompts, params, params.seed)
+    return Measured(scores, samples, counted.taken(), drawing_speeds(model, params.batches, params.tokens))
 
 
 def drawing_speeds(model: LanguageModel, batches: Sequence[int], tokens: int) -> dict[str, float]:
@@ -161,7 +198,7 @@ def learning_curve(history: pa.Table, bytes_per_token: float) -> list[tuple[str,
 def abilities(model: LanguageModel | InputError) -> dict[str, Any]:
     """What is told of a model: its back end's digest, sizes and capabilities, and `ok` where nothing is missing.
 
-    Of one that could not be opened: `refused`, and why.
+    Of one that could not be opened or measured: `refused`, and why.
     """
     if isinstance(model, InputError):
         return {"verdict": "refused", "why": str(model)}
