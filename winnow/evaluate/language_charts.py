@@ -136,14 +136,30 @@ def _against(metrics: pa.Table, metric: str, unit: float, title: str) -> alt.Lay
 
 
 def _apart(rows: Rows, across: tuple[float, float], upward: tuple[float, float], height: int) -> Rows:
-    """The rows with where their names are written on the vertical axis, `at`: names that would overlap move down."""
+    """The rows with where their names are written on the vertical axis, `at`: names that would overlap move down.
+
+    Those that would leave the picture below move up again, and push the others before them.
+    """
     line, scale = LINE * (upward[1] - upward[0]) / height, WIDE / math.log(across[1] / across[0])
-    placed: Rows = []
+
+    def moved(rows: Rows, step: float) -> Rows:
+        settled: Rows = []
+        for row in rows:
+            at = row["at"]
+            for other in sorted(settled, key=lambda other: other["at"] * step):
+                if (
+                    row["left"] < other["right"]
+                    and other["left"] < row["right"]
+                    and abs(at - other["at"]) < 0.99 * line
+                ):
+                    at = other["at"] + step
+            settled.append(row | {"at": at})
+        return settled
+
+    named: Rows = []
     for row in sorted(rows, key=lambda row: -row["mean"]):
-        left, at = scale * math.log(row["size"] / across[0]), row["mean"]
-        right = left + LETTER * len(row["variant"])
-        for other in sorted(placed, key=lambda other: -other["at"]):
-            if left < other["right"] and other["left"] < right and abs(at - other["at"]) < line:
-                at = other["at"] - line
-        placed.append(row | {"at": at, "left": left, "right": right})
-    return placed
+        left = scale * math.log(row["size"] / across[0])
+        named.append(row | {"at": row["mean"], "left": left, "right": left + LETTER * len(row["variant"])})
+    lowest = upward[0] + line / 2
+    inside = [row | {"at": max(row["at"], lowest)} for row in moved(named, -line)]
+    return moved(sorted(inside, key=lambda row: row["at"]), line)

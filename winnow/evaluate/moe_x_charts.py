@@ -57,12 +57,9 @@ def scores(metrics: pa.Table) -> alt.ConcatChart:
     """Mean and interval of each score, a row a kind of layer."""
     panels: list[Any] = []
     for place, (metric, title) in enumerate(PANELS.items()):
-        y = alt.Y(
-            "layer:N",
-            title=None,
-            sort=list(ARMS.values()),
-            axis=alt.Axis(labels=place % 2 == 0, ticks=place % 2 == 0, labelLimit=300),
-        )
+        left = place % 2 == 0
+        axis = alt.Axis(labels=left, ticks=left, labelLimit=300, minExtent=260 if left else 0)
+        y = alt.Y("layer:N", title=None, sort=list(ARMS.values()), axis=axis)
         x = alt.X("mean:Q", title=title, scale=alt.Scale(zero=False, padding=20), axis=alt.Axis(tickCount=4))
         shown = [(metric, BLUE), ("coverage_shifted", GREY)] if metric == "coverage" else [(metric, BLUE)]
         marks: list[Any] = []
