@@ -40,6 +40,24 @@ def test_a_stretch_is_found_only_where_it_is_sought_and_its_ends_are_near():
     assert unaware.domain is None
 
 
+def test_second_terms_are_sought_in_the_answers_that_the_first_were_fitted_to(monkeypatch):
+    """Also where the rounded ends of a stretch lie beyond answers next to it."""
+    asked = []
+
+    def watched(singles, x, y, delta):
+        asked.append([len(fit.residuals) - len(x) for fit in singles])
+        return []
+
+    monkeypatch.setattr(regression, "exact", lambda fit, delta: False)
+    monkeypatch.setattr(regression, "pair_fits", watched)
+    monkeypatch.setattr(find_interpreters, "_end", lambda *_: 17.0)  # an end that parts the answers elsewhere
+    spec = {"tree": ["linear", 2.0, 3.0], "noise": None}
+    spec["corruption"] = {"side": "inside", "low": -60.0, "high": -38.0, "level": 3.0}
+    record = record_of(spec["tree"]) | {"spec": json.dumps(spec), "domain": json.dumps([-60.0, -38.0])}
+    said, _ = interpret(record, TemplateRegression("template_interval", intervals=True), 64, 0)
+    assert said.domain == (17.0, 17.0) and len(asked) == 1 and set(asked[0]) == {0}
+
+
 def test_a_short_stretch_is_found_though_nearly_all_answers_fit_and_its_ends_get_all_queries_that_are_left(monkeypatch):
     spec = {"tree": ["linear", 2.0, 3.0], "noise": None}
     spec["corruption"] = {"side": "inside", "low": -60.0, "high": -49.0, "level": 3.0}

@@ -116,9 +116,7 @@ class TemplateRegression:
         fits = regression.single_fits(x, y, delta)
         stretch = None
         if self.intervals:
-            stretch, fits = without_stretch(function, answers, fits, delta)
-        if stretch:
-            outside = (x <= stretch["low"]) | (x >= stretch["high"])
+            stretch, fits, outside = without_stretch(function, answers, fits, delta)
             x, y = x[outside], y[outside]
         if not regression.exact(fits[0], delta):
             fits = sorted([*fits, *regression.pair_fits(fits, x, y, delta)], key=lambda fit: fit.bic)
@@ -137,8 +135,11 @@ def said(tree: find_numeric.Tree, stretch: dict[str, Any] | None, confidence: fl
 
 def without_stretch(
     function: Function, answers: Answers, fits: list[regression.Fit], delta: float
-) -> tuple[dict[str, Any] | None, list[regression.Fit]]:
-    """A stretch of nearly equal answers that the best fits miss, its ends found by bisection, and fits of the rest."""
+) -> tuple[dict[str, Any] | None, list[regression.Fit], np.ndarray]:
+    """A stretch of nearly equal answers that the best fits miss, fits of the rest, and which answers these are bool[n].
+
+    The ends of the stretch are found by bisection and rounded, so that they do not say which answers lie in it.
+    """
     x, y = answers.finite
     for fit in fits[:3]:
         run = _longest_run(np.abs(fit.residuals) > OUTLYING * delta)
@@ -153,12 +154,16 @@ def without_stretch(
         outside[run] = False
         again = regression.single_fits(x[outside], y[outside], delta)
         if again[0].cost < fits[0].cost:
-            return {
-                "low": round(float(ends[run[0] - 1]), 1),
-                "high": round(float(ends[run[-1] + 1]), 1),
-                "level": round(level, 1) + 0.0,
-            }, again
-    return None, fits
+            return (
+                {
+                    "low": round(float(ends[run[0] - 1]), 1),
+                    "high": round(float(ends[run[-1] + 1]), 1),
+                    "level": round(level, 1) + 0.0,
+                },
+                again,
+                outside,
+            )
+    return None, fits, np.ones(len(x), bool)
 
 
 def _end(function: Function, inner: float, outer: float, level: float, queries: int) -> float:
