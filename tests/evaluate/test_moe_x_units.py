@@ -57,8 +57,8 @@ def test_judged_tells_each_score(models):
     found = judged(models["moe_x"], TEXT, MARKS, SETTINGS)
     values = found.values
     assert 0 < values["l0"] <= 16 and 0 <= values["dead"] < 1 and -1 <= values["router_correlation"] < 0
-    assert 0 <= values["reconstruction"] <= 1 and 0 <= values["coverage"] <= 1 and values["cross_entropy"] > 4
-    assert 0 <= values["coverage_tree"] <= 1 and 0 <= values["detection"] <= 1
+    assert 0 <= values["reconstruction"] <= 1 and 0 < values["coverage"] <= 1 and values["cross_entropy"] > 4
+    assert 0 <= values["coverage_tree"] <= 1 and 0 < values["detection"] <= 1
     assert len(found.layers) == 2 and all(-1 <= layer <= 1 for layer in found.layers)
     dense = judged(models["dense"], TEXT, MARKS, SETTINGS)
     assert dense.values["router_correlation"] is None and dense.layers == dense.experts == []
