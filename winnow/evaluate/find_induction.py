@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from winnow.evaluate.find_interpreters import Interpretation
 from winnow.workloads.find_functions import Function
-from winnow.workloads.find_strings import OPERATIONS, Program, apply, describe, draw_program, draw_texts, source, steps
+from winnow.workloads.find_strings import (
+    Program,
+    Step,
+    apply,
+    describe,
+    draw_program,
+    draw_texts,
+    source,
+    steps,
+)
 
 FIRST = 4
 """Texts that are asked before any is chosen."""
@@ -52,17 +62,29 @@ class Induction:
 
 def agreeing(texts: Sequence[str], answers: Sequence[str]) -> list[Program]:
     """Programs of one step, then of two, that give all answers; of first steps that give the same, the first alone."""
+    steps_by_what_is_made = cache(_steps_by_what_is_made)
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    texts, answers = [texts[i] for i in order], [answers[i] for i in order]
     made: dict[tuple[str, ...], Program] = {}
     for step in steps():
         made.setdefault(tuple(apply((step,), text) for text in texts), (step,))
-    wanted = tuple(answers)
-    found: list[Program] = []
-    found += [(step,) for step in steps() if all(apply((step,), t) == a for t, a in zip(texts, wanted, strict=True))]
-    seconds = [(step, OPERATIONS[step[0]].means) for step in steps()]
-    for between, program in made.items():
-        for step, means in seconds:
-            if all(means(text, *step[1]) == answer for text, answer in zip(between, wanted, strict=True)):
-                found.append((*program, step))
+    found = []
+    # What nothing was done to stands for programs of one step, which come first.
+    for between, program in ((tuple(texts), ()), *made.items()):
+        # First steps make much the same of the shortest text: what follows is tried once for all of them.
+        left = steps_by_what_is_made(between[0]).get(answers[0], [])
+        for text, answer in zip(between[1:], answers[1:], strict=True):
+            left = [step for step in left if apply((step,), text) == answer]
+            if not left:
+                break
+        found += [(*program, step) for step in left]
+    return found
+
+
+def _steps_by_what_is_made(text: str) -> dict[str, list[Step]]:
+    found: dict[str, list[Step]] = {}
+    for step in steps():
+        found.setdefault(apply((step,), text), []).append(step)
     return found
 
 
