@@ -86,6 +86,14 @@ def test_scores_of_the_first_tasks_heads_stand_beside_their_effects():
     assert filled(charts.node_map(nothing, CIRCUIT))["concat"][0]["encoding"]["color"]["scale"]["domain"] == [-1, 1]
 
 
+def test_under_many_positions_every_other_one_is_told():
+    axes = []
+    for length in (10, 15):
+        rows = [row | {"position": row["position"] * (length - 1) // 2} for row in NODES]
+        axes += [panel["encoding"]["x"]["axis"]["values"] for panel in filled(charts.node_map(rows, CIRCUIT))["concat"]]
+    assert axes == [list(range(10))] * 2 + [list(range(0, 15, 2))] * 2
+
+
 def test_each_node_of_the_names_is_a_mark_in_the_panel_of_its_method():
     panels = filled(charts.effects(NODES))["concat"]
     assert [panel["title"] for panel in panels] == [
@@ -100,26 +108,34 @@ def test_each_node_of_the_names_is_a_mark_in_the_panel_of_its_method():
         assert min(row["score"] for row in rows) == shift and min(row["effect"] for row in rows) == -8
 
 
-def test_nodes_lie_at_their_word_and_head_and_lines_join_what_feeds_enough():
+def test_nodes_lie_at_their_word_and_layer_and_lines_join_what_feeds_enough():
     chart = charts.circuit(CIRCUIT)
-    arcs, points, names = (layer["data"]["values"] for layer in filled(chart)["layer"])
-    assert points == [{"x": 2, "y": pytest.approx(1 / 3), "score": 0.5, "label": "0.1"}] + [
-        {"x": 3, "y": 1, "score": 2.0, "label": "1.0"}
+    arcs, boxes, names = (layer["data"]["values"] for layer in filled(chart)["layer"])
+    assert [(box["label"], box["column"], box["level"], box["score"]) for box in boxes] == [
+        ("0.1", 2, 0, 0.5),
+        ("1.0", 3, 1, 2.0),
     ]
-    assert names == points
-    assert arcs == [{"x": 2, "y": pytest.approx(1 / 3), "x2": 3, "y2": 1, "share": 0.4}]
-    assert len(filled(charts.circuit(CIRCUIT, least=0.09))["layer"][0]["data"]["values"]) == 2
-    alone = [row for row in CIRCUIT if not row["to"]]
-    assert filled(charts.circuit(alone))["layer"][0]["data"]["values"] == [
-        {"x": 0, "y": 0, "x2": 0, "y2": 0, "share": 0}
-    ]
-    axis = filled(chart)["layer"][1]["encoding"]["x"]["axis"]
-    assert axis["values"] == [2, 3]
-    assert axis["labelExpr"] == "datum.value == 2 ? '2 Anna' : datum.value == 3 ? '3 gave' : ''"
-    assert titles(chart) == {"position and word of one sentence", "layer"} and spans(chart) == {
-        ("x", "x2"),
-        ("y", "y2"),
+    assert names == boxes
+    first, last = arcs[0], arcs[-1]
+    assert {arc["size"] for arc in arcs} == {0.4} and [(arc["from"], arc["to"]) for arc in (first, last)] == [
+        ("0.1 at 2", "1.0 at 3")
+    ] * 2
+    assert [(end["x"], end["y"]) for end in (first, last)] == [(box["x"], box["y"]) for box in boxes]
+    assert {row["size"] for row in filled(charts.circuit(CIRCUIT, least=0.09))["layer"][0]["data"]["values"]} == {
+        0.4,
+        0.09,
     }
+    fill = filled(chart)["layer"][1]["encoding"]["fill"]
+    assert (fill["title"], fill["scale"]["domain"]) == ("score [logits]", [0, 2.0])
+    assert titles(chart) == {"word of the prompt, and its position"}
+    assert spans(chart) == {("left", "right"), ("low", "high")}
+
+
+def test_nodes_that_nothing_feeds_are_drawn_without_lines(tmp_path):
+    alone = [row for row in CIRCUIT if not row["to"]]
+    arcs, boxes, _ = (layer["data"]["values"] for layer in filled(charts.circuit(alone))["layer"])
+    assert arcs == [] and len(boxes) == 2
+    check_look(lambda: charts.circuit(alone), tmp_path)
 
 
 @pytest.mark.parametrize(

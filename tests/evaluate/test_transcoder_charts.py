@@ -49,18 +49,11 @@ def test_a_circuit_is_that_of_the_first_seed_with_words_from_left_to_right():
     chart = charts.circuit(EDGES)
     rows = drawn(chart)
     labels = {row["label"]: (row["x"], row["y"]) for row in rows if "label" in row}
-    assert set(labels) == {"later", "#7", "head 0.2", "war", "#3"}
-    assert labels["war"][0] == labels["head 0.2"][0] < labels["#7"][0] == labels["later"][0]
-    assert labels["war"][1] < labels["head 0.2"][1] < labels["#3"][1] < labels["#7"][1] < labels["later"][1]
+    assert set(labels) == {"later", "#7", "0.2", "war", "#3"}
+    assert labels["war"][0] == labels["0.2"][0] < labels["#7"][0] == labels["later"][0]
+    assert labels["war"][1] < labels["0.2"][1] < labels["#3"][1] < labels["#7"][1] < labels["later"][1]
     arcs = {row["edge"]: (row["size"], row["sign"]) for row in rows if "edge" in row}
     assert sorted(arcs.values()) == [(0.25, "raises"), (0.5, "lowers"), (0.5, "raises"), (1.0, "raises")]
-
-
-def test_lines_go_around_what_they_pass_and_end_at_their_nodes():
-    straight = charts._bow((0, 1), (3, 2))
-    assert straight[8] == (1.5, 1.5) and straight[0] == (0, 1) and straight[-1] == (3, 2)
-    bent = charts._bow((1, 0), (1, 4))
-    assert bent[0] == (1, 0) and bent[-1] == (1, 4) and all(x > 1 for x, _ in bent[1:-1])
 
 
 def test_curves_are_means_over_seeds_beside_the_model_and_all_latents():

@@ -9,7 +9,7 @@ import altair as alt
 from winnow.evaluate.chart_parts import (
     BLUE,
     GREY,
-    SHARE,
+    SKY,
     WIDE,
     Rows,
     data,
@@ -20,6 +20,7 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
+from winnow.evaluate.circuit_picture import picture
 
 METHODS = {
     "cdt": "decomposition",
@@ -35,6 +36,8 @@ METHODS = {
 }
 UNSIZED = {"outliers", "pruned"}
 """Their circuits are as large as they come."""
+MANY = 10
+"""Positions up to which each is told under a map."""
 TASKS = {"names0": "indirect object", "names1": "indirect object, frame 2", "years": "later year"}
 
 
@@ -54,7 +57,10 @@ def faithfulness(rows: Rows) -> alt.ConcatChart:
     panels: list[Any] = []
     for (task,), mine in grouped(kept, ["task"]).items():
         bands = mean_bands(mine, ["by", "size"], (-1, 1))
-        x = alt.X("size:Q", title="heads at positions kept", scale=alt.Scale(type="log", nice=False, padding=10))
+        # Only powers of two are told: labels of more sizes touch in a narrow panel.
+        ticks = alt.Axis(values=[2**power for power in range(16)], format="d")
+        scale = alt.Scale(type="log", nice=False, padding=10)
+        x = alt.X("size:Q", title="heads at positions kept", scale=scale, axis=ticks)
         y = alt.Y("mean:Q", title="faithfulness", scale=alt.Scale(domain=[-0.25, 1], clamp=True))
         panels.append(lines(bands, x, y, key).properties(width=WIDE / 3 - 30, height=300, title=TASKS.get(task, task)))
     return styled(alt.concat(*panels, columns=3), "bottom")
@@ -67,10 +73,12 @@ def node_map(rows: Rows, circuit: Rows) -> alt.ConcatChart:
     for field, title in (("score", "by decomposition"), ("effect", "taken away")):
         found = [row | {"value": row[field], "head": f"{row['layer']}.{row['head']}"} for row in kept]
         means = mean_bands(found, ["head", "position"])
+        last = max(row["position"] for row in means)
+        told = list(range(0, last + 1, 1 + last // MANY))
         limit = max(abs(row["mean"]) for row in means) or 1.0
         scale = alt.Scale(scheme="blueorange", domain=[-limit, limit])
         chart = alt.Chart(data(means)).mark_rect().encode(
-            x=alt.X("position:O", title="position", axis=alt.Axis(labelAngle=0)),
+            x=alt.X("position:O", title="position", axis=alt.Axis(labelAngle=0, values=told)),
             y=alt.Y("head:O", title="layer.head"),
             color=alt.Color("mean:Q", title="logits", scale=scale),
         )  # fmt: skip
@@ -85,7 +93,7 @@ def effects(rows: Rows) -> alt.ConcatChart:
         kept = [row for row in some(rows, "nodes") if row["method"] == method and row["task"].startswith("names")]
         title = METHODS.get(method, "decomposition, signs cleaned")
         marks = alt.Chart(data(kept)).mark_point(size=25, opacity=0.5, color=BLUE).encode(
-            x=alt.X("score:Q", title="score [logits]"), y=alt.Y("effect:Q", title="drop where taken away [logits]")
+            x=alt.X("score:Q", title="score [logits]"), y=alt.Y("effect:Q", title=["drop where taken", "away [logits]"])
         )  # fmt: skip
         panels.append(marks.properties(width=WIDE / 2 - 70, height=220, title=title))
     return styled(alt.concat(*panels, columns=2))
@@ -97,29 +105,18 @@ def circuit(rows: Rows, least: float = 0.1) -> alt.LayerChart:
     least: smallest share of what a node differs by that is drawn as a line.
     """
     mine = [row for row in some(rows, "nodes") if (row["task"], row["seed"]) == (rows[0]["task"], rows[0]["seed"])]
-    nodes = {row["from"]: row for row in mine if not row["to"]}
-    heads = max(row["head"] for row in mine) + 1
-    places = {
-        name: {"x": row["position"], "y": row["layer"] + row["head"] / (heads + 1)} for name, row in nodes.items()
-    }
-    fed = [row for row in mine if row["to"] and row["score"] >= least]
-    arcs = [
-        places[row["from"]] | {"x2": places[row["to"]]["x"], "y2": places[row["to"]]["y"], "share": row["score"]}
-        for row in fed
+    found = sorted((row for row in mine if not row["to"]), key=lambda row: (row["position"], row["layer"], row["head"]))
+    nodes = [
+        {"node": row["from"], "label": row["from"].split()[0], "score": row["score"]}
+        | {"column": row["position"], "level": row["layer"]}
+        for row in found
     ]
-    marks = [places[name] | {"score": row["score"], "label": name.split()[0]} for name, row in nodes.items()]
-    words = {row["position"]: row["word"] for row in nodes.values()}
-    told = " : ".join(f"datum.value == {p} ? '{p} {word}'" for p, word in sorted(words.items())) + " : ''"
-    axis = alt.Axis(values=sorted(words), labelExpr=told, labelAngle=-40, grid=False, labelOverlap=False)
-    x = alt.X("x:Q", title="position and word of one sentence", axis=axis)
-    y = alt.Y("y:Q", title="layer", axis=alt.Axis(values=[0, 1, 2, 3], format="d"))
-    fed_by = alt.Chart(data(arcs or [{"x": 0, "y": 0, "x2": 0, "y2": 0, "share": 0}])).mark_rule(color=GREY).encode(
-        x=x, y=y, x2="x2:Q", y2="y2:Q",
-        strokeWidth=alt.StrokeWidth("share:Q", title="share given", scale=alt.Scale(domain=SHARE, range=[0.5, 8])),
-    )  # fmt: skip
-    base = alt.Chart(data(marks))
-    points = base.mark_point(filled=True, opacity=1, color=BLUE).encode(
-        x=x, y=y, size=alt.Size("score:Q", title="score [logits]", scale=alt.Scale(range=[60, 900]))
+    fed = [row for row in mine if row["to"] and row["score"] >= least]
+    edges = [{"from": row["from"], "to": row["to"], "size": row["score"]} for row in fed]
+    scores = alt.Scale(
+        domain=[0, max(row["score"] for row in found)], range=["white", SKY], interpolate="rgb", clamp=True
     )
-    names = base.mark_text(dy=-20, fontSize=14).encode(x=x, y=y, text="label:N")
-    return styled(alt.layer(fed_by, points, names).properties(width=WIDE - 180, height=360))
+    fill = alt.Fill("score:Q", title="score [logits]", scale=scores)
+    words = {row["position"]: row["word"] for row in found}
+    layers = {row["layer"]: f"layer {row['layer']}" for row in found}
+    return picture(nodes, edges, words, layers, "share given", fill=fill, stroke=alt.value(GREY))

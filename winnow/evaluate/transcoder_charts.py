@@ -12,7 +12,6 @@ from winnow.evaluate.chart_parts import (
     BLUE,
     HEIGHT,
     ORANGE,
-    SHARE,
     VERMILION,
     WIDE,
     WIDTH,
@@ -27,10 +26,9 @@ from winnow.evaluate.chart_parts import (
     some,
     styled,
 )
+from winnow.evaluate.circuit_picture import picture
 
 SHOWN = 6
-BEND = 0.2
-BOX = "M-2.7,-0.55H2.7V0.55H-2.7Z"
 KINDS = {"transcoder": "transcoder, from what goes in", "transcoder_sae": "autoencoder of what comes out"}
 
 
@@ -113,45 +111,20 @@ def years(rows: Rows) -> alt.ConcatChart:
 def circuit(rows: Rows) -> alt.LayerChart:
     """The circuit of the first seed: words from left to right, layers from below, lines as wide as what is given."""
     mine = [row for row in some(rows, "edges") if row["seed"] == rows[0]["seed"]]
-    nodes = list(dict.fromkeys(_node(row, end) for row in mine for end in ("from", "to")))
-    places, columns = _places(nodes)
     words, largest = mine[0]["prompt"].split(), max(abs(row["value"]) for row in mine)
-    arcs = []
-    for edge, row in enumerate(mine):
-        sign = "raises" if row["value"] > 0 else "lowers"
-        size = abs(row["value"]) / largest
-        for step, (x, y) in enumerate(_bow(places[_node(row, "from")], places[_node(row, "to")])):
-            arcs.append({"x": x, "y": y, "edge": edge, "step": step, "size": size, "sign": sign})
-    marks = [{"x": places[node][0], "y": places[node][1], "label": _label(node, words)} for node in nodes]
-    rank = {y: name for node, (_, y) in places.items() for name in [_level_name(node)]}
-    top = max(y for _, y in places.values())
-    told = " : ".join(f"datum.value == {y} ? '{name}'" for y, name in sorted(rank.items())) + " : ''"
-    under = " : ".join(f"datum.value == {x} ? '{words[token]} ({token})'" for token, x in columns.items()) + " : ''"
-    bare: dict[str, Any] = {"grid": False, "labelOverlap": False, "ticks": False, "domain": False}
-    across = alt.X(
-        "x:Q",
-        title="word of the prompt, and its position",
-        scale=alt.Scale(nice=False, padding=50),
-        axis=alt.Axis(values=list(columns.values()), labelExpr=under, **bare),
-    )
-    up = alt.Y(
-        "y:Q",
-        title=None,
-        scale=alt.Scale(domain=[-0.5, top + 0.5], nice=False),
-        axis=alt.Axis(values=sorted(rank), labelExpr=told, **bare),
-    )
-    widths = alt.Legend(orient="right", values=[0.2, 0.6, 1.0])
-    wide = alt.Scale(domain=SHARE, range=[0.5, 9])
-    width = alt.StrokeWidth("size:Q", title="given, of the most", scale=wide, legend=widths)
-    colour = alt.Color("sign:N", title=None, scale=alt.Scale(domain=["raises", "lowers"], range=[BLUE, ORANGE]))
-    given = alt.Chart(data(arcs)).mark_line(opacity=0.6, strokeCap="butt").encode(
-        x=across, y=up, detail="edge:N", order="step:Q", strokeWidth=width, color=colour
-    )  # fmt: skip
-    base = alt.Chart(data(marks)).encode(x=across, y=up)
-    boxes = base.mark_point(shape=BOX, size=560, filled=True, opacity=1, color="white")
-    rims = base.mark_point(shape=BOX, size=560, color=BLACK, strokeWidth=1)
-    names = base.mark_text(fontSize=13).encode(text="label:N")
-    return styled(alt.layer(given, boxes, rims, names).properties(width=WIDE, height=430), "bottom")
+    named = sorted({_node(row, end) for row in mine for end in ("from", "to")}, key=lambda node: (node[3], node))
+    top = max(map(_height, named)) + 1
+    heights = {node: top if node[0] == "logits" else _height(node) for node in named}
+    nodes = [{"node": node, "column": node[3], "level": heights[node], "label": _label(node, words)} for node in named]
+    edges = [
+        {"from": _node(row, "from"), "to": _node(row, "to"), "size": abs(row["value"]) / largest}
+        | {"sign": "raises" if row["value"] > 0 else "lowers"}
+        for row in mine
+    ]
+    levels = {heights[node]: _level_name(node) for node in named}
+    signs = alt.Scale(domain=["raises", "lowers"], range=[BLUE, ORANGE])
+    colour = alt.Color("sign:N", title=None, scale=signs, legend=alt.Legend(columns=2))
+    return picture(nodes, edges, dict(enumerate(words)), levels, "given, of the most", stroke=colour)
 
 
 Placed = tuple[str, int, int, int]
@@ -159,13 +132,6 @@ Placed = tuple[str, int, int, int]
 
 def _node(row: dict[str, Any], end: str) -> Placed:
     return row[f"{end}_kind"], row[f"{end}_layer"], row[f"{end}_unit"], row[f"{end}_token"]
-
-
-def _bow(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
-    """Points of a line that bends the more to the right the more levels it passes, around the nodes of these."""
-    (x, y), (x2, y2) = start, end
-    bend = BEND * max(abs(y2 - y) - 1, 0)
-    return [(x + (x2 - x) * at + 4 * bend * at * (1 - at), y + (y2 - y) * at) for at in (i / 16 for i in range(17))]
 
 
 def _height(node: Placed) -> int:
@@ -184,29 +150,9 @@ def _level_name(node: Placed) -> str:
 def _label(node: Placed, words: list[str]) -> str:
     kind, layer, unit, token = node
     of = {
-        "head": f"head {layer}.{unit}",
+        "head": f"{layer}.{unit}",
         "latent": f"#{unit}",
         "embedding": words[token],
         "position": f"place {token}",
     }
     return of.get(kind, {"error": "rest", "logits": "later"}.get(kind, kind))
-
-
-def _places(nodes: list[Placed]) -> tuple[dict[Placed, tuple[float, float]], dict[int, float]]:
-    """Where each node stands, and the middle of each token's column; columns are as wide as their fullest level."""
-    top = max(map(_height, nodes))
-    heights = {node: top + 1 if node[0] == "logits" else _height(node) for node in nodes}
-    places: dict[Placed, tuple[float, float]] = {}
-    columns: dict[int, float] = {}
-    left = 0.0
-    for token in sorted({node[3] for node in nodes}):
-        cells: dict[int, list[Placed]] = {}
-        for node in sorted(n for n in nodes if n[3] == token):
-            cells.setdefault(heights[node], []).append(node)
-        wide = max(map(len, cells.values()))
-        columns[token] = left + wide / 2
-        for y, cell in cells.items():
-            for i, node in enumerate(cell):
-                places[node] = (left + (i + 0.5) * wide / len(cell), y)
-        left += wide + 0.4
-    return places, columns
