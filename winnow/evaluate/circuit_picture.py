@@ -118,7 +118,7 @@ def picture(
     levels: Mapping[int, str],
     given: str,
     *,
-    fill: alt.Color | None = None,
+    fill: alt.Fill | None = None,
     stroke: alt.Color | alt.Value,
 ) -> alt.LayerChart:
     """Lines below boxes below labels, with legends.
@@ -141,7 +141,7 @@ def picture(
     under = {at: [words[column], f"({column})"] for column, at in place.columns.items()}
     across = _axis(under, "word of the prompt, and its position", place.width)
     up = _axis({at: levels[level] for level, at in place.levels.items()}, None, place.height)
-    x, y = alt.X("x:Q", **across), alt.Y("y:Q", **up)
+    middle, height = alt.X("x:Q", **across), alt.Y("y:Q", **up)
     width = alt.StrokeWidth(
         "size:Q",
         title=given,
@@ -150,12 +150,14 @@ def picture(
         legend=alt.Legend(values=[0.2, 0.6, 1.0], format=".1f", orient="bottom", columns=3),
     )
     given_by = alt.Chart(data(arcs)).mark_line(opacity=0.6, strokeCap="butt").encode(
-        x=x, y=y, detail="edge:N", order="step:Q", strokeWidth=width, color=stroke
+        x=middle, y=height, detail="edge:N", order="step:Q", strokeWidth=width, color=stroke
     )  # fmt: skip
     base = alt.Chart(data(boxes))
-    sides = {"x": alt.X("left:Q", **across), "x2": "right:Q", "y": alt.Y("low:Q", **up), "y2": "high:Q"}
-    rims = base.mark_rect(stroke=BLACK, cornerRadius=4, opacity=1).encode(**sides, fill=fill or alt.value("white"))
-    names = base.mark_text(fontSize=14).encode(x=x, y=y, text="label:N")
+    left, low = alt.X("left:Q", **across), alt.Y("low:Q", **up)
+    rims = base.mark_rect(stroke=BLACK, cornerRadius=4, opacity=1).encode(
+        x=left, x2="right:Q", y=low, y2="high:Q", fill=fill or alt.value("white")
+    )
+    names = base.mark_text(fontSize=14).encode(x=middle, y=height, text="label:N")
     return styled(alt.layer(given_by, rims, names).properties(width=place.width, height=place.height), "top")
 
 
