@@ -6,6 +6,7 @@ import pytest
 from winnow.compress.paging import lfd, phase_truth, simulate
 from winnow.compress.paging_bits import fit_bits, past_bits, request_features
 from winnow.errors import InputError
+from winnow.workloads.traces import zipf_trace
 
 
 def test_features_tell_the_past_alone():
@@ -76,6 +77,47 @@ def test_what_comes_before_the_test_part_is_remembered():
     predictor = fit_bits(trace[:200], 4)
     whole = np.column_stack([request_features(trace), past_bits(trace, lfd(trace[:200], 4)[1])])[200:]
     assert predictor.bits(trace[200:]).tolist() == predictor.model.predict(whole).tolist()
+
+
+@pytest.mark.parametrize("kind", ["discard", "phase"])
+def test_requests_that_are_fitted_are_told_what_requests_in_use_are_told(kind, monkeypatch):
+    """The rows of the second half are those which a predictor that has seen the first half makes of them."""
+    trace, rows = zipf_trace(30, 600, np.random.default_rng(4)), []
+
+    class Kept:
+        def __init__(self, **_):
+            pass
+
+        def fit(self, features, truth):
+            rows.append((features, truth))
+
+        def predict(self, features):
+            rows.append((features, None))
+            return np.zeros(len(features))
+
+    monkeypatch.setattr("sklearn.ensemble.HistGradientBoostingClassifier", Kept)
+    fitted = fit_bits(trace, 8, kind)
+    early = fit_bits(trace[:300], 8, kind)
+    early.bits(trace[300:])
+    (features, truth), _, (asked, _) = rows
+    np.testing.assert_array_equal(features, asked)
+    np.testing.assert_array_equal(truth, fitted.truth[300:])
+
+
+def test_phase_bits_are_learned_better_than_the_commoner_one_is_guessed():
+    """Pages are drawn one by one, so that nothing but how often they come tells whether the next phase has them."""
+    trace = zipf_trace(60, 4000, np.random.default_rng(1))
+    truth = phase_truth(trace[2000:], 15)
+    often = np.bincount(trace[:2000], minlength=60)[trace[2000:]]
+    best = max(float(((often < least) == truth).mean()) for least in np.unique(often))
+    right = float((fit_bits(trace[:2000], 15, "phase").bits(trace[2000:]) == truth).mean())
+    assert max(truth.mean(), 1 - truth.mean()) + 0.1 < right and right > best - 0.05
+
+
+def test_bits_that_are_equal_where_trees_are_fitted_are_refused():
+    trace = np.concatenate([np.arange(10), np.tile([0, 1], 20)])
+    with pytest.raises(InputError, match="all discard bits of the second half of the training part are 0; change k"):
+        fit_bits(trace, 3)
 
 
 @pytest.mark.parametrize(("trace", "k"), [([1, 1, 1], 3), ([], 2)])

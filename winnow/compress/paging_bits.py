@@ -88,19 +88,28 @@ def _by_page(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return order, first, np.maximum.accumulate(np.where(first, np.arange(n), 0))
 
 
+def true_bits(trace: np.ndarray, k: int, kind: Kind) -> np.ndarray:
+    """uint8[n]: the true bits of a trace that ends where it ends; what would follow is not known."""
+    return lfd(trace, k)[1] if kind == "discard" else phase_truth(trace, k)
+
+
 def fit_bits(trace: np.ndarray, k: int, kind: Kind = "discard", seed: int = 0) -> Predictor:
     """Boosted trees on recency, frequency, time between requests, and the page's earlier bits as far as known.
 
-    trace: int[n], the training part, on which the true bits are computed. Raises InputError where all true bits are
-    equal, and for k below 1.
+    trace: int[n], the training part, on which the true bits are computed. Trees are fitted on its second half, whose
+    requests are told the bits of the first half, computed on that alone: in use, too, bits end before the requests that
+    are asked for. A bit of the same phase would be the answer itself. Raises InputError where all true bits, or all of
+    the second half, are equal, and for k below 1.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     trace = np.asarray(trace)
-    truth = lfd(trace, k)[1] if kind == "discard" else phase_truth(trace, k)
-    share = float(truth.mean()) if len(truth) else 0.0
-    if share in (0.0, 1.0):
-        raise InputError(f"k: is {k}, and all {kind} bits of the training part are {share:.0f}; change k")
+    truth, half = true_bits(trace, k, kind), len(trace) // 2
+    for part, bits in (("the training part", truth), ("the second half of the training part", truth[half:])):
+        share = float(bits.mean()) if len(bits) else 0.0
+        if share in (0.0, 1.0):
+            raise InputError(f"k: is {k}, and all {kind} bits of {part} are {share:.0f}; change k")
     model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, early_stopping=False, random_state=seed)
-    model.fit(np.column_stack([request_features(trace), past_bits(trace, truth)]), truth)
+    features = np.column_stack([request_features(trace), past_bits(trace, true_bits(trace[:half], k, kind))])
+    model.fit(features[half:], truth[half:])
     return Predictor(model, trace, truth)
