@@ -13,6 +13,7 @@ from winnow.compress.paging_bits import Kind, fit_bits
 from winnow.errors import InputError
 from winnow.evaluate.paging_audit import bound
 from winnow.randomness import numpy_generator
+from winnow.statistics import t_interval
 
 PLAIN = ("lru", "lfu", "fifo", "marker")
 PREDICTED = ("blind", "flush_when_all_0", "mark0", "robust_flush", "robust_mark0", "mark_and_predict")
@@ -20,16 +21,20 @@ NOISY = ("flush_when_all_0", "mark0", "mark_and_predict", "robust_flush")
 FLIPS: dict[str, tuple[int, ...]] = {"keep told as evict": (0,), "evict told as keep": (1,), "both": (0, 1)}
 """Which true bits are flipped."""
 
-DRAWS = 4
-"""Runs of a randomised policy, over which its faults are averaged."""
+DRAWS, NOISE_DRAWS = 4, 16
+"""Runs of a randomised policy on a trace, over which its faults are averaged, and with bits that are flipped."""
+CONFIDENCE = 0.998
+"""Of the interval of the faults that a randomised policy expects: each end is passed by chance once in a thousand."""
 
 Rows = list[dict[str, Any]]
 
 
-def mean_faults(trace: np.ndarray, bits: np.ndarray | None, k: int, policy: str, seed: int) -> float:
-    """Faults of a policy on a trace, of a randomised one the mean over `DRAWS` runs."""
-    seeds = range(DRAWS * seed, DRAWS * (seed + 1)) if policy in RANDOMISED else (seed,)
-    return float(np.mean([simulate(trace, bits, k, policy, each).faults for each in seeds]))
+def faults_of_runs(
+    trace: np.ndarray, bits: np.ndarray | None, k: int, policy: str, seed: int, draws: int = DRAWS
+) -> np.ndarray:
+    """float64[runs]: faults of a policy on a trace, of a randomised one in `draws` runs that no other seed shares."""
+    seeds = range(draws * seed, draws * (seed + 1)) if policy in RANDOMISED else (seed,)
+    return np.array([simulate(trace, bits, k, policy, each).faults for each in seeds], float)
 
 
 def on_trace(trace: np.ndarray, k: int, seed: int) -> dict[str, dict[str, float]]:
@@ -49,7 +54,7 @@ def on_trace(trace: np.ndarray, k: int, seed: int) -> dict[str, dict[str, float]
         kind: Kind | None = None if policy not in PREDICTED else "phase" if policy in PHASE else "discard"
         if kind is not None and kind not in bits:
             continue
-        faults = mean_faults(test, None if kind is None else bits[kind], k, policy, seed)
+        faults = float(faults_of_runs(test, None if kind is None else bits[kind], k, policy, seed).mean())
         found[policy] = {
             "faults": faults,
             "faults_over_optimum": faults / optimum,
@@ -96,15 +101,17 @@ def noise_sweep(
 ) -> Rows:
     """Faults, optimum, errors and the bound of policies whose true bits are flipped with a chance.
 
-    traces: name -> trace and k. Rows: trace, policy, flipped, chance, faults (as `mean_faults`), optimum, eta_0, eta_1,
-    bound, and exchanged: the bound with its coefficients of wrong bits exchanged (both null for robust policies).
+    traces: name -> trace and k. Rows: trace, policy, flipped, chance, faults (the mean of the runs of a randomised
+    policy), low and high (Student's interval of what it expects, of which bounds speak), optimum, eta_0, eta_1, bound,
+    and exchanged: the bound with its coefficients of wrong bits exchanged (both null for robust policies).
     """
     cases = list(_noisy(traces, chances, seed))
     optima = {name: lfd(*case)[0] for name, case in traces.items()}
     rows = []
     for done, (name, policy, flipped, chance, bits, truth) in enumerate(cases):
         trace, k = traces[name]
-        faults, optimum = mean_faults(trace, bits, k, policy, seed), optima[name]
+        runs, optimum = faults_of_runs(trace, bits, k, policy, seed, NOISE_DRAWS), optima[name]
+        faults, low, high = t_interval(runs, CONFIDENCE) if len(runs) > 1 else (float(runs[0]),) * 3
         zeros, ones = errors(bits, truth)
         allowed = exchanged = None
         if not policy.startswith("robust"):
@@ -112,7 +119,7 @@ def noise_sweep(
             allowed = alpha * optimum + beta * zeros + gamma * ones
             exchanged = alpha * optimum + gamma * zeros + beta * ones
         told = {"trace": name, "policy": policy, "flipped": flipped, "chance": chance}
-        counts = {"faults": faults, "optimum": optimum, "eta_0": zeros, "eta_1": ones}
+        counts = {"faults": faults, "low": low, "high": high, "optimum": optimum, "eta_0": zeros, "eta_1": ones}
         rows.append({**told, **counts, "bound": allowed, "exchanged": exchanged})
         progress(done + 1, len(cases))
     return rows
@@ -146,15 +153,15 @@ def timeline(trace: np.ndarray, k: int, length: int, seed: int) -> Rows:
 def worst(rows: Rows, policy: str) -> dict[str, float]:
     """What a claim needs of a sweep: faults over the optimum with true bits, at worst, and over the bound at worst.
 
-    worst_over_exchanged: over the bound with its coefficients exchanged; above 1 the sweep can tell the two apart.
+    high_over_*: with the upper end of what the policy expects. low_over_exchanged: with the lower end over the bound
+    with its coefficients exchanged; above 1 the sweep can tell the two bounds apart.
     """
     own = [row for row in rows if row["policy"] == policy]
-    ratio = [row["faults"] / row["optimum"] for row in own]
     found = {
-        "true_bits_over_optimum": max(r for r, row in zip(ratio, own, strict=True) if row["chance"] == 0),
-        "worst_over_optimum": max(ratio),
+        "true_bits_over_optimum": max(row["high"] / row["optimum"] for row in own if row["chance"] == 0),
+        "high_over_optimum": max(row["high"] / row["optimum"] for row in own),
     }
     if own[0]["bound"] is not None:
-        found["worst_over_bound"] = max(row["faults"] / row["bound"] for row in own)
-        found["worst_over_exchanged"] = max(row["faults"] / row["exchanged"] for row in own)
+        found["high_over_bound"] = max(row["high"] / row["bound"] for row in own)
+        found["low_over_exchanged"] = max(row["low"] / row["exchanged"] for row in own)
     return found
