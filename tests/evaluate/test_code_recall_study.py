@@ -8,7 +8,7 @@ from tests.evaluate.drawing import check_look, drawn, spans, titles
 from winnow.curate.byte_pairs import encode, train_byte_pairs
 from winnow.errors import InputError
 from winnow.evaluate.chart_parts import save_chart
-from winnow.evaluate.code_recall_study import SHORTEST, pages_of, recall_chart, study
+from winnow.evaluate.code_recall_study import SHORTEST, _laid_out, pages_of, recall_chart, study
 from winnow.pipeline.tables import metric_rows
 
 WEB, OTHER = (
@@ -130,6 +130,36 @@ def test_rounds_get_two_thirds_of_the_files_in_mixed_domains(monkeypatch):
     assert 0 < sum(strangers) < 13 and set(asked["domains"]) == {"http", "net", "sort"}
     assert [asked["about"](f"sort/{name}") for name in ("http", "net", "sort")] == [True, True, False]
     assert asked["tokens"][0].dtype == np.int64
+
+
+def laid_out(pages, seed=0):
+    truth = np.array([page["package"] in ("http", "net") for page in pages])
+    return _laid_out(pages, truth, np.random.default_rng(seed))
+
+
+def test_three_tenths_of_the_files_lie_in_the_domain_of_another_package():
+    """With two packages, one that was drawn from all would be the file's own every other time."""
+    pages = [{"package": name, "path": f"{name}/{i}.py", "text": ""} for name in ("http", "sort") for i in range(4000)]
+    _, domains = laid_out(pages)
+    strange = np.mean([domain != page["package"] for domain, page in zip(domains, pages, strict=True)])
+    assert strange == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 8000) ** 0.5)
+
+
+def test_files_of_one_path_in_several_packages_are_several_files():
+    pages = [
+        {"package": name, "path": f"setup/{i}.py", "text": str(page)}
+        for name in ("http", "net", "sort")
+        for i in range(60)
+        for page in range(2)
+    ]
+    aside, domains = laid_out(pages)
+    packages = np.array([page["package"] for page in pages])
+    for subject in (packages == "sort", packages != "sort"):
+        assert aside[subject].mean() == pytest.approx(1 / 3)  # of exactly so many files
+    # All pages of a file go together, and files of one path do not.
+    assert (aside[::2] == aside[1::2]).all() and domains[::2] == domains[1::2]
+    assert (aside[packages == "http"] != aside[packages == "net"]).any()
+    assert np.mean([d == p for d, p in zip(domains, packages, strict=True)]) > 0.6
 
 
 def test_recall_and_precision_are_of_the_classifier_on_pages_that_no_round_sees(monkeypatch):

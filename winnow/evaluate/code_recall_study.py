@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHORTEST = 80
 APART, MIXED = 1 / 3, 0.3
-"""Shares of the files that no round labels, and of those that lie in the domain of a package drawn by chance."""
+"""Shares of the files that no round labels, and of those that lie in the domain of another package."""
 
 Rows = list[dict[str, Any]]
 
@@ -93,16 +93,20 @@ def study(
 
 def _laid_out(pages: Rows, truth: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, list[str]]:
     """Which pages are apart from all rounds, bool[pages], and the domain of each page; whole files, by chance."""
-    files = sorted({(bool(inside), page["package"], page["path"]) for inside, page in zip(truth, pages, strict=True)})
-    packages = sorted({package for _, package, _ in files})
-    aside: set[str] = set()
+    keys = [(page["package"], page["path"]) for page in pages]
+    files = sorted({(bool(inside), key) for inside, key in zip(truth, keys, strict=True)})
+    packages = sorted({package for package, _ in keys})
+    aside: set[tuple[str, str]] = set()
     for subject in (True, False):
-        paths = [path for inside, _, path in files if inside == subject]
-        aside |= set(generator.permutation(paths)[: max(1, round(APART * len(paths)))].tolist())
-    domain = {
-        path: str(generator.choice(packages)) if generator.random() < MIXED else package for _, package, path in files
-    }
-    return np.array([page["path"] in aside for page in pages]), [domain[page["path"]] for page in pages]
+        own = [key for inside, key in files if inside == subject]
+        drawn = generator.permutation(len(own))[: max(1, round(APART * len(own)))]
+        aside |= {own[at] for at in drawn}
+    domain = {}
+    for _, (package, path) in files:
+        others = [other for other in packages if other != package]
+        mixed = generator.random() < MIXED
+        domain[package, path] = str(generator.choice(others)) if mixed else package
+    return np.array([key in aside for key in keys]), [domain[key] for key in keys]
 
 
 def recall_chart(metrics: pa.Table) -> alt.LayerChart:
