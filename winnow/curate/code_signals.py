@@ -59,7 +59,8 @@ THRESHOLDS: dict[str, Limits] = {
 }
 """Signal -> the lowest and the highest value that a file may have. Shares are of characters, lines or words.
 
-return_functions: functions that only return, over the lines of code (not empty, no comment, no documentation).
+return_functions: functions of one statement, which returns (documentation is one more), over the lines of code (not
+empty, no comment, no documentation).
 lines_without_logic: functions, classes, imports, returns and variables of classes together, over the same.
 """
 BY_CHANCE = {"lines_without_logic": 0.8}
