@@ -13,6 +13,7 @@ from winnow.compress.duo import (
     all_routes,
     budget_loss,
     drawn_route,
+    keys_values,
     oracle_table,
     routed_alone,
 )
@@ -86,6 +87,8 @@ def test_a_token_is_routed_alone_among_tokens_of_large_layers(model, x):
     choices = torch.randint(0, 3, (3, *x.shape))
     logits, taken, given = routed_alone(model, x, lambda number, inner: choices[number])
     assert torch.equal(taken, choices) and given.shape == (3, 2, 6, 16)
+    again = routed_alone(model, x, lambda number, inner: choices[number], keys_values(model, x))
+    assert all(torch.equal(*each) for each in zip(again, (logits, taken, given), strict=True))
     for token in range(6):
         each = torch.full((3, *x.shape), BIG)
         each[:, :, token] = choices[:, :, token]

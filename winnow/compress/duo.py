@@ -114,35 +114,41 @@ def oracle_table(model: DuoTransformer, x: Tensor, targets: Tensor, skip: bool =
     those before it always take the big layers, so that their keys and values stay what they are.
     """
     all_routes(len(model.blocks))  # raises where they are too many
-    keys_values = _keys_values(model, x)
+    known = keys_values(model, x)
     options = (SMALL, BIG, SKIP) if skip else (SMALL, BIG)
     rows = []
-    for end in _ends(model, keys_values, model.embedding(x), 0, options):
+    for end in _ends(model, known, model.embedding(x), 0, options):
         logits = linear(model.norm(end), model.embedding.weight)
         rows.append(torch.stack([cross_entropy(logits.mT, each, reduction="none") for each in targets]))
     return torch.stack(rows)
 
 
+KeysValues = list[tuple[Tensor, Tensor]]
+"""Keys and values [n, heads, t, d] of each block where all tokens take the large layers."""
+
+
 @torch.no_grad()
 def routed_alone(
-    model: DuoTransformer, x: Tensor, choose: Callable[[int, Tensor], Tensor]
+    model: DuoTransformer, x: Tensor, choose: Callable[[int, Tensor], Tensor], known: KeysValues | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Each token of int64[n, t] routed alone, as in `oracle_table`: those before it take the large layers.
 
     choose: a layer's number and what its feed-forward layers are given, float[n, t, width], to choices int64[n, t].
-    Returns logits [n, t, vocabulary], choices [layers, n, t], and what the layers were given [layers, n, t, width].
+    known: what `keys_values` gives of the same tokens, for several routes of them. Returns logits [n, t, vocabulary],
+    choices [layers, n, t], and what the layers were given [layers, n, t, width].
     """
     states, choices, given = model.embedding(x), [], []
-    for number, (block, known) in enumerate(zip(model.blocks, _keys_values(model, x), strict=True)):
-        states = states + _beside(block.attention, block.attention_norm(states), *known)
+    for number, (block, beside) in enumerate(zip(model.blocks, known or keys_values(model, x), strict=True)):
+        states = states + _beside(block.attention, block.attention_norm(states), *beside)
         given.append(block.mlp_norm(states))
         choices.append(choose(number, given[-1]))
         states = states + block.mlp(given[-1], choices[-1])
     return linear(model.norm(states), model.embedding.weight), torch.stack(choices), torch.stack(given)
 
 
-def _keys_values(model: DuoTransformer, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values [n, heads, t, d] of each block where all tokens take the large layers."""
+@torch.no_grad()
+def keys_values(model: DuoTransformer, x: Tensor) -> KeysValues:
+    """Of tokens int64[n, t] that all take the large layers."""
     found, states = [], model.embedding(x)
     for block in model.blocks:
         query, key, value = _heads(block.attention, block.attention_norm(states))
@@ -155,7 +161,7 @@ def _keys_values(model: DuoTransformer, x: Tensor) -> list[tuple[Tensor, Tensor]
 
 def _ends(
     model: DuoTransformer,
-    keys_values: list[tuple[Tensor, Tensor]],
+    known: KeysValues,
     states: Tensor,
     layer: int,
     options: tuple[int, ...],
@@ -165,11 +171,11 @@ def _ends(
         yield states
         return
     block = model.blocks[layer]
-    states = states + _beside(block.attention, block.attention_norm(states), *keys_values[layer])
+    states = states + _beside(block.attention, block.attention_norm(states), *known[layer])
     inner = block.mlp_norm(states)
     added = {SMALL: block.mlp.small, BIG: block.mlp.big, SKIP: torch.zeros_like}
     for option in options:
-        yield from _ends(model, keys_values, states + added[option](inner), layer + 1, options)
+        yield from _ends(model, known, states + added[option](inner), layer + 1, options)
 
 
 def _beside(attention: Attention, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:

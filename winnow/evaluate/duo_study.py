@@ -21,6 +21,7 @@ from winnow.compress.duo import (
     all_routes,
     budget_loss,
     drawn_route,
+    keys_values,
     oracle_table,
     routed_alone,
 )
@@ -193,12 +194,13 @@ def _gains_of_one(model: DuoTransformer, x: Tensor, y: Tensor) -> tuple[np.ndarr
 
     The layers below are small, which is what a router of few large layers sees.
     """
+    known = keys_values(model, x)
 
     def routed(big: int) -> tuple[Tensor, Tensor]:
         def choose(number: int, inner: Tensor) -> Tensor:
             return torch.full(inner.shape[:2], BIG if number == big else SMALL)
 
-        logits, _, given = routed_alone(model, x, choose)
+        logits, _, given = routed_alone(model, x, choose, known)
         return cross_entropy(logits.mT, y, reduction="none"), given
 
     without, given = routed(-1)
