@@ -19,6 +19,8 @@ def evopress(inputs, outputs, params, log):
 
     workload, model = load_workload(inputs.train.parent), load_model(inputs.model)
     x, _ = evopress_study.windows(workload, "train", params.calibration, params.length)
+    judged = evopress_study.windows(workload, "test", params.judged, params.length)
+    evopress_study.require_apart(x, judged[0])
     layers = [(load_database(inputs.sparsity), 0), (load_database(inputs.bits), params.bits)]
     arms, blocks = evopress_study.all_arms(
         model, x, layers, params, params.seed, lambda kind: Progress(log, kind, "generations")
@@ -32,8 +34,6 @@ def evopress(inputs, outputs, params, log):
     for arm, chosen in blocks.items():
         over = {"over_optimum": fitness(chosen.state, np.arange(len(x))) / best}
         tables.append(metric_rows(over, system=arm, variant="blocks", **labels))
-    judged = evopress_study.windows(workload, "test", params.judged, params.length)
-    evopress_study.require_apart(x, judged[0])
     units = {"window_cross_entropy": "nats"}
     for kind, those in arms.items():
         for arm, chosen in those.items():
