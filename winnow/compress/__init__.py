@@ -24,6 +24,7 @@ from winnow.compress._baselines import (
     snip_scores,
     synflow_scores,
     uniform_scores,
+    weight_gradients,
 )
 from winnow.compress._masking import LABEL_SMOOTHING, Masks, estimate_statistics, finetune, prunable_weights
 from winnow.compress._rivals import hydra, imp
@@ -62,9 +63,9 @@ def _snip(model: nn.Module, workload: Trainable, seed: int, keep: float) -> dict
     # In eval mode, so that scoring leaves the statistics of batch norm alone.
     loss = workload.loss(model.eval(), _examples(workload, seed))
     weights = prunable_weights(model)
-    gradients = torch.autograd.grad(loss, list(weights.values()))
+    gradients = weight_gradients(loss, weights)
     model.train(training)
-    return snip_scores(weights, dict(zip(weights, gradients, strict=True)))
+    return snip_scores(weights, gradients)
 
 
 def _grasp(model: nn.Module, workload: Trainable, seed: int, keep: float) -> dict[str, Tensor]:

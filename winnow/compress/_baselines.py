@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from winnow.compress._masking import apply_masks, prunable_weights
+from winnow.errors import InputError
 
 TEMPERATURE = 200.0
 """Of the logits in GraSP, in the authors' code."""
@@ -54,8 +56,9 @@ def grasp_scores(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> dict[
     """
     cooled = _Cooled(copy.deepcopy(model).eval())
     weights = prunable_weights(cooled.model)
-    gradients = torch.autograd.grad(loss(cooled), list(weights.values()), create_graph=True)
-    flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
+    with sdpa_kernel(SDPBackend.MATH):  # other kernels of attention have no second derivative
+        gradients = weight_gradients(loss(cooled), weights, create_graph=True)
+    flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients.values()]).sum()
     products = torch.autograd.grad(flow, list(weights.values()))  # H g
     return {name: w.detach() * hg for (name, w), hg in zip(weights.items(), products, strict=True)}
 
@@ -66,8 +69,11 @@ def synflow_scores(model: nn.Module, example: Tensor, keep: float, rounds: int =
     Tanaka, Kunin, Yamins, Ganguli, "Pruning Neural Networks without Any Data by Iteratively Conserving Synaptic Flow",
     NeurIPS 2020. In round k of `rounds` the share keep^(k / rounds) is left, and the last round's scores count; what
     went before scores 0. example: inputs [n, ...], of which only the shape counts. The model is called in eval mode
-    and double precision.
+    and double precision. Raises InputError for tokens: flow is counted from numbers, and the softmax and norms
+    between their embeddings and the outputs do not conserve it.
     """
+    if not example.is_floating_point():
+        raise InputError("synflow: the model takes tokens, where flow begins at numbers; choose another method")
     linear = copy.deepcopy(model).double().eval()
     for parameter in linear.parameters():
         parameter.data.abs_()
@@ -82,6 +88,16 @@ def synflow_scores(model: nn.Module, example: Tensor, keep: float, rounds: int =
             threshold = torch.cat([score.flatten() for score in scores.values()]).kthvalue(gone).values
             apply_masks(linear, {name: score > threshold for name, score in scores.items()})
     return scores
+
+
+def weight_gradients(loss: Tensor, weights: dict[str, Tensor], *, create_graph: bool = False) -> dict[str, Tensor]:
+    """Gradient of a loss to each weight; raises InputError where one takes no part in it that can be differentiated."""
+    found = torch.autograd.grad(loss, list(weights.values()), create_graph=create_graph, allow_unused=True)
+    known = {name: gradient for name, gradient in zip(weights, found, strict=True) if gradient is not None}
+    if len(known) < len(weights):
+        name = next(name for name in weights if name not in known)
+        raise InputError(f"{name}: decides without a gradient, as routers do; choose a method that needs none")
+    return known
 
 
 class _Cooled(nn.Module):

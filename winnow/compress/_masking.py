@@ -24,7 +24,7 @@ Masks = dict[str, Tensor]
 
 
 def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Weights of linear and convolution layers by parameter name, in the model's order.
+    """Weights of linear and convolution layers and of banks of experts by parameter name, in the model's order.
 
     Never biases, normalisation or embeddings, nor an output layer that shares the weight of an embedding.
     Raises InputError for a model without any.
@@ -33,11 +33,22 @@ def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
     embedded = {id(module.weight) for _, module in modules if isinstance(module, nn.Embedding)}
     weights: dict[str, Tensor] = {}
     for name, module in modules:
+        own = banks(module)
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)) and id(module.weight) not in embedded:
-            weights[f"{name}.weight".lstrip(".")] = module.weight
+            own = {"weight": module.weight}
+        weights |= {f"{name}.{part}".lstrip("."): weight for part, weight in own.items()}
     if not weights:
         raise InputError("model: has no weight that can be pruned; use one with linear or convolution layers")
     return weights
+
+
+def banks(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters of a module itself that hold a matrix for each of several experts: float[experts, inputs, outputs]."""
+    if isinstance(module, nn.Conv1d):
+        return {}
+    own = module.named_parameters(recurse=False)
+    # A number for each of several heads may have three axes too.
+    return {name: weight for name, weight in own if weight.ndim == 3 and weight[0].numel() > 1}
 
 
 @torch.no_grad()

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from winnow.compress._masking import banks
+
 LONG_ENOUGH, FEWEST = 2.0, 9
 """Seconds of timed passes after which no more are needed, and the passes that there must be."""
 
@@ -20,8 +22,8 @@ def flops(model: nn.Module, masks: dict[str, Tensor], example: Tensor) -> dict[s
     """Floating-point operations of one example: dense, sparse and their ratio.
 
     A linear or convolution layer costs 2 * kept weights * output positions, which are pixels of a map,
-    tokens or steps of a sequence. Layers without a mask count whole. Biases, normalisation and
-    nonlinearities are left out.
+    tokens or steps of a sequence; of experts those count that a token takes. Layers without a mask count whole. Biases,
+    normalisation and nonlinearities are left out.
     """
     dense = sparse = 0.0
     for name, (weight, positions) in _positions(model, example).items():
@@ -41,10 +43,21 @@ def _positions(model: nn.Module, example: Tensor) -> dict[str, tuple[Tensor, flo
         positions = output.numel() / len(module.weight) / len(example)
         found[name] = (module.weight, earlier + positions)
 
+    def count_experts(name: str, module: Any, output: Tensor) -> None:
+        for part, bank in banks(module).items():
+            tokens = output.numel() / output.shape[-1] / len(example)
+            _, earlier = found.get(f"{name}.{part}", (bank, 0.0))
+            # Which experts a token takes is not known here: each has as many tokens as it has in the mean.
+            found[f"{name}.{part}"] = (bank, earlier + tokens * module.k / len(bank))
+
     handles = [
         module.register_forward_hook(lambda m, _, output, key=f"{name}.weight": count(key, m, output))
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))
+    ] + [
+        module.register_forward_hook(lambda m, _, output, key=name: count_experts(key, m, output))
+        for name, module in model.named_modules()
+        if banks(module)
     ]
     training = model.training
     try:

@@ -15,7 +15,8 @@ LARGEST = 127
 def round_to_int8(model: nn.Module) -> dict[str, Tensor]:
     """Round the weights of linear and convolution layers to eight bits, in place; returns their scales.
 
-    Symmetric, so zero stays zero and masks hold; the scale of an output channel is its largest magnitude / 127.
+    Symmetric, so zero stays zero and masks hold; the scale of an output channel, or of an expert, is its largest
+    magnitude / 127.
     Activations, biases and normalisation keep single precision. Scales: parameter name -> float32[output channels].
     Raises InputError for a model without such layers.
     Source: Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference: A whitepaper", 2018.
