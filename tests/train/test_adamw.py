@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from winnow.errors import InputError
-from winnow.train.adamw import fit_adamw, warmup_cosine
+from winnow.models import build
+from winnow.models.experts import MoEX
+from winnow.train.adamw import fit_adamw, is_decayed, warmup_cosine
 
 SETTINGS = {
     "epochs": 2,
@@ -85,6 +87,34 @@ def test_training_takes_the_steps_of_torchs_adamw_and_decays_weights_but_no_bias
         optimizer.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+NETS = {
+    "small_cnn": {"in_channels": 1, "height": 8, "width": 8, "classes": 2},
+    "fastgrnn": {"in_channels": 1, "height": 8, "width": 8, "classes": 2},
+    "gru4rec": {"items": 5},
+    "transformer": {"vocabulary": 9},
+    "hooked_transformer": {"vocabulary": 9, "context": 6},
+    "positional_transformer": {"vocabulary": 9, "position": "geometric", "learned": True},
+    "moe_x_transformer": {"vocabulary": 9, "router": "learned"},
+}
+MATRICES = (nn.Linear, nn.Conv2d, nn.Embedding)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_is_decayed_are_weights_of_layers_and_of_experts(name):
+    net = build(name, seed=0, **NETS[name])
+    expected = {f"{part}.weight" for part, module in net.named_modules() if isinstance(module, MATRICES)}
+    for part, module in net.named_modules():
+        if isinstance(module, nn.GRU):
+            expected |= {f"{part}.{own}" for own, _ in module.named_parameters() if own.startswith("weight")}
+        if isinstance(module, MoEX):
+            expected |= {f"{part}.encoder", f"{part}.decoder"}
+    decayed = {key for key, parameter in net.named_parameters() if is_decayed(key, parameter)}
+    assert decayed == expected & {key for key, _ in net.named_parameters()}
+    free = {key.rsplit(".", 1)[-1] for key, parameter in net.named_parameters() if parameter.ndim > 1} - {"weight"}
+    told = {"positional_transformer": {"raw"}, "moe_x_transformer": {"bias", "encoder", "decoder"}}
+    assert name not in told or free == told[name]  # what axes alone would not tell
 
 
 def test_the_history_has_a_loss_for_each_step_and_progress_is_told():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from winnow.errors import InputError
 from winnow.models.fitting import History, Trainable, fit
@@ -33,6 +33,17 @@ def warmup_cosine(warmup: float) -> Callable[[float], float]:
     return multiplier
 
 
+def is_decayed(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter is a matrix of weights, or several: no bias, none of a norm, and no number a head.
+
+    Biases of a bank of experts have two axes, and numbers that heads learn may have three, so axes alone do not tell.
+    """
+    own = name.rsplit(".", 1)[-1]
+    if parameter.ndim < 2 or "bias" in own:
+        return False
+    return own == "weight" or parameter[0].numel() > 1
+
+
 def fit_adamw(
     model: nn.Module,
     workload: Trainable,
@@ -49,13 +60,13 @@ def fit_adamw(
 ) -> History:
     """Train a model in place; returns its history, rows of (metric, value, step).
 
-    learning_rate: the peak, reached after the share `warmup` of all steps. Biases and the parameters of norms (all
-    with fewer than two axes) are not decayed. Errors are those of `winnow.models.fitting.fit`.
+    learning_rate: the peak, reached after the share `warmup` of all steps. What is decayed is told by `is_decayed`.
+    Errors are those of `winnow.models.fitting.fit`.
     """
 
     def optimizer(parameters: object) -> torch.optim.Optimizer:
-        decayed = [p for p in model.parameters() if p.ndim >= 2]
-        free = [p for p in model.parameters() if p.ndim < 2]
+        decayed = [p for name, p in model.named_parameters() if is_decayed(name, p)]
+        free = [p for name, p in model.named_parameters() if not is_decayed(name, p)]
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, fused=True)
 
