@@ -33,7 +33,7 @@ def local_interaction_basis(inputs, outputs, params, log):
         log.info("%s: ranks %s", kind, [len(basis.eigenvalues) for basis in bases[kind]])
         for formula in params.edges:
             strengths = strengths_by(formula, sections, bases[kind], params.edge_sources, params.seed)
-            rows = edge_rows(kind, list(strengths.values()), first=sections.edges_from)
+            rows = edge_rows(kind, list(strengths.values()), first=sections.edges.start)
             edges += [row | {"formula": formula} for row in rows]
     save_bases(bases, outputs.bases)
     write_parquet(pa.Table.from_pylist(edges), outputs.edges)

@@ -23,7 +23,7 @@ def basis_ablation(inputs, outputs, params, log):
     metrics, curves, directions = {}, [], []
     for kind in params.kinds:
         strengths = {
-            formula: dict(enumerate(strengths_of(table, kind, formula), sections.edges_from))
+            formula: dict(zip(sections.edges, strengths_of(table, kind, formula), strict=True))
             for formula in params.edges
         }
         progress = Progress(log, kind, "layers")

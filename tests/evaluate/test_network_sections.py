@@ -51,7 +51,7 @@ def test_a_network_that_adds_is_cut_at_its_last_position():
     for found, expected in zip(values[1:], [*saved.values(), logits], strict=True):
         torch.testing.assert_close(found.float(), expected[:, -1], rtol=1e-4, atol=1e-5)
     assert sections.loss(values[-1]) == pytest.approx(float((logits[:, -1].argmax(1) != sums).double().mean()))
-    assert (sections.edges_from, sections.compared) == (0, 1) and sections.x.shape == (15, 3, 6)
+    assert (sections.edges, sections.compared) == (range(3), 1) and sections.x.shape == (15, 3, 6)
     assert model.embed.weight.dtype == torch.float32 and model.embed.weight.requires_grad  # left as it was
 
 
@@ -70,7 +70,7 @@ def test_a_perceptron_is_cut_before_each_linear_layer():
     torch.testing.assert_close(values[-1].float(), model(x), rtol=1e-4, atol=1e-5)
     assert (values[1] >= 0).all() and (values[2] >= 0).all() and len(sections.x) == 15
     assert sections.loss(values[-1]) == pytest.approx(float((model(x).argmax(1) != labels).double().mean()))
-    assert (sections.edges_from, sections.compared) == (1, 1)
+    assert (sections.edges, sections.compared) == (range(1, len(sections.parts)), 1)
     with pytest.raises(InputError, match="has 2 linear layers"):
         sections_of_layers(MLP(1, 8, 8, 3, hidden=(7,)), x, labels, x, labels)
 
@@ -89,7 +89,7 @@ def test_a_language_model_is_cut_after_each_block():
     assert sections.loss(values[-1]) == pytest.approx(float(nats), rel=1e-4)
     told = -model(x[:2]).double().log_softmax(2).gather(2, following[:2, :, None]).mean()
     assert sections.told_loss(values[-1][:2]) == pytest.approx(float(told), rel=1e-4)
-    assert (sections.edges_from, sections.compared) == (0, 0)
+    assert (sections.edges, sections.compared) == (range(len(sections.parts) - 1), 0)
     with pytest.raises(InputError, match="has one block"):
         sections_of_text(random_transformer(layers=1), x, following, x, following)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from winnow.dictionaries.interaction_basis import Basis, layer_values
-from winnow.evaluate.basis_ablation import counts_to, direction_losses, edge_losses, greedy_order, smallest
+from winnow.evaluate.basis_ablation import continued, counts_to, direction_losses, edge_losses, greedy_order, smallest
 from winnow.evaluate.fourier_labels import single_frequencies
 from winnow.evaluate.interaction_modules import edge_strengths, functional_strengths
 from winnow.evaluate.interaction_study import modular_graph
@@ -43,7 +43,7 @@ def strengths_by(
     formula: gradient, integrated or functional.
     """
     values, found = layer_values(sections.parts, sections.x[: len(sections.judged)]), {}
-    for i in range(sections.edges_from, len(sections.parts)):
+    for i in sections.edges:
         of = sections.parts[i], values[i], bases[i], bases[i + 1]
         if formula == "functional":
             found[i] = functional_strengths(*of)
@@ -132,7 +132,7 @@ def ablated(
     for layer in layers:
         name = sections.names[layer]
         found, points = work.directions(layer)
-        if layer >= sections.edges_from:
+        if layer in sections.edges:
             asked = strengths if kind in COMPARED and layer == sections.compared else [next(iter(strengths))]
             more, further = work.edges(layer, {formula: strengths[formula][layer] for formula in asked})
             found, points = found | more, points + further
@@ -158,10 +158,14 @@ def modular(
 
     Of rows that are not judged, over all layers of which there are edges.
     """
-    first = sections.edges_from
-    rows, parts = layer_values(sections.parts, few(sections))[first], sections.parts[first:]
+    first, end = sections.edges.start, sections.edges.stop
+    rows, parts = layer_values(sections.parts, few(sections))[first], sections.parts[first:end]
     chain, allowed = [strengths[layer] for layer in sorted(strengths)], ALLOWED
-    measures, labels, _ = modular_graph(parts, rows, bases[first:], chain, sections.told_loss, allowed, seed)
+
+    def loss(values: Tensor) -> float:
+        return sections.told_loss(continued(sections.parts[end:], values))
+
+    measures, labels, _ = modular_graph(parts, rows, bases[first : end + 1], chain, loss, allowed, seed)
     # How many edges are needed is told by other names, at other losses.
     kept = {name: measures[name] for name in ("modularity", "modularity_excess")}
     return kept | {"module_edges": measures["edges"]}, dict(enumerate(labels, first))
@@ -185,9 +189,8 @@ def direction_rows(
     modules: Mapping[int, np.ndarray],
 ) -> Rows:
     """A row a direction: basis, layer, node, eigenvalue; frequency with its share, and module, where they are told."""
-    rows = []
-    last = len(sections.names) - 1
-    for layer, name in enumerate(sections.names if modules else sections.names[:-1]):
+    rows, last = [], len(sections.names) - 1
+    for layer, name in enumerate(sections.names if last in modules else sections.names[:-1]):
         # Of the output modules are told, and nothing else.
         eigenvalues = bases[layer].eigenvalues.tolist() if layer < last else [None] * len(bases[layer].eigenvalues)
         frequencies, shares = labels.get(layer, (None, None))

@@ -37,12 +37,12 @@ def with_edges(part: Part, values: Tensor, source: Basis, target: Basis, kept: T
     values: what stands before the part, float64[n, ..., width]. kept: bool[rank of source, rank of target]; sources
     that are not kept have their mean. Targets with the same sources share one forward pass.
     """
-    coordinates, made = source.coordinates(values), None
+    coordinates = source.coordinates(values)
     masks, number = torch.unique(kept.T, dim=0, return_inverse=True)
-    for i, mask in enumerate(masks):
-        found = target.coordinates(part(source.values(coordinates * mask)))
-        made = found if made is None else torch.where(number == i, found, made)
-    assert made is not None  # a basis has a direction
+    found = [part(source.values(coordinates * mask)) - target.mean for mask in masks]
+    made = torch.empty(*found[0].shape[:-1], len(number), dtype=torch.float64)
+    for i, values in enumerate(found):
+        made[..., number == i] = values @ target.into[:, number == i]
     return target.values(made)
 
 

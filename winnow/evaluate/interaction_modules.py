@@ -64,15 +64,16 @@ def edge_strengths(
     places, weights = integration(rule, points)
     with torch.enable_grad():
         starts = [(float(place) * coordinates).requires_grad_() for place in places]
-        outputs = [target.coordinates(part(source.values(start))) for start in starts]
+        outputs = [part(source.values(start)) for start in starts]
         shape = outputs[0].shape[1:-1]
         strengths = torch.zeros(len(source.eigenvalues), len(target.eigenvalues), dtype=torch.float64)
-        for column in range(strengths.shape[1]):
+        for column, direction in enumerate(target.into.T):
             for signs in _signs((len(values), *shape), sources, generator):
                 shares = torch.zeros_like(coordinates)
                 for start, output, weight in zip(starts, outputs, weights, strict=True):
-                    told = (output[..., column] * signs).sum()
-                    shares += float(weight) * torch.autograd.grad(told, start, retain_graph=True)[0]
+                    # One direction of the target's, without making the others.
+                    told = signs[..., None] * direction
+                    shares += float(weight) * torch.autograd.grad(output, start, told, retain_graph=True)[0]
                 shares = (shares * coordinates).unflatten(0, (len(values), -1)).flatten(1, -2).sum(1)
                 strengths[:, column] += shares.square().mean(0) / (sources or 1)
     return strengths

@@ -36,8 +36,8 @@ class Sections(NamedTuple):
     """Nats of the output on the first rows of x, by which edges and directions are chosen."""
     output: Tensor
     """Projection of the output to what counts of it."""
-    edges_from: int
-    """The first layer of which edges are asked; those of raw pixels are not."""
+    edges: range
+    """The layers whose edges to the next are asked; those of raw pixels and to the words of a vocabulary are not."""
     compared: int
     """The layer whose edges to the next are compared: both have a basis of each kind."""
     everything: Tensor | None = None
@@ -85,7 +85,7 @@ def sections_of_sums(model: HookedTransformer, judged: int, seed: int) -> Sectio
     names = ["embedding", "middle", "end", "logits"]
     parts: list[Part] = [attention, feed_forward, unembed]
     losses = _wrong(sums[own]), _nats(sums[others])
-    return Sections(parts, names, every[others], every[own], *losses, gauge, 0, 1, every)
+    return Sections(parts, names, every[others], every[own], *losses, gauge, range(3), 1, every)
 
 
 def sections_of_layers(model: nn.Sequential, x: Tensor, told: Tensor, judged: Tensor, labels: Tensor) -> Sections:
@@ -106,7 +106,8 @@ def sections_of_layers(model: nn.Sequential, x: Tensor, told: Tensor, judged: Te
     last = groups[-1][0]
     assert isinstance(last, nn.Linear)
     flat, other = (rows.flatten(1).double() for rows in (x, judged))
-    return Sections(parts, names, flat, other, _wrong(labels), _nats(told), logit_gauge([last.out_features]), 1, 1)
+    gauge, edges = logit_gauge([last.out_features]), range(1, len(parts))
+    return Sections(parts, names, flat, other, _wrong(labels), _nats(told), gauge, edges, 1)
 
 
 def sections_of_text(model: HookedTransformer, x: Tensor, told: Tensor, judged: Tensor, following: Tensor) -> Sections:
@@ -129,7 +130,7 @@ def sections_of_text(model: HookedTransformer, x: Tensor, told: Tensor, judged: 
     names = [*(f"block{i}" for i in range(1, len(model.blocks) + 1)), "logits"]
     parts = [*map(part, model.blocks[1:]), unembed]
     gauge = logit_gauge([model.unembed.out_features])
-    return Sections(parts, names, stream, other, _nats(following), _nats(told), gauge, 0, 0)
+    return Sections(parts, names, stream, other, _nats(following), _nats(told), gauge, range(len(parts) - 1), 0)
 
 
 def sections_of(model: nn.Module, workload: Labelled | Texts | None, settings: Any) -> Sections:
