@@ -56,16 +56,20 @@ def test_faithfulness_is_one_of_all_nodes_none_of_none_and_its_definition_betwee
             patch[hook] = taken
         return float((model.run(TOKENS, patch=patch)[0][:, -1] * task.weights).sum(1).mean())
 
-    found = search.faithfulness(model, task, order, [0, 5, 16])
+    faithfulness = search.Faithfulness(model, task)
+    found = faithfulness(order, [0, 5, 16])
     assert found[0] == 0 and found[2] == pytest.approx(1)
     share = (measured(order[:5]) - measured([])) / (measured(order) - measured([]))
     assert found[1] == pytest.approx(share, abs=1e-10)
     for sizes in ([], [-1], [17]):
         with pytest.raises(InputError, match="16 nodes"):
-            search.faithfulness(model, task, order, sizes)
+            faithfulness(order, sizes)
+    run = task.blocks
+    assert faithfulness([*order[4::-1], *order[5:]], [5, 0, 16]) == [found[1], found[0], found[2]]
+    assert task.blocks == run  # the same circuits in another order
     task.weights.fill_(0)
     with pytest.raises(InputError, match="train the model longer"):
-        search.faithfulness(model, task, order, [1])
+        search.Faithfulness(model, task)
 
 
 def test_orders_go_from_high_to_low_and_chance_names_every_node_once():

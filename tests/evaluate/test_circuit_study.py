@@ -8,6 +8,7 @@ import torch
 from tests.evaluate.circuits import random_transformer
 from winnow.evaluate import circuit_discovery as discovery
 from winnow.evaluate import circuit_study as study
+from winnow.evaluate.circuit_search import Faithfulness
 from winnow.workloads.names_language import vocabulary
 
 SETTINGS = SimpleNamespace(
@@ -71,7 +72,7 @@ def test_decomposition_adds_up_on_the_task_itself_and_scores_of_one_value_correl
 
 def test_a_circuit_has_the_best_nodes_with_their_words_and_what_they_give_to_each_other(model):
     task = dict(study.tasks(model, "test", 3, SETTINGS, 0))["names0"]
-    assert len({tuple(row) for row in study.by_chance(model, task, [3, 20], 3, 1).tolist()}) == 3
+    assert len({tuple(row) for row in study.by_chance(Faithfulness(model, task), [3, 20], 3, 1).tolist()}) == 3
     rows = study.circuit(model, "names0", task, 4)
     nodes = {row["from"]: row for row in rows if not row["to"]}
     scores = discovery.decomposition(model, task)

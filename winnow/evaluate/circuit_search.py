@@ -135,16 +135,27 @@ def pruned(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[
     return kept
 
 
-def faithfulness(model: HookedTransformer, task: Task, order: Sequence[Node], sizes: Sequence[int]) -> list[float]:
-    """For each size, (m(first nodes of the order) - m(none)) / (m(all) - m(none)), m the mean measure.
+class Faithfulness:
+    """Of circuits on one task: (m(nodes of the circuit) - m(none)) / (m(all) - m(none)), m the mean measure.
 
-    Above 1 where left-out nodes work against the task. Raises InputError for a size below 0 or above the number of
-    nodes, and a task not done at all.
+    Above 1 where left-out nodes work against the task. A circuit that several orders begin with is run once. Raises
+    InputError for a task that is not done at all.
     """
-    if not sizes or min(sizes) < 0 or max(sizes) > len(order):
-        raise InputError(f"sizes: {list(sizes)}; from 0 to the {len(order)} nodes, at least one")
-    every = ranked(no_scores(model, task))
-    none, whole = measured(model, task, []), measured(model, task, every)
-    if whole == none:
-        raise InputError("task: the measure is the same without any head; train the model longer")
-    return [(measured(model, task, order[:size]) - none) / (whole - none) for size in sizes]
+
+    def __init__(self, model: HookedTransformer, task: Task) -> None:
+        self.model, self.task, self._known = model, task, dict[frozenset[Node], float]()
+        self._none, self._whole = self._of([]), self._of(ranked(no_scores(model, task)))
+        if self._whole == self._none:
+            raise InputError("task: the measure is the same without any head; train the model longer")
+
+    def _of(self, nodes: Sequence[Node]) -> float:
+        circuit = frozenset(nodes)
+        if circuit not in self._known:
+            self._known[circuit] = measured(self.model, self.task, nodes)
+        return self._known[circuit]
+
+    def __call__(self, order: Sequence[Node], sizes: Sequence[int]) -> list[float]:
+        """Faithfulness of the first nodes of an order, for each size; InputError for sizes there are no nodes for."""
+        if not sizes or min(sizes) < 0 or max(sizes) > len(order):
+            raise InputError(f"sizes: {list(sizes)}; from 0 to the {len(order)} nodes, at least one")
+        return [(self._of(order[:size]) - self._none) / (self._whole - self._none) for size in sizes]

@@ -72,9 +72,8 @@ def study(
     evaluated = dict(tasks(model, "test", settings.evaluated, settings, seed))
     effects = {name: discovery.activation_patching(model, task) for name, task in evaluated.items()}
     sizes = {name: [size for size in settings.sizes if size <= found.numel()] for name, found in effects.items()}
-    chance = {
-        name: by_chance(model, task, sizes[name], settings.random_orders, seed) for name, task in evaluated.items()
-    }
+    faithfulness = {name: search.Faithfulness(model, task) for name, task in evaluated.items()}
+    chance = {name: by_chance(of, sizes[name], settings.random_orders, seed) for name, of in faithfulness.items()}
     for name, values in chance.items():
         curves += [row for i, found in enumerate(values) for row in _curve(name, i, "random", sizes[name], found)]
         measures["random", name] = [_told(found) for found in values]
@@ -92,7 +91,7 @@ def study(
                 for node in order:
                     told = {"score": float(scores[node]), "effect": float(effect[node])}
                     nodes.append(labels | node._asdict() | told)
-                values = np.array(search.faithfulness(model, evaluated[name], order, sizes[name]))
+                values = np.array(faithfulness[name](order, sizes[name]))
                 curves += _curve(name, draw, method, sizes[name], values)
                 found = {"blocks": float(task.blocks), "correlation": correlation(scores, effect)}
                 found |= {"beats_random": float((values > chance[name]).mean())} | _told(values)
@@ -101,33 +100,34 @@ def study(
                 measures.setdefault((method, name), []).append(found)
                 done += 1
                 progress(done, total)
-            for method, told in found_circuits(model, *made["cdt"], evaluated[name], settings.rounds).items():
+            for method, told in found_circuits(model, *made["cdt"], faithfulness[name], settings.rounds).items():
                 curves += _curve(name, draw, method, [int(told["nodes"])], np.array([told["faithfulness"]]))
                 measures.setdefault((method, name), []).append(told)
     return nodes, curves, seconds, measures
 
 
 def found_circuits(
-    model: HookedTransformer, scores: Tensor, scored: Task, evaluated: Task, rounds: int
+    model: HookedTransformer, scores: Tensor, scored: Task, faithfulness: search.Faithfulness, rounds: int
 ) -> dict[str, dict[str, float]]:
     """Circuits that say themselves how large they are: all outliers of several rounds, and what pruning leaves of them.
 
-    Nodes are chosen on one task's prompts and measured on the other's. scores: of one pass of decomposition on the
+    Nodes are chosen on one task's prompts and measured on others'. scores: of one pass of decomposition on the
     first task, whose blocks it counts already.
     """
     chosen, found = search.outliers_in_rounds(model, scored, rounds, scores), {}
     for method in ("outliers", "pruned"):
         if method == "pruned":
             chosen = search.pruned(model, scored, chosen)
-        (value,) = search.faithfulness(model, evaluated, chosen, [len(chosen)])
+        (value,) = faithfulness(chosen, [len(chosen)])
         found[method] = {"nodes": float(len(chosen)), "faithfulness": value, "blocks": float(scored.blocks)}
     return found
 
 
-def by_chance(model: HookedTransformer, task: Task, sizes: list[int], orders: int, seed: int) -> np.ndarray:
+def by_chance(faithfulness: search.Faithfulness, sizes: list[int], orders: int, seed: int) -> np.ndarray:
     """float64[orders, sizes]: faithfulness of the first nodes of drawn orders."""
+    model, task = faithfulness.model, faithfulness.task
     drawn = [search.random_order(model, task, seed * orders + i) for i in range(orders)]
-    return np.array([search.faithfulness(model, task, order, sizes) for order in drawn])
+    return np.array([faithfulness(order, sizes) for order in drawn])
 
 
 def _curve(task: str, draw: int, method: str, sizes: list[int], values: np.ndarray) -> Rows:
