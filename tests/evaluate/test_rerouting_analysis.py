@@ -4,23 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from tests.evaluate.refusal import CONFIG, SETTINGS, easy_questions, easy_scene
+from tests.evaluate.refusal import CONFIG, SETTINGS
 from winnow.evaluate import rerouting_analysis as analysis
 from winnow.evaluate.refusal_subspaces import last_activations
 from winnow.evaluate.rerouting_attacks import compared
 from winnow.evaluate.subspace_rerouting import SearchConfig
 from winnow.train.refusal_model import answers
 from winnow.workloads.refusal_prompts import SPECIAL
-
-
-@pytest.fixture(scope="module")
-def asked():
-    return easy_questions()
-
-
-@pytest.fixture(scope="module")
-def scene(asked):
-    return easy_scene(asked)
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +70,11 @@ def test_probes_are_judged_on_test_prompts_of_both_kinds_alike(scene):
             (last_activations(scene.model, asked)[:, layer] @ probe.weight + probe.bias > 0).double().mean()
             for asked in (scene.attacked, scene.benign)
         )
-        assert found[layer] == pytest.approx(float(1 - no + yes) / 2)
+        assert found[layer]["accuracy"] == pytest.approx(float(1 - no + yes) / 2)
+    assert [row["held_out_accuracy"] for row in found] == scene.subspaces.accuracies
     # On prompts of which one kind is told wrongly throughout, half is left.
     wrong = scene._replace(attacked=scene.benign, benign=scene.benign)
-    assert analysis.probe_accuracies(wrong) == pytest.approx([0.5] * len(found))
+    assert [row["accuracy"] for row in analysis.probe_accuracies(wrong)] == pytest.approx([0.5] * len(found))
 
 
 def test_every_prompt_has_its_own_step_from_which_the_means_follow(scene, attacked):

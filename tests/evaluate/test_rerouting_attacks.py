@@ -3,21 +3,11 @@
 import pytest
 import torch
 
-from tests.evaluate.refusal import CONFIG, SETTINGS, easy_questions, easy_scene, random_model
+from tests.evaluate.refusal import CONFIG, SETTINGS, random_model
 from winnow.errors import InputError
 from winnow.evaluate import rerouting_attacks as attacks
 from winnow.train.refusal_model import answers
 from winnow.workloads.refusal_prompts import OK, REFUSE, SPECIAL
-
-
-@pytest.fixture(scope="module")
-def asked():
-    return easy_questions()
-
-
-@pytest.fixture(scope="module")
-def scene(asked):
-    return easy_scene(asked)
 
 
 def test_only_prompts_that_are_refused_or_accepted_rightly_are_in_a_scene(scene):

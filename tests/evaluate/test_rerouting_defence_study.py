@@ -5,22 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.evaluate.refusal import CONFIG, SETTINGS, easy_questions, easy_scene
+from tests.evaluate.refusal import CONFIG, SETTINGS
 from winnow.evaluate import rerouting_attacks
 from winnow.evaluate import rerouting_defence_study as defences
 from winnow.randomness import torch_generator
 from winnow.train.refusal_model import abilities, answers
 from winnow.workloads.refusal_prompts import OK, REFUSE, SPECIAL
-
-
-@pytest.fixture(scope="module")
-def asked():
-    return easy_questions()
-
-
-@pytest.fixture(scope="module")
-def scene(asked):
-    return easy_scene(asked)
 
 
 def test_defences_are_measured_on_fresh_attacks_beside_the_undefended_model(scene, asked):

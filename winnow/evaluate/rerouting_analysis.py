@@ -115,16 +115,20 @@ def reverse_lens(
     return rows
 
 
-def probe_accuracies(scene: Scene) -> list[float]:
-    """Share that each layer's probe tells of test prompts, not learnt from: mean of the refused and the accepted."""
+def probe_accuracies(scene: Scene) -> list[dict[str, float]]:
+    """What share each layer's probe tells: of test prompts, and of those like the ones that it was fitted on.
+
+    accuracy: the mean of the refused and the accepted test prompts. held_out_accuracy: of `Subspaces`.
+    """
     kinds = [
         (last_activations(scene.model, scene.attacked), False),
         (last_activations(scene.model, scene.benign), True),
     ]
-    return [
-        sum(float(((p.log_odds(rows[:, i]) > 0) == yes).double().mean()) for rows, yes in kinds) / len(kinds)
-        for i, p in enumerate(scene.subspaces.probes)
-    ]
+    found = []
+    for i, (probe, held_out) in enumerate(zip(scene.subspaces.probes, scene.subspaces.accuracies, strict=True)):
+        right = [float(((probe.log_odds(rows[:, i]) > 0) == yes).double().mean()) for rows, yes in kinds]
+        found.append({"accuracy": sum(right) / len(kinds), "held_out_accuracy": held_out})
+    return found
 
 
 def by_prompt(attacks: Rows, moved: Rows, first: int) -> dict[tuple[str, str], list[tuple[str, float, int]]]:
@@ -141,7 +145,7 @@ def by_prompt(attacks: Rows, moved: Rows, first: int) -> dict[tuple[str, str], l
 
 
 def measures(
-    attacks: Rows, moved: Rows, lens: Rows, accuracies: Sequence[float]
+    attacks: Rows, moved: Rows, lens: Rows, accuracies: Sequence[dict[str, float]]
 ) -> dict[tuple[str, str], dict[str, float]]:
     """(system, variant) -> metrics, of the rows of a study.
 
@@ -155,7 +159,7 @@ def measures(
         if name in (*SEARCHES, "best"):
             row["work_share"] = row["work"] / told["gcg", variant]["work"]
     for layer, accuracy in enumerate(accuracies):
-        told["probes", f"layer{layer}"] = {"accuracy": accuracy}
+        told["probes", f"layer{layer}"] = dict(accuracy)
     for (way,), rows in grouped([row for row in moved if row["prompt"] >= 0], ["way"]).items():
         told[way, "moved"] = {"distance": sum(row["distance"] for row in rows) / len(rows)}
     told["steered", "moved"]["success"] = next(row["success"] for row in moved if row["prompt"] < 0)
