@@ -13,6 +13,7 @@ from winnow.dictionaries.rec_sae import ranking_with
 from winnow.errors import InputError
 from winnow.evaluate import rec_sae_study as study
 from winnow.evaluate.rec_sae import ablate, has_concept, latent_of, tune, units
+from winnow.pipeline.tables import metric_rows
 from winnow.randomness import numpy_generator
 from winnow.train.plain_recommenders import likeness
 from winnow.workloads.interactions import Sequences
@@ -245,6 +246,13 @@ def test_an_interval_of_equal_units_has_no_width_and_depends_on_the_seed_alone()
     left, right = np.linspace(0, 1, 20), np.linspace(0, 0.5, 30)
     assert study.gain(left, right, 1) == study.gain(left, right, 1) != study.gain(left, right, 2)
     assert study.RESAMPLES == 10_000
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (0, 3), (3, 0)])
+def test_without_a_unit_that_was_judged_nothing_is_gained_or_lost(left, right):
+    assert study.gain(np.ones(left), np.ones(right), seed=0) == {}
+    labels = {"system": "rec_sae", "workload": "w", "variant": "v", "seed": 0, "split": "test"}
+    assert metric_rows({}, **labels).num_rows == 0  # so the table has no row of it
 
 
 def test_edits_are_means_over_the_rows_of_what_each_does(scene):

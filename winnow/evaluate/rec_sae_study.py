@@ -155,7 +155,12 @@ def labelled(table: pa.Table, **labels: str) -> pa.Table:
 
 
 def gain(left: np.ndarray, right: np.ndarray, seed: int) -> dict[str, float]:
-    """f1_gain: difference of two means over units; f1_gain_low, f1_gain_high: its 95 % bootstrap interval."""
+    """f1_gain: difference of two means over units; f1_gain_low, f1_gain_high: its 95 % bootstrap interval.
+
+    Nothing where one side has no unit that was judged: there is no mean to compare.
+    """
+    if not len(left) or not len(right):
+        return {}
     generator = numpy_generator(seed, "bootstrap of units")
 
     def means(values: np.ndarray) -> np.ndarray:
