@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.curate.identifiers import identifiers, small_words
 from winnow.curate import subword
-from winnow.curate.subword import Subwords, load_subwords, refit, search_swe, train_pairs, train_swe, train_unigram
+from winnow.curate.subword import Subwords, likeliest, load_subwords, refit, search_swe, train_pairs, train_unigram
 from winnow.curate.subword_exact import exact_swe
 from winnow.curate.subword_lattice import BYTES, pack
 from winnow.curate.subword_search import SINGLES, Exchange, likelihood
@@ -16,6 +16,14 @@ from winnow.errors import InputError
 COUNTS = identifiers(0)
 WORDS = pack(COUNTS)
 RIVALS = [train_pairs(WORDS, 300, score) for score in ("count", "gain")]
+
+
+def train_swe(words, size, rivals=(), **options):
+    """The likeliest of what is found, with the rivals' pieces among the candidates, and of the rivals refitted."""
+    best = search_swe(words, size, more=[piece for rival in rivals for piece in rival.pieces], **options)
+    return likeliest([best, *(refit(words, rival) for rival in rivals)])
+
+
 SWE = train_swe(WORDS, 300, rivals=RIVALS, tries=600)
 
 

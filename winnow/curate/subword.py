@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -131,16 +130,6 @@ def search_swe(
     search = Exchange(arcs, own, allowed, counts, found)
     search.run(tries)
     return Subwords(tuple(np.array(pieces, object)[search.allowed]), search.counts[search.allowed])
-
-
-def train_swe(words: Words, size: int, *, rivals: Sequence[Subwords] = (), **options: Any) -> Subwords:
-    """The likeliest of what `search_swe` finds and of the rivals: its J is at least that of each by construction.
-
-    rivals: vocabularies of the same size, whose pieces are candidates, and which are refitted as this one. options: of
-    `search_swe`. Raises InputError as that does.
-    """
-    best = search_swe(words, size, more=[piece for rival in rivals for piece in rival.pieces], **options)
-    return likeliest([best, *(refit(words, rival) for rival in rivals)])
 
 
 def likeliest(found: Sequence[Subwords]) -> Subwords:
