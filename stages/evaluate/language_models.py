@@ -22,11 +22,11 @@ def language_models(inputs, outputs, params, log):
     labels = {"system": "language_models", "workload": params.workload, "seed": params.seed}
     tables, curves, timings, samples, told = [], [], [], [], {}
     ngrams = {f"{n}-gram": fit_ngram(workload.tokens("train"), n, workload.meta.vocabulary) for n in params.orders}
-    unseen = study.unseen_split(workload)
+    unseen, loaded = study.unseen_split(workload), {name: load_model(path) for name, path in nets.items()}
     for split in dict.fromkeys(("valid", "test", unseen)):
         # What nets reach on valid, their training has told.
-        asked = {} if split == "valid" else nets
-        found = {name: workload.metrics(load_model(path), split) for name, path in asked.items()}
+        asked = {} if split == "valid" else loaded
+        found = {name: workload.metrics(net, split) for name, net in asked.items()}
         found |= {n: workload.rates(ngram.probabilities(workload.tokens(split)), split) for n, ngram in ngrams.items()}
         tables += [metric_rows(values, variant=name, split=split, **labels) for name, values in found.items()]
     for name, path in zip(nets, inputs.histories, strict=True):
