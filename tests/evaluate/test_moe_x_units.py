@@ -7,11 +7,18 @@ import pytest
 import torch
 
 from tests.evaluate.test_moe_x_study import ARMS, MARKS, SETTINGS, TEXT, silent
-from winnow.evaluate.moe_x_study import spliced, trained
+from winnow.evaluate.moe_x_study import labelled, spliced, trained
 from winnow.evaluate.moe_x_units import encoder_map, judged, merit, seen
 from winnow.evaluate.property_scores import coverage
-from winnow.workloads.byte_properties import PROPERTIES
+from winnow.workloads.byte_properties import GRAMMAR, PROPERTIES
 
+EVERY = '''def f(a: int, b=1):
+    """What it is."""
+    for i in a[b]:
+        if i:
+            c = g(i, d=2)
+    return c
+'''
 X = torch.from_numpy(TEXT[:32].astype(np.int64)).view(2, 16)
 
 
@@ -58,11 +65,26 @@ def test_judged_tells_each_score(models):
     values = found.values
     assert 0 < values["l0"] <= 16 and 0 <= values["dead"] < 1 and -1 <= values["router_correlation"] < 0
     assert 0 <= values["reconstruction"] <= 1 and 0 < values["coverage"] <= 1 and values["cross_entropy"] > 4
-    assert 0 <= values["coverage_tree"] <= 1 and 0 < values["detection"] <= 1
+    assert 0 < values["detection"] <= 1
     assert len(found.layers) == 2 and all(-1 <= layer <= 1 for layer in found.layers)
     dense = judged(models["dense"], TEXT, MARKS, SETTINGS)
     assert dense.values["router_correlation"] is None and dense.layers == dense.experts == []
     assert all(row["expert"] is None for row in dense.features)
+
+
+def test_what_only_the_tree_tells_is_scored_apart(models):
+    """A text in which every property occurs on both sides, each a fact of tree or grammar alone."""
+    text, marks = labelled([EVERY * 8, EVERY * 8])
+    half = len(text) // 2
+    assert marks[:half, len(GRAMMAR) :].any(0).all() and marks[half:, len(GRAMMAR) :].any(0).all()
+    wide = SimpleNamespace(**vars(SETTINGS) | {"windows": 40})
+    values = judged(models["moe_x"], text, marks, wide).values
+    assert 0 < values["coverage_tree"] <= 1
+    # Without what the tree tells, nothing is left to find, and what the grammar tells is as before.
+    bare = marks.copy()
+    bare[:, len(GRAMMAR) :] = False
+    found = judged(models["moe_x"], text, bare, wide).values
+    assert found["coverage_tree"] == 0 and found["coverage"] == values["coverage"]
 
 
 def test_features_are_told_with_their_contexts(models):
