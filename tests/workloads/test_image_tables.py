@@ -64,6 +64,13 @@ def test_flat_images_make_the_same_column_as_shaped_ones():
     assert image_column(images, META).equals(image_column(images.reshape(2, 6), META))
 
 
+@pytest.mark.parametrize("sides", [(2, 3), (65, 3)])
+def test_a_table_without_a_chunk_has_no_images(sides):
+    meta = ImageMeta(*sides, 1, ("a",))
+    found = pixel_array(pa.table({meta.column: pa.chunked_array([], meta.type)}), meta)
+    assert found.shape == (0, sides[0] * sides[1]) and found.dtype == np.uint8
+
+
 def test_metadata_survive_a_file_also_in_other_scripts(tmp_path):
     meta = ImageMeta(2, 3, 1, ("Möwe", "海燕"), "vögel")
     table = raw_image_table(np.zeros((1, 2, 3, 1), np.uint8), [1], ["s"], meta.classes)
@@ -72,6 +79,11 @@ def test_metadata_survive_a_file_also_in_other_scripts(tmp_path):
     assert image_meta(again) == meta
     assert metadata_of(again)[METADATA_KEY.decode()] == meta.encode()[METADATA_KEY.decode()]
     assert metadata_of(pa.table({"x": [1]})) == {}
+
+
+def test_equal_metadata_are_equal_bytes_that_a_person_can_read():
+    (text,) = ImageMeta(2, 3, 1, ("Möwe",), "w").encode().values()
+    assert text == '{"channels": 1, "classes": ["Möwe"], "height": 2, "kind": "images", "width": 3, "workload": "w"}'
 
 
 def test_a_record_has_what_is_known_of_it_and_only_then_a_column():
