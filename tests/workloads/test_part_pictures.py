@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
+from skimage.draw import polygon2mask
 
 from winnow.workloads.part_pictures import (
+    ANATOMY,
     BACKGROUNDS,
     PARTS,
     SHAPES,
+    TEXTURES,
     Backdrop,
     Look,
     Scene,
@@ -16,7 +20,10 @@ from winnow.workloads.part_pictures import (
     outline,
     part_frames,
     picture,
+    rgb,
+    texture,
 )
+from winnow.workloads.part_scenes import COLOURED, draw_scenes
 
 SIDE = 96
 WHITE = Backdrop("plain", ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), 0.0, 0)
@@ -111,6 +118,45 @@ def test_contrast_and_noise_act_on_the_whole_picture():
     assert (again == noisy).all() and (other != noisy).any()
 
 
+def share_below(limit):
+    """How often sin a + sin b of even phases is below: for each a, that of sin b is known in closed form."""
+    phase = 2 * np.pi * (np.arange(4000) + 0.5) / 4000
+    return float((0.5 + np.arcsin(np.clip(limit - np.sin(phase), -1, 1)) / np.pi).mean())
+
+
+@pytest.mark.parametrize(("kind", "dark"), [("stripes", 0.5), ("checks", 0.5), ("dots", share_below(0.7))])
+def test_textures_are_dark_for_their_share_of_a_period_and_turn_with_their_part(kind, dark):
+    along, across = np.meshgrid(np.linspace(0, 1, 400, endpoint=False), np.linspace(0, 1, 400, endpoint=False))
+    assert (texture(kind, along, across) < 0.5).mean() == pytest.approx(dark, abs=0.01)
+    frame = part_frames(ANIMAL, SIDE)["body"]
+    shown = {}
+    for angle in (0.0, 90.0):
+        body = Look(0.0, 0.0, 1.0, 1.0, kind, "square")
+        shown[angle] = picture(Scene({"body": body}, WHITE, size=1.0, angle=angle), 200).pixels
+    assert share_of_equal(shown[90.0], np.rot90(shown[0.0], -1)) > 0.99 and frame.shape == (2, 3)
+    # Its period is a tenth of the animal's length: 20 pixels along the middle of the body.
+    if kind == "stripes":
+        row = shown[0.0][100, 60:140, 0].astype(float)
+        assert np.abs(row[20:] - row[:-20]).mean() < 20 < np.abs(row[10:] - row[:-10]).mean()
+
+
+def test_contrast_of_a_look_darkens_the_dark_places_of_its_texture_alone():
+    for contrast, least in ((0.0, 1.0), (0.4, 0.6), (1.0, 0.0)):
+        body = Look(0.0, 0.0, 1.0, contrast, "stripes", "square")
+        shown = picture(Scene({"body": body}, WHITE, size=1.0), 200)
+        inside = shown.pixels[shown.seen["body"]] / 255
+        assert inside.min() == pytest.approx(least, abs=0.02) and inside.max() == pytest.approx(1, abs=0.01)
+
+
+def test_a_twig_is_a_bar_of_its_length_in_its_direction():
+    for direction in (0.0, np.pi / 2):
+        scene = Scene({}, WHITE, occluder=(0.4, 0.6, 0.5, direction), occluder_colour=(0.0, 0.0, 0.0))
+        rows, columns = np.nonzero(picture(scene, 200).pixels[..., 0] < 128)
+        long, thin = (columns, rows) if direction == 0 else (rows, columns)
+        assert np.ptp(long) + 1 == pytest.approx(100, abs=2) and np.ptp(thin) + 1 == pytest.approx(14, abs=2)
+        assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((80, 120), abs=0.6)
+
+
 @pytest.mark.parametrize("kind", BACKGROUNDS)
 def test_backdrops_lie_between_their_two_colours(kind):
     first, second = (0.2, 0.4, 0.9), (0.8, 0.5, 0.1)
@@ -131,3 +177,88 @@ def test_backdrops_lie_between_their_two_colours(kind):
     else:
         other = picture(replace(empty, backdrop=Backdrop(kind, (first, second), 0.0, 4)), SIDE).pixels
         assert (other != picture(empty, SIDE).pixels).any()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_point_of_a_part_lies_inside_it_whatever_its_shape(part, shape):
+    corners = outline(shape)
+    assert corners.min(axis=0).tolist() == pytest.approx([0, -0.5], abs=0.02)
+    assert corners.max(axis=0).tolist() == pytest.approx([1, 0.5], abs=0.02)
+    grid = 400
+    inside = polygon2mask((grid, grid), (corners + [0, 0.5]) * (grid - 1))
+    x, y = ANATOMY[part].point
+    assert inside[int(x * (grid - 1)), int((y + 0.5) * (grid - 1))]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_seen_where_its_outline_lies(part, mirrored):
+    """Against the polygon fill of scikit-image, for an animal that has nothing in front of that part."""
+    scene = draw_scenes(1, seed=5, planted="absence", part="crest")[0]
+    look = next(iter(draw_scenes(1, seed=5)[0].looks.values()))
+    alone = replace(scene, looks={part: replace(look, shape="forked")}, mirrored=mirrored, centre=(0.5, 0.5))
+    frame = part_frames(alone, SIDE)[part]
+    corners = outline("forked") @ frame[:, :2].T + frame[:, 2]
+    fine = 8
+    mask = polygon2mask((SIDE * fine, SIDE * fine), corners[:, ::-1] * fine - 0.5)
+    cover = mask.reshape(SIDE, fine, SIDE, fine).mean(axis=(1, 3))
+    seen = picture(alone, SIDE).seen[part]
+    # Pillow's polygons include their border, which is an eighth of a pixel on each side.
+    assert seen[cover >= 0.75].all() and not seen[cover < 0.1].any() and (cover >= 0.75).any()
+    left, right = frame[:, :2].T
+    assert np.isclose(left @ right, 0, atol=1e-6)
+
+
+def test_painting_order_and_twig_hide_what_lies_below():
+    scene = next(s for s in draw_scenes(40, seed=0) if "wing" in s.looks)
+    bare = replace(scene, occluder=None)
+    without_wing = replace(bare, looks={p: look for p, look in bare.looks.items() if p != "wing"})
+    hidden = picture(without_wing, SIDE).seen["body"] & ~picture(bare, SIDE).seen["body"]
+    wing = binary_dilation(picture(bare, SIDE).seen["wing"])  # where an edge halves a pixel, neither is seen
+    assert hidden.sum() > 10 and not (hidden & ~wing).any()
+    twig = replace(bare, occluder=(0.5, 0.5, 0.9, 0.3), occluder_colour=(1.0, 0.0, 1.0), noise=0.0, contrast=1.0)
+    shown = picture(twig, SIDE)
+    magenta = (shown.pixels == [255, 0, 255]).all(axis=2)
+    assert magenta.sum() > 100 and not any((seen & magenta).any() for seen in shown.seen.values())
+    assert not (np.add.reduce(list(shown.seen.values()), dtype=int) > 1).any()
+
+
+def test_colours_of_parts_are_those_that_the_annotations_name():
+    scene = replace(draw_scenes(1, seed=2, planted="hue")[0], noise=0.0, contrast=1.0)
+    shown = picture(scene, 128)
+    from skimage.color import rgb2hsv
+
+    hsv = rgb2hsv(shown.pixels)
+    for part in COLOURED:
+        if part in scene.looks:
+            inner = shown.seen[part]
+            off = (hsv[inner][:, 0] - scene.looks[part].hue + 0.5) % 1 - 0.5
+            assert np.median(np.abs(off)) < 0.02
+
+
+def test_rgb_is_that_of_scikit_image():
+    from skimage.color import hsv2rgb
+
+    hsv = np.random.default_rng(0).random((200, 3))
+    found = np.array([rgb(h, s, v) for h, s, v in hsv])
+    assert np.allclose(found, hsv2rgb(hsv[None])[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", TEXTURES)
+def test_textures_repeat_with_their_period_and_only_plain_is_flat(kind):
+    along, across = np.random.default_rng(0).uniform(-3, 3, (2, 500))
+    light = texture(kind, along, across)
+    assert light.min() >= 0 and light.max() <= 1
+    assert np.allclose(light, texture(kind, along + 1, across - 2))
+    assert (light.min() < 0.1) == (kind != "plain") and light.max() > 0.9
+    if kind == "stripes":
+        assert np.allclose(light, texture(kind, along, across + 0.3))
+
+
+def test_a_larger_picture_shows_the_same_scene():
+    scene = replace(draw_scenes(1, seed=0)[0], noise=0.0)
+    small, large = picture(scene, 64), picture(scene, 128)
+    halved = large.pixels.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
+    assert np.abs(halved - small.pixels).mean() < 3
+    assert small.points["body"] == pytest.approx(np.array(large.points["body"]) / 2)
