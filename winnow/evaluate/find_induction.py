@@ -65,19 +65,23 @@ def agreeing(texts: Sequence[str], answers: Sequence[str]) -> list[Program]:
     steps_by_what_is_made = cache(_steps_by_what_is_made)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     texts, answers = [texts[i] for i in order], [answers[i] for i in order]
-    made: dict[tuple[str, ...], Program] = {}
-    for step in steps():
-        made.setdefault(tuple(apply((step,), text) for text in texts), (step,))
-    found = []
-    # What nothing was done to stands for programs of one step, which come first.
-    for between, program in ((tuple(texts), ()), *made.items()):
+
+    def completed(first: Program) -> list[Program]:
         # First steps make much the same of the shortest text: what follows is tried once for all of them.
-        left = steps_by_what_is_made(between[0]).get(answers[0], [])
-        for text, answer in zip(between[1:], answers[1:], strict=True):
-            left = [step for step in left if apply((step,), text) == answer]
+        left = steps_by_what_is_made(apply(first, texts[0])).get(answers[0], [])
+        for text, answer in zip(texts[1:], answers[1:], strict=True):
             if not left:
                 break
-        found += [(*program, step) for step in left]
+            between = apply(first, text)
+            left = [step for step in left if apply((step,), between) == answer]
+        return [(*first, step) for step in left]
+
+    found, known = completed(()), set[tuple[str, ...]]()
+    for first in steps():
+        if programs := completed((first,)):
+            made = tuple(apply((first,), text) for text in texts)
+            found += programs if made not in known else []
+            known.add(made)
     return found
 
 
