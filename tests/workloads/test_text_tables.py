@@ -43,6 +43,7 @@ def test_a_row_says_all_of_its_file_and_rows_are_in_the_order_of_paths(files):
 
 
 def test_a_file_may_be_as_large_as_the_limit_and_no_larger():
+    assert LARGEST_FILE == 8 * 1024 * 1024  # as OpenCoder has it
     files = {"a.py": b"#" * LARGEST_FILE, "b.py": b"#" * (LARGEST_FILE + 1)}
     table = raw_text_table(files, "s", "p", "")
     assert table["bytes"].to_pylist() == [LARGEST_FILE, LARGEST_FILE + 1]
@@ -71,6 +72,8 @@ def test_suffixes_are_small_letters_and_every_name_of_them_is_known():
 def test_metadata_are_read_as_they_were_written():
     meta = TextMeta(300, 64, "käse")
     assert text_meta(pa.table({"x": [1]}).replace_schema_metadata(meta.encode()), "t") == meta
+    (text,) = meta.encode().values()
+    assert text == '{"context": 64, "kind": "text", "vocabulary": 300, "workload": "käse"}'
 
 
 @pytest.mark.parametrize(
@@ -134,6 +137,24 @@ def test_links_inside_a_folder_are_read_and_links_to_nowhere_are_not(corpus):
     table = read_text_folder(corpus)
     assert table["path"].to_pylist() == ["c.rs", "one/a.py", "one/b.md", "one/same.py"]
     assert table["source"].unique().to_pylist() == [str(corpus)] and set(table["licence"].to_pylist()) == {""}
+
+
+def test_links_that_lead_outside_are_not_followed(corpus, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret.py").write_text("secret = 1\n")
+    (corpus / "one/link.py").symlink_to(outside / "secret.py")
+    (corpus / "folder").symlink_to(outside)
+    (corpus / "self").symlink_to(corpus / "one")
+    assert read_text_folder(corpus)["path"].to_pylist() == ["c.rs", "one/a.py", "one/b.md"]
+
+
+def test_a_package_is_the_top_folder_and_rows_are_counted(corpus):
+    (corpus / "one/deep/er").mkdir(parents=True)
+    (corpus / "one/deep/er/f.py").write_text("")
+    rows = read_text_folder(corpus).to_pylist()
+    packages = {"c.rs": "", "one/a.py": "one", "one/b.md": "one", "one/deep/er/f.py": "one"}
+    assert {row["path"]: row["package"] for row in rows} == packages
+    assert [row["row"] for row in rows] == list(range(4))
 
 
 def test_a_name_that_is_no_utf8_is_read(corpus):
