@@ -1,7 +1,6 @@
 """The generated pages hold what the ledger says, and nothing else of README changes."""
 
 import json
-import subprocess
 
 import pyarrow as pa
 import pytest
@@ -17,7 +16,6 @@ from winnow.pipeline.papers import (
     replace_block,
     write_papers,
 )
-from winnow.pipeline.published import revision
 from winnow.pipeline.tables import write_parquet
 
 ENTRY = """
@@ -179,18 +177,3 @@ def test_a_damaged_record_is_named(checkout, text):
     (checkout / "docs/verdicts.json").write_text(text)
     with pytest.raises(InputError, match=r"verdicts.json: is no record of verdicts"):
         write_papers(checkout)
-
-
-def test_the_revision_is_the_commit_and_tells_of_changed_code(tmp_path):
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
-    assert revision(tmp_path) == "unversioned"
-    (tmp_path / "params.yaml").write_text("a: 1\n")
-    (tmp_path / "README.md").write_text("a\n")
-    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "Begin"]):
-        subprocess.run([*git, *command], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-    assert revision(tmp_path) == head[:8]
-    (tmp_path / "README.md").write_text("b\n")
-    assert revision(tmp_path) == head[:8]
-    (tmp_path / "params.yaml").write_text("a: 2\n")
-    assert revision(tmp_path) == head[:8] + "+"

@@ -1,13 +1,14 @@
 """Verdicts that no run makes again stay as long as their claim says what it said, and no longer."""
 
 import json
+import subprocess
 
 import pytest
 
 from winnow.errors import InputError
 from winnow.evaluate.claims import CLAIMS_SCHEMA
 from winnow.evaluate.claims_schema import Claim
-from winnow.pipeline.published import definition, merged
+from winnow.pipeline.published import definition, merged, revision
 
 
 def a_claim(name="one", **changes):
@@ -65,6 +66,19 @@ def test_another_figure_is_a_new_measurement(path, changed):
     assert row["revision"] == "bbbb" and json.loads(path.read_text())["one"]["rows"][0]["revision"] == "bbbb"
 
 
+def test_a_claim_s_first_row_speaks_for_it(path):
+    rows = [a_row(), a_row(verdict="not run", effect=None, left="x")]
+    assert [row["revision"] for row in merged([a_claim()], rows, path, "aaaa")] == ["aaaa"] * 2
+    assert len(json.loads(path.read_text())["one"]["rows"]) == 2
+    (row, _) = merged([a_claim()], [NOT_RUN, a_row(left="x")], path, "bbbb")
+    assert row["revision"] == "aaaa"  # as a whole it was not run again
+
+
+def test_digests_stay_what_they_were():
+    """Else every published verdict would go."""
+    assert definition(a_claim()) == "ec6ac01138939261"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -88,7 +102,7 @@ def test_a_default_that_is_written_out_changes_no_claim():
 
 def test_claims_are_told_in_their_order_and_those_that_are_gone_are_forgotten(path):
     merged([a_claim("one"), a_claim("two")], [a_row("two"), a_row("one")], path, "aaaa")
-    found = merged([a_claim("two")], [a_row("two"), a_row("one")], path, "aaaa")
+    found = merged([a_claim("none"), a_claim("two")], [a_row("two"), a_row("one")], path, "aaaa")
     assert [row["claim"] for row in found] == ["two"] and list(json.loads(path.read_text())) == ["two"]
     found = merged([a_claim("two"), a_claim("one")], [a_row("one"), a_row("two")], path, "bbbb")
     assert [(row["claim"], row["revision"]) for row in found] == [("two", "aaaa"), ("one", "bbbb")]
@@ -102,3 +116,43 @@ def test_a_damaged_record_is_named_and_left_as_it_is(path, text):
     with pytest.raises(InputError, match=r"verdicts\.json: is no record of verdicts \(.*\); take it from git") as error:
         merged([a_claim()], [a_row()], path, "aaaa")
     assert path.read_text() == text and "\n" not in str(error.value)
+
+
+def test_the_record_is_one_that_people_can_compare(path):
+    merged([a_claim("two"), a_claim("one")], [a_row("two", note="größer"), a_row("one")], path, "aaaa")
+    text = path.read_text(encoding="utf-8")
+    known = json.loads(text)
+    assert text == json.dumps(known, indent=1, sort_keys=True, ensure_ascii=False) + "\n" and "größer" in text
+    assert list(known) == ["one", "two"]
+    # What says nothing is left out, as is what claims.yaml says.
+    assert known["one"]["rows"] == [
+        {"claim": "one", "effect": 0.1, "n": 3, "revision": "aaaa", "system": "pruning", "verdict": "holds"}
+    ]
+
+
+def test_a_row_has_every_column_again_when_it_is_read(path):
+    merged([a_claim()], [a_row(n=0, unit="")], path, "aaaa")
+    known = json.loads(path.read_text())
+    known["one"]["rows"] = [{"claim": "one", "verdict": "holds", "revision": "aaaa"}]
+    path.write_text(json.dumps(known))
+    (row,) = merged([a_claim()], [NOT_RUN], path, "bbbb")
+    assert set(row) >= {*CLAIMS_SCHEMA.names, "revision"}
+    assert (row["unit"], row["n"], row["effect"], row["verdict"]) == ("", 0, None, "holds")
+
+
+def test_the_revision_is_the_commit_and_tells_of_changed_code(tmp_path):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    assert revision(tmp_path) == "unversioned"
+    (tmp_path / "params.yaml").write_text("a: 1\n")
+    (tmp_path / "README.md").write_text("a\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "Begin"]):
+        subprocess.run([*git, *command], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    assert revision(tmp_path) == head[:8]
+    (tmp_path / "README.md").write_text("b\n")
+    assert revision(tmp_path) == head[:8]
+    (tmp_path / "params.yaml").write_text("a: 2\n")
+    assert revision(tmp_path) == head[:8] + "+"
+    (tmp_path / "new.py").write_text("a = 1\n")  # not tracked, so no job of this revision knew it
+    subprocess.run([*git, "checkout", "-q", "--", "params.yaml"], check=True)
+    assert revision(tmp_path) == head[:8]
