@@ -1,4 +1,4 @@
-"""Draw three axes of every dictionary, its edits by their size, what its features tell, and the two toys."""
+"""Draw three axes of every dictionary, its edits by their size, and what its features tell."""
 
 from winnow.pipeline import stage
 
@@ -13,6 +13,5 @@ def plot_supervised_dictionaries(inputs, outputs, params, log):
     metrics = read_metrics(inputs.metrics)
     save_chart(supervised_charts.axes(metrics), outputs.axes)
     save_chart(supervised_charts.edits(metrics), outputs.edits)
-    save_chart(supervised_charts.toys(metrics), outputs.toys)
     save_chart(supervised_charts.levels(metrics), outputs.levels)
     save_chart(supervised_charts.told(read_parquet(inputs.features[0]).to_pylist()), outputs.told)

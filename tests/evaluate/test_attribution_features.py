@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from winnow.evaluate import supervised_study as study
 from winnow.evaluate.attribution_features import answer_gradients, attribution_features
 from winnow.evaluate.supervised_dictionaries import logits_with
-from winnow.evaluate.supervised_task import task_of
+from winnow.evaluate.supervised_task import giving_task
+from winnow.evaluate.task_scene import scene_of
 from winnow.models import build
 from winnow.workloads.names_language import vocabulary
 
@@ -16,11 +16,11 @@ from winnow.workloads.names_language import vocabulary
 @pytest.fixture(scope="module")
 def scene():
     model = build("hooked_transformer", vocabulary=len(vocabulary()), context=32, width=16, layers=2, heads=2).double()
-    return study.scene_of(model, task_of("train", 800, 0), task_of("test", 30, 0), 0.0)
+    return scene_of(model, giving_task("train", 800, 0), giving_task("test", 30, 0), 0.0)
 
 
 def test_gradients_are_what_moving_a_node_does_to_the_logit_difference(scene):
-    found, prompts = answer_gradients(scene), scene.fit.prompts
+    found, fit = answer_gradients(scene), scene.fit
     assert found.shape == scene.seen.shape
     generator = torch.Generator().manual_seed(0)
     for node in range(4):
@@ -31,7 +31,7 @@ def test_gradients_are_what_moving_a_node_does_to_the_logit_difference(scene):
             values[:, node] += size * step
             # Later nodes stay live, as the gradient has them.
             here = scene.nodes[node : node + 1]
-            return prompts.difference(logits_with(scene.model, prompts.tokens, here, values[:, node : node + 1]))
+            return fit.difference(logits_with(scene.model, fit.tokens, here, values[:, node : node + 1]))
 
         slope = (difference(1e-5) - difference(-1e-5)) / 2e-5
         torch.testing.assert_close(found[:, node] @ step, slope, atol=1e-7, rtol=1e-4)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from winnow.evaluate import supervised_study as study
 from winnow.evaluate.occluded_nodes import node_occlusion
 from winnow.evaluate.supervised_dictionaries import Features
-from winnow.evaluate.supervised_task import task_of
+from winnow.evaluate.supervised_task import giving_task
+from winnow.evaluate.task_scene import scene_of
 from winnow.models import build
 from winnow.workloads.names_language import vocabulary
 
@@ -14,7 +14,7 @@ from winnow.workloads.names_language import vocabulary
 @pytest.fixture(scope="module")
 def scene():
     model = build("hooked_transformer", vocabulary=len(vocabulary()), context=32, width=16, layers=2, heads=2).double()
-    return study.scene_of(model, task_of("train", 800, 0), task_of("test", 400, 0), 0.0)
+    return scene_of(model, giving_task("train", 800, 0), giving_task("test", 400, 0), 0.0)
 
 
 def test_longer_codes_with_more_telling_features_are_occlusion(scene):

@@ -1,6 +1,7 @@
 """Charts of dictionaries on a known task: three axes by dictionary, edits by their size, and two toys."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from scipy import stats
 
@@ -60,8 +61,8 @@ def test_three_axes_are_means_over_seeds_in_the_order_of_the_dictionaries():
     assert domains[0] == pytest.approx([low, interval.high]) and domains[1:] == [[0, 1], [0, 1]]
     assert titles(chart) == {
         "logit difference recovered",
-        "receivers changed, one feature each way",
-        "receivers that some feature tells",
+        "names changed, one feature each way",
+        "names to come that some feature tells",
     }
     assert sorts(chart) == [list(charts.NAMES.values())] and spans(chart) == {("low", "high")}
     axes = [panel["layer"][0]["encoding"]["y"]["axis"] for panel in panels]
@@ -106,6 +107,11 @@ def test_edits_stand_by_the_features_they_take_a_panel_an_attribute():
     # All panels have the same axis, also where a ceiling is drawn.
     scales = [panel["layer"][0]["layer"][0]["encoding"]["y"]["scale"] for panel in panels]
     assert scales == [{"domain": [0, 1.05], "nice": False}] * 3
+
+
+def test_attributes_without_edits_have_no_panel():
+    panels = filled(charts.edits(AXES.filter(pc.not_equal(AXES["variant"], "subject-1-agnostic"))))["hconcat"]
+    assert [panel["title"] for panel in panels] == [charts.ATTRIBUTES["indirect"]]
 
 
 TOYS = table(
@@ -157,7 +163,7 @@ VALUES = [
 
 def test_features_stand_in_the_order_of_the_values_that_they_tell_best():
     panels = filled(charts.told(VALUES))["hconcat"]
-    assert [panel["encoding"]["x"]["title"] for panel in panels] == ["who receives", "who gives", "order"]
+    assert [panel["encoding"]["x"]["title"] for panel in panels] == ["name that comes", "name said again", "order"]
     assert all(panel["encoding"]["y"]["sort"] == [3, 2, 7, 0] for panel in panels)
     assert [len(panel["data"]["values"]) for panel in panels] == [3, 2, 1]
     assert panels[0]["encoding"]["y"]["title"] == "features of head 1.2"

@@ -11,9 +11,9 @@ def words(row):
 
 
 def test_attributes_and_counterfactuals_are_what_the_sentences_say():
-    task = study.task_of("test", 40, 3)
+    task = study.giving_task("test", 40, 3)
     for i in range(40):
-        sentence, who = words(task.prompts.tokens[i]), {n: int(v[i]) for n, v in task.attributes.items()}
+        sentence, who = words(task.tokens[i]), {n: int(v[i]) for n, v in task.attributes.items()}
         first, second, giver = (sentence[at] for at in (study.FIRST_NAME, study.SECOND_NAME, study.GIVER))
         receiver = second if giver == first else first
         assert (NAMES[who["subject"]], NAMES[who["indirect"]]) == (giver, receiver) and who["order"] == (first == giver)
@@ -30,8 +30,8 @@ def test_attributes_and_counterfactuals_are_what_the_sentences_say():
 def test_no_pair_of_names_is_in_both_splits_nor_in_their_counterfactuals():
     pairs = {}
     for split, count in (("train", 3000), ("test", 400)):
-        task = study.task_of(split, count, 0)
-        assert len(task.prompts.tokens) == count
+        task = study.giving_task(split, count, 0)
+        assert len(task.tokens) == count
         who = task.attributes
         told = [(who["indirect"], who["subject"]), (task.new["indirect"], who["subject"]),
                 (who["indirect"], task.new["subject"])]  # fmt: skip
@@ -40,12 +40,12 @@ def test_no_pair_of_names_is_in_both_splits_nor_in_their_counterfactuals():
         assert set(who["indirect"].tolist()) == set(range(len(NAMES)))
     assert not pairs["train"] & pairs["test"]
     assert 0.15 < len(pairs["test"]) / (len(NAMES) * (len(NAMES) - 1) / 2) < 0.25
-    own = [study.pairs_of(split) for split in ("train", "test")]
+    own = [study.giving_frame().pairs(split) for split in ("train", "test")]
     assert torch.equal(own[0] ^ own[1], ~torch.eye(len(NAMES), dtype=torch.bool)) and torch.equal(own[1], own[1].T)
 
 
 def test_joined_attributes_tell_the_name_and_the_order():
-    attributes = study.task_of("test", 30, 1).attributes
+    attributes = study.giving_task("test", 30, 1).attributes
     joint = study.joined(attributes)
     assert list(joint) == ["indirect_order", "subject_order"]
     for name in ("indirect", "subject"):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from winnow.evaluate import supervised_study as study
 from winnow.evaluate import task_dictionaries as kinds
-from winnow.evaluate.supervised_task import task_of
+from winnow.evaluate.supervised_dictionaries import read
+from winnow.evaluate.supervised_task import giving_task
+from winnow.evaluate.task_scene import scene_of
 from winnow.models import build
 from winnow.workloads.names_language import vocabulary
 
@@ -13,14 +14,14 @@ from winnow.workloads.names_language import vocabulary
 @pytest.fixture(scope="module")
 def scene():
     model = build("hooked_transformer", vocabulary=len(vocabulary()), context=32, width=16, layers=2, heads=2)
-    return study.scene_of(model, task_of("train", 400, 0), task_of("test", 30, 0), 0.0)
+    return scene_of(model, giving_task("train", 400, 0), giving_task("test", 30, 0), 0.0)
 
 
 def test_general_rows_are_what_heads_hold_where_there_are_words(scene):
-    tokens = torch.nn.functional.pad(scene.fit.prompts.tokens[:3], (0, 2))
+    tokens = torch.nn.functional.pad(scene.fit.tokens[:3], (0, 2))
     rows = kinds.general_rows(scene.model, tokens, scene.nodes, 0)
-    assert rows.shape == (3 * scene.fit.prompts.tokens.shape[1], 4, 8)
-    last = study.read(scene.model, scene.fit.prompts.tokens[:1], scene.nodes)[0]
+    assert rows.shape == (3 * scene.fit.tokens.shape[1], 4, 8)
+    last = read(scene.model, scene.fit.tokens[:1], scene.nodes)[0]
     assert (rows - last).abs().sum((1, 2)).min() < 1e-4
 
 

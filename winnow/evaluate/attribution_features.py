@@ -12,19 +12,19 @@ from winnow.dictionaries.attribution_l1 import fit_attribution_l1
 from winnow.dictionaries.sae import SaeConfig
 from winnow.evaluate.dictionary_toys import closest_in_l0
 from winnow.evaluate.supervised_dictionaries import Features
-from winnow.evaluate.supervised_study import Scene
 from winnow.evaluate.task_dictionaries import of_dictionary
+from winnow.evaluate.task_scene import Scene
 
 UNEXPLAINED = 1.0
 """Weight of the attribution that is left unexplained, in the second kind."""
 
 
 def answer_gradients(scene: Scene) -> Tensor:
-    """float32[n, nodes, d]: the gradient of each fit prompt's logit difference, receiver above giver, at every node."""
-    prompts, hooks = scene.fit.prompts, sorted({node.hook for node in scene.nodes})
+    """float32[n, nodes, d]: the gradient of each fit prompt's logit difference, answer above other, at every node."""
+    fit, hooks = scene.fit, sorted({node.hook for node in scene.nodes})
     with torch.enable_grad():
-        logits, saved = scene.model.run(prompts.tokens, save=hooks)
-        found = torch.autograd.grad(prompts.difference(logits).sum(), [saved[hook] for hook in hooks])
+        logits, saved = scene.model.run(fit.tokens, save=hooks)
+        found = torch.autograd.grad(fit.difference(logits).sum(), [saved[hook] for hook in hooks])
     at = dict(zip(hooks, found, strict=True))
     return torch.stack([at[node.hook][:, node.position, node.head] for node in scene.nodes], 1)
 

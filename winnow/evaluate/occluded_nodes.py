@@ -12,7 +12,8 @@ import torch
 from scipy.stats import spearmanr
 
 from winnow.evaluate.supervised_dictionaries import Features, supervised
-from winnow.evaluate.supervised_study import Scene, told
+from winnow.evaluate.supervised_study import told
+from winnow.evaluate.task_scene import Scene
 
 LARGER, SMALLER = "indirect", "subject"
 
@@ -20,9 +21,9 @@ LARGER, SMALLER = "indirect", "subject"
 def node_occlusion(scene: Scene, features: Sequence[Features]) -> dict[str, float]:
     """rank_correlation over nodes of length_ratio with told_more, and the range of each.
 
-    length_ratio: logarithm of the mean length of codes of who receives over that of who gives (codes of least squares).
-    told_more: mean over names of the best F1 of a node's features for who receives, less that for who gives; the best
-    are those of the fit prompts, their F1 is that on the test prompts.
+    length_ratio: logarithm of the mean length of codes of the name that comes over that of the other (codes of least
+    squares). told_more: mean over names of the best F1 of a node's features for the name that comes, less that for the
+    other; the best are those of the fit prompts, their F1 is that on the test prompts.
     """
     ratios, surplus = [], []
     for rows, held, own in zip(scene.seen.unbind(1), scene.held.unbind(1), features, strict=True):

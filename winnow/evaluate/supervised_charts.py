@@ -38,11 +38,11 @@ NAMES = {
     "random": "random directions",
 }
 ATTRIBUTES = {
-    "indirect": "who receives, in outputs",
-    "subject": "who gives, in queries",
+    "indirect": "name that comes, in outputs",
+    "subject": "name said again, in queries",
     "order": "order of the names, in queries",
 }
-WORDS = {"indirect": "who receives", "subject": "who gives", "order": "order"}
+WORDS = {"indirect": "name that comes", "subject": "name said again", "order": "order"}
 SHOWN = 48
 
 
@@ -52,8 +52,8 @@ def axes(metrics: pa.Table) -> alt.HConcatChart:
     recovered = [row for row in metric_values(metrics, "recovered") if row["variant"] == "all"]
     panels = [
         (["logit difference", "recovered"], recovered, 1.0),
-        (["receivers changed,", "one feature each way"], edits, None),
-        (["receivers that", "some feature tells"], metric_values(metrics, "values_told_indirect"), None),
+        (["names changed,", "one feature each way"], edits, None),
+        (["names to come that", "some feature tells"], metric_values(metrics, "values_told_indirect"), None),
     ]
     drawn = [_dots(some(rows, " ".join(title)), title, i == 0, top) for i, (title, rows, top) in enumerate(panels)]
     return styled(alt.hconcat(*drawn))
@@ -93,7 +93,7 @@ def _best_edits(metrics: pa.Table) -> Rows:
 def edits(metrics: pa.Table) -> alt.HConcatChart:
     """Share of edits that work by the features taken out and put in, of each attribute; the ceiling is dashed.
 
-    Of two ways of choosing features the better is drawn.
+    Of two ways of choosing features the better is drawn, and attributes without edits are left out.
     """
     rows = some(_best_edits(metrics), "edits")
     bands = mean_bands(rows, ["attribute", "dictionary", "size"], (0.0, 1.0))
@@ -106,6 +106,8 @@ def edits(metrics: pa.Table) -> alt.HConcatChart:
     panels: list[Any] = []
     for name, title in ATTRIBUTES.items():
         own = [band for band in bands if band["attribute"] == name]
+        if not own:
+            continue
         sizes = sorted({band["size"] for band in own})
         scale = alt.Scale(type="log", nice=False, padding=14)
         x = alt.X("size:Q", title="features each way (log scale)", scale=scale, axis=alt.Axis(values=sizes))

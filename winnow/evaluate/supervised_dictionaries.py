@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from winnow.errors import InputError
-from winnow.models.hooked_transformer import HookedTransformer
+from winnow.models.hooked_transformer import HookedTransformer, KeysValues
 
 LEAST_PROMPTS = 5
+READ_AT_ONCE = 256
+"""Prompts of a run, whose tensors are still small enough for a processor's cache."""
 UNION = 10
 """Values of an attribute that one feature may stand for together."""
 Attributes = Mapping[str, Tensor]
@@ -54,13 +56,22 @@ def check_nodes(model: HookedTransformer, nodes: Sequence[Node], length: int) ->
 def read(model: HookedTransformer, tokens: Tensor, nodes: Sequence[Node]) -> Tensor:
     """float[n, nodes, d]: what the nodes hold on prompts int64[n, t]. Errors as `check_nodes`."""
     check_nodes(model, nodes, tokens.shape[1])
-    _, saved = model.run(tokens, save={node.hook for node in nodes})
-    return torch.stack([saved[node.hook][:, node.position, node.head] for node in nodes], 1)
+    hooks, depth = {node.hook for node in nodes}, 1 + max(node.layer for node in nodes)
+    found = []
+    for part in tokens.split(READ_AT_ONCE):
+        _, saved = model.run(part, save=hooks, stop_at=depth)
+        found.append(torch.stack([saved[node.hook][:, node.position, node.head] for node in nodes], 1))
+    return torch.cat(found)
 
 
 @torch.no_grad()
-def logits_with(model: HookedTransformer, tokens: Tensor, nodes: Sequence[Node], values: Tensor) -> Tensor:
-    """Logits float[n, t, v] with the nodes replaced by values float[n, nodes, d] all at once, the rest live."""
+def logits_with(
+    model: HookedTransformer, tokens: Tensor, nodes: Sequence[Node], values: Tensor, past: Sequence[KeysValues] = ()
+) -> Tensor:
+    """Logits float[n, t, v] with the nodes replaced by values float[n, nodes, d] all at once, the rest live.
+
+    past: what `keys_values` gives of the tokens before these.
+    """
     check_nodes(model, nodes, tokens.shape[1])
 
     def patch(hook: str) -> Callable[[Tensor], Tensor]:
@@ -73,7 +84,15 @@ def logits_with(model: HookedTransformer, tokens: Tensor, nodes: Sequence[Node],
 
         return replaced
 
-    return model.run(tokens, patch={node.hook: patch(node.hook) for node in nodes})[0]
+    return model.run(tokens, patch={node.hook: patch(node.hook) for node in nodes}, past=past)[0]
+
+
+@torch.no_grad()
+def keys_values(model: HookedTransformer, tokens: Tensor) -> list[KeysValues]:
+    """Keys and values float[n, t, head, d] of each block on tokens int64[n, t]."""
+    hooks = [[f"blocks.{i}.attn.hook_{part}" for part in "kv"] for i in range(len(model.blocks))]
+    _, saved = model.run(tokens, save=[hook for pair in hooks for hook in pair], stop_at=len(model.blocks))
+    return [(saved[key], saved[value]) for key, value in hooks]
 
 
 @dataclass(frozen=True)

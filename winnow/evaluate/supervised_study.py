@@ -1,4 +1,4 @@
-"""Dictionaries of the heads that tell who got something: how well they stand in, can be edited, and what they say."""
+"""Dictionaries of the heads that tell which name comes: how well they stand in, can be edited, and what they say."""
 
 from __future__ import annotations
 
@@ -8,129 +8,25 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from winnow.errors import InputError
 from winnow.evaluate.supervised_dictionaries import (
     Features,
-    Node,
     SupervisedDictionary,
     Told,
     edit_agnostic,
     edit_aware,
     f1_of_unions,
     interpret,
-    logits_with,
     read,
     supervised,
 )
-from winnow.evaluate.supervised_task import FIRST_NAME, GIVER, SECOND_NAME, Task, joined
-from winnow.models.hooked_transformer import HookedTransformer
-from winnow.workloads.names_language import NAMES
+from winnow.evaluate.supervised_task import Task, joined
+from winnow.evaluate.task_scene import Scene, accuracy, explained, recovered
 
 SYSTEMS = ("supervised_mean", "supervised_mse", "supervised_joint")
 GOOD = 0.8
 """F1 from which on a feature counts as telling a value."""
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """F1 from which on features are counted."""
-VALUES = {"indirect": len(NAMES), "subject": len(NAMES), "order": 2}
-
-
-class Scene(NamedTuple):
-    """The model, its nodes, and what both splits hold in them: float32[n, nodes, d]."""
-
-    model: HookedTransformer
-    nodes: list[Node]
-    fit: Task
-    test: Task
-    seen: Tensor
-    held: Tensor
-    changed: dict[str, Tensor]
-    """Attribute that is edited here -> what the test prompts' counterfactuals hold."""
-    clean: Tensor
-    """int64[n]: the model's answer to the test prompts."""
-    expected: dict[str, Tensor]
-    """Attribute -> int64[n]: the answer that an edit is to bring about."""
-
-
-def scene_of(model: HookedTransformer, fit: Task, test: Task, least_ceiling: float) -> Scene:
-    """All heads' outputs at the last position, through which all that is told must pass.
-
-    Who receives is edited here, the one attribute with which the answer moves; expected is the answer to the
-    counterfactual prompt. Raises InputError where exchanging the whole of the nodes for the counterfactual's does not
-    bring it about in at least the share `least_ceiling` of the prompts: then the nodes are no cut of the task.
-    """
-    heads = model.blocks[0].attn.heads  # type: ignore[union-attr]
-    nodes = [Node(layer, "z", head, -1) for layer in range(len(model.blocks)) for head in range(heads)]  # type: ignore[arg-type]
-    name = "indirect"
-    with torch.no_grad():
-        clean, expected = (model(part)[:, -1].argmax(-1) for part in (test.prompts.tokens, test.counterfactual[name]))
-    values = read(model, test.counterfactual[name], nodes)
-    seen, held = read(model, fit.prompts.tokens, nodes), read(model, test.prompts.tokens, nodes)
-    scene = Scene(model, nodes, fit, test, seen, held, {name: values}, clean, {name: expected})
-    if (reached := accuracy(scene, name, values)) < least_ceiling:
-        raise InputError(f"nodes: of the prompts with another answer where another {name} is told, {reached:.2f} get "
-                         f"it, not {least_ceiling:g}; they are no cut of the task: train the model longer")  # fmt: skip
-    return scene
-
-
-def queries_of(scene: Scene) -> Scene:
-    """All heads' queries at the last position from the second layer on: whom to look for, the names being as they were.
-
-    Who gives and the order are edited here. A prompt with another giver or order has the same answer, yet these queries
-    among the old names lead elsewhere; expected is the answer with the whole of the counterfactual's queries.
-    """
-    model, test = scene.model, scene.test
-    nodes = [node._replace(kind="q") for node in scene.nodes if node.layer]  # the first sees one and the same word
-    seen, held = (read(model, task.prompts.tokens, nodes) for task in (scene.fit, test))
-    changed = {name: read(model, test.counterfactual[name], nodes) for name in ("subject", "order")}
-    expected = {
-        name: logits_with(model, test.prompts.tokens, nodes, values)[:, -1].argmax(-1)
-        for name, values in changed.items()
-    }
-    return scene._replace(nodes=nodes, seen=seen, held=held, changed=changed, expected=expected)
-
-
-def moved(scene: Scene, name: str) -> Tensor:
-    """bool[n]: the test prompts whose answer an edit of the attribute is to change."""
-    return scene.expected[name] != scene.clean
-
-
-def accuracy(scene: Scene, name: str, values: Tensor) -> float:
-    """Share of the answers that are to move which do so as expected, with these values in the nodes.
-
-    Prompts that keep their answer are left out, as an edit of nothing would do well on them; 0 where there are no
-    others.
-    """
-    logits = logits_with(scene.model, scene.test.prompts.tokens, scene.nodes, values)
-    own = moved(scene, name)
-    right = (logits[:, -1].argmax(-1) == scene.expected[name])[own].double()
-    return float(right.mean()) if len(right) else 0.0
-
-
-def recovered(scene: Scene, values: Tensor) -> float:
-    """Logit difference with these values in the nodes, from 0 for their means to 1 for their own."""
-    prompts = scene.test.prompts
-
-    def difference(held: Tensor) -> float:
-        return float(prompts.difference(logits_with(scene.model, prompts.tokens, scene.nodes, held)).mean())
-
-    clean, ablated = difference(scene.held), difference(scene.seen.mean(0).expand_as(scene.held))
-    return (difference(values) - ablated) / (clean - ablated)
-
-
-def explained(scene: Scene, values: Tensor) -> float:
-    """Share of the variance of what the nodes hold, mean over nodes."""
-    spread = (scene.held - scene.held.mean(0)).square().sum((0, 2))
-    return float((1 - (scene.held - values).square().sum((0, 2)) / spread).mean())
-
-
-def edit_limits(scene: Scene) -> dict[str, dict[str, dict[str, float]]]:
-    """System -> variant -> metrics: edits of everything and of nothing, and the share of prompts that are to move."""
-    whole, nothing = {}, {}
-    for name, values in scene.changed.items():
-        share = float(moved(scene, name).double().mean())
-        whole[f"{name}-1"] = {"edit_accuracy": accuracy(scene, name, values), "moved": share}
-        nothing[f"{name}-1"] = {"edit_accuracy": accuracy(scene, name, scene.held)}
-    return {"ceiling": whole, "unedited": nothing}
 
 
 def _supervised(scene: Scene, system: str, seen: Tensor) -> SupervisedDictionary:
@@ -145,8 +41,31 @@ def _form(system: str, attributes: dict[str, Tensor]) -> dict[str, Tensor]:
     return joined(attributes) if system == "supervised_joint" else attributes
 
 
-def told_by_supervised(scene: Scene, system: str) -> dict[str, float]:
-    """How well the codes of one of SYSTEMS stand in for the nodes."""
+def attending(scene: Scene) -> tuple[Tensor, Tensor]:
+    """float64[n, vectors, d] of both splits: queries of the nodes' heads at the end, then their keys at each name."""
+    queries = [node._replace(kind="q") for node in scene.nodes]
+    places = [slot.position for slot in scene.fit.frame.slots]
+    keys = [node._replace(kind="k", position=position) for position in places for node in scene.nodes]
+    seen, held = (read(scene.model, task.tokens, [*queries, *keys]).double() for task in (scene.fit, scene.test))
+    return seen, held
+
+
+def _scores_explained(scene: Scene, system: str, parts: tuple[Tensor, Tensor]) -> float:
+    """Share of the variance of attention scores, last position to each name, that codes of queries and keys give.
+
+    parts: as `attending` reads them. The median over heads and names: a head that looks nowhere in particular has
+    scores of no variance to speak of.
+    """
+    seen, held = parts
+    dictionary = _supervised(scene, system, seen.flatten(1))
+    made = dictionary.reconstruct(_form(system, scene.test.attributes)).view(held.shape)
+    n, names = len(scene.nodes), len(scene.fit.frame.slots)
+    true, coded = ((x[:, :n].repeat(1, names, 1) * x[:, n:]).sum(2) for x in (held, made))
+    return float((1 - (true - coded).square().sum(0) / (true - true.mean(0)).square().sum(0)).median())
+
+
+def told_by_supervised(scene: Scene, system: str, parts: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """How well the codes of one of SYSTEMS stand in for the nodes, and for what `attending` reads."""
     dictionary, attributes = _supervised(scene, system, scene.seen.flatten(1)), _form(system, scene.test.attributes)
     shown = dictionary.reconstruct(attributes).float().view(scene.held.shape)
     without = scene.held.flatten(1) - sum(dictionary.parts(attributes).values())
@@ -154,7 +73,7 @@ def told_by_supervised(scene: Scene, system: str) -> dict[str, float]:
         "recovered": recovered(scene, shown),
         "explained": explained(scene, shown),
         "necessity": 1 - recovered(scene, without.float().view(scene.held.shape)),
-        "scores_explained": _scores_explained(scene, system),
+        "scores_explained": _scores_explained(scene, system, parts),
     }
 
 
@@ -175,23 +94,6 @@ def edits_by_supervised(scene: Scene, system: str) -> dict[str, dict[str, float]
             "weight": float(((taken * shown).sum(2) / shown.square().sum(2).clamp(min=1e-30)).mean()),
         }
     return found
-
-
-def _scores_explained(scene: Scene, system: str) -> float:
-    """Share of the variance of attention scores, last position to each name, that codes of queries and keys give.
-
-    The median over heads and names: a head that looks nowhere in particular has scores of no variance to speak of.
-    """
-    queries = [node._replace(kind="q") for node in scene.nodes]
-    places = (FIRST_NAME, SECOND_NAME, GIVER)
-    keys = [node._replace(kind="k", position=position) for position in places for node in scene.nodes]
-    both = [*queries, *keys]
-    seen, held = (read(scene.model, task.prompts.tokens, both).double() for task in (scene.fit, scene.test))
-    dictionary = _supervised(scene, system, seen.flatten(1))
-    made = dictionary.reconstruct(_form(system, scene.test.attributes)).view(held.shape)
-    n = len(queries)
-    true, coded = ((x[:, :n].repeat(1, len(places), 1) * x[:, n:]).sum(2) for x in (held, made))
-    return float((1 - (true - coded).square().sum(0) / (true - true.mean(0)).square().sum(0)).median())
 
 
 class _Clear(NamedTuple):
@@ -236,7 +138,7 @@ def told_by_features(scene: Scene, features: Sequence[Features]) -> dict[str, di
 
 def told(codes: Tensor, task: Task) -> dict[str, Told]:
     """What features with these codes, float[n, m], tell of each attribute of the task's prompts."""
-    return {name: interpret(codes != 0, values, VALUES[name]) for name, values in task.attributes.items()}
+    return {name: interpret(codes != 0, values, task.sizes[name]) for name, values in task.attributes.items()}
 
 
 def _clear(chosen: dict[str, Told], codes: Tensor, task: Task) -> _Clear:
@@ -276,7 +178,7 @@ def edits_by_features(scene: Scene, features: Sequence[Features], sizes: Sequenc
 def feature_rows(scene: Scene, features: Sequence[Features]) -> list[dict[str, Any]]:
     """A row of each feature and value of each attribute: precision, recall and F1 on the test prompts, where not 0.
 
-    Of the node whose features tell most receivers on the fit prompts.
+    Of the node whose features tell most indirect objects on the fit prompts.
     """
     best = [float(told(f.encode(x), scene.fit)["indirect"].f1.max(0).values.mean())
             for f, x in zip(features, scene.seen.unbind(1), strict=True)]  # fmt: skip
@@ -284,8 +186,8 @@ def feature_rows(scene: Scene, features: Sequence[Features]) -> list[dict[str, A
     node, active = scene.nodes[place], features[place].encode(scene.held[:, place]) != 0
     found = []
     for name, values in scene.test.attributes.items():
-        f1, fires = interpret(active, values, VALUES[name]).f1, active.double().sum(0)
-        count = torch.bincount(values, minlength=VALUES[name]).double()
+        f1, fires = interpret(active, values, scene.test.sizes[name]).f1, active.double().sum(0)
+        count = torch.bincount(values, minlength=scene.test.sizes[name]).double()
         both = f1 * (fires[:, None] + count) / 2
         for feature, value in f1.nonzero().tolist():
             hits = float(both[feature, value])

@@ -47,7 +47,7 @@ from winnow.pipeline.settings.rope_alibi import RopeAlibi
 from winnow.pipeline.settings.simplex import Compatibility
 from winnow.pipeline.settings.subspace_rerouting import SubspaceRerouting
 from winnow.pipeline.settings.subword import Subword
-from winnow.pipeline.settings.supervised_dictionaries import SupervisedDictionaries
+from winnow.pipeline.settings.supervised_dictionaries import CodeDictionaries, SupervisedDictionaries
 from winnow.pipeline.settings.transcoder import Transcoder, TranscoderCircuits
 from winnow.pipeline.settings.word2vec_ceo import Word2VecCeo
 from winnow.pipeline.settings.word_explanations import WordExplanations
@@ -274,6 +274,8 @@ class EvaluateText(EvaluateModels):
     """Survival of features under compression."""
     pareto: DictionaryPareto | None = None
     """Comparison of dictionary architectures."""
+    supervised_dictionaries: CodeDictionaries | None = None
+    """Dictionaries judged on a task whose attributes are known."""
     dictionary_effects: DictionaryEffects | None = None
     """Dictionaries of the dense model and of compressed ones."""
     transcoder: Transcoder | None = None
