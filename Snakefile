@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 
 from winnow.errors import InputError
-from winnow.pipeline import provenance
+from winnow.pipeline import provenance, warm
 from winnow.pipeline.workflow import Workflow, prepare_jobs
 
 prepare_jobs(workflow.basedir)
@@ -71,11 +71,14 @@ onstart:
     # Under Snakemake's limit of jobs a second each job that ends wakes the scheduler every second from then on: after
     # hundreds it does nothing else.
     workflow.scheduler.job_rate_limiter = None
+    warm.start(len(list(workflow.dag.needrun_jobs())))
 
 
 onsuccess:
+    warm.stop()
     provenance.reconcile(after_run=True)
 
 
 onerror:
+    warm.stop()
     provenance.reconcile(after_run=True)

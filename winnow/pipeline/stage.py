@@ -22,10 +22,22 @@ def stage(function: Function | None = None, *, torch: bool = False) -> Any:
         if job is not None and function.__globals__.get("__name__") == "__main__":
             from winnow.pipeline.runner import run_job
 
+            if torch and job.params.settings.get("torch_threads", 1) == 1:
+                _run_warm()
             run_job(function, job, prepare_torch if torch else prepare)
         return function
 
     return decorate if function is None else decorate(function)
+
+
+def _run_warm() -> None:
+    """End this process with the status of a fork that has run it, where there is a process to fork."""
+    import os
+
+    from winnow.pipeline.warm import hand_over
+
+    if (status := hand_over()) is not None:
+        os._exit(status)
 
 
 def prepare(seed: int, threads: int) -> None:
