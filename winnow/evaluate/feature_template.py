@@ -111,10 +111,12 @@ function line(seen, strongest, parent) {
       piece.style.background = tint(seen.strength[i] / strongest);
       piece.title = seen.strength[i];
     }
-    if (words) row.append(" ");
+    if (i + 1 < seen.tokens.length) row.append(between);
   });
 }
-const words = data.features.every(f => f.seen.every(s => s.tokens && s.tokens.every(t => !/\s/.test(t))));
+const every = test => data.features.every(f => f.seen.every(s => s.tokens && s.tokens.every(test)));
+// Parts of words bring their own spaces; words and titles have none around them.
+const between = every(t => !/\s/.test(t)) ? " " : every(t => t === t.trim()) ? " · " : "";
 
 function bars(f, parent) {
   const lowered = f.lowered.map((n, i) => [n, f.lowered_by[i]]).reverse();
