@@ -3,21 +3,17 @@
 import pytest
 import torch
 
+from tests.evaluate.giving import giving_scene
 from winnow.errors import InputError
 from winnow.evaluate.supervised_dictionaries import logits_with, read
 from winnow.evaluate.supervised_task import giving_task
 from winnow.evaluate.task_scene import accuracy, edit_limits, explained, moved, queries_of, recovered, scene_of
-from winnow.models import build
 from winnow.workloads.names_language import vocabulary
 
 
 @pytest.fixture(scope="module")
 def scene():
-    model = build("hooked_transformer", vocabulary=len(vocabulary()), context=32, width=16, layers=2, heads=2)
-    with torch.no_grad():  # a new model hardly moves its logits
-        for block in model.blocks:
-            block.attn.output.weight.mul_(8)
-    return scene_of(model, giving_task("train", 2000, 0), giving_task("test", 60, 0), 0.0)
+    return giving_scene()
 
 
 def test_what_stands_before_the_last_position_need_not_be_read_again(scene):

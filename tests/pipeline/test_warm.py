@@ -30,7 +30,7 @@ def running():
         warm.start(warm.FEWEST)
         path = Path(os.environ[warm.VARIABLE].partition(os.pathsep)[0])
         wait_for(path.exists)
-        yield path, warm._started[-1]
+        yield path, warm._started[-1][0]
         warm.stop()
     assert not path.parent.exists() and warm.VARIABLE not in os.environ
 
@@ -86,7 +86,7 @@ def test_forks_end_with_the_warm_process_and_it_with_who_started_it(tmp_path):
         "-c",
         "import os, time; from winnow.pipeline import warm; warm.start(9); "
         "print(os.environ[warm.VARIABLE], flush=True);"
-        "print(warm._started[0].pid, flush=True); time.sleep(60)",
+        "print(warm._started[0][0].pid, flush=True); time.sleep(60)",
     ]
     parent = subprocess.Popen(starter, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     told, process = parent.stdout.readline().strip(), psutil.Process(int(parent.stdout.readline()))

@@ -38,7 +38,7 @@ STATUS = struct.Struct("i")
 SIZE = struct.Struct("I")
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl
 
-_started: list[subprocess.Popen[bytes]] = []
+_started: list[tuple[subprocess.Popen[bytes], Path]] = []
 
 
 def start(jobs: int) -> None:
@@ -48,7 +48,7 @@ def start(jobs: int) -> None:
     path = Path(tempfile.mkdtemp(prefix="winnow-")) / "socket"  # nobody else may look into such a folder
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
     command = [sys.executable, "-P", "-m", "winnow.pipeline.warm", str(path)]
-    _started.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL))
+    _started.append((subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL), path.parent))
     os.environ[VARIABLE] = f"{path}{os.pathsep}{_surroundings()}"
 
 
@@ -56,9 +56,10 @@ def stop() -> None:
     """End it, if it was started."""
     os.environ.pop(VARIABLE, None)
     while _started:
-        process = _started.pop()
+        process, folder = _started.pop()
         process.terminate()
         process.wait()
+        shutil.rmtree(folder, ignore_errors=True)  # it may have been ended before it could do so
 
 
 def _surroundings() -> str:

@@ -71,10 +71,6 @@ class CodeDictionaries(TaskDictionaries):
     """Train or compress variant whose heads are read."""
     fit_prompts: int = Field(3000, ge=2000)
     """Prompts of the train split that dictionaries are fitted on."""
-    penalties: Penalties = [4.0]
-    """Weights of the sparsity penalty of relu_l1 and gated, of which the one with the nearest L0 is taken."""
-    arms: Arms = ["topk", "relu_l1", "gated", "general"]
-    """Autoencoders; fewer, as there are more heads, and those by attribution take as long as three others."""
     queries: bool = False
     """Whether edits of subject and order are judged too, in queries, where hardly an answer moves with them."""
     names: int = Field(40, ge=8)
@@ -87,7 +83,7 @@ class CodeDictionaries(TaskDictionaries):
     """Prompts of a step."""
     learning_rate: float = Field(2e-3, gt=0)
     """Peak learning rate of AdamW in them."""
-    least_accuracy: float = Field(0.9, ge=0, le=1)
+    least_accuracy: float = Field(0.95, ge=0, le=1)
     """Share of the valid prompts that a taught copy must answer."""
     windows: int = Field(100, ge=1)
     """Windows of the train split on which the autoencoder of other texts is fitted."""
