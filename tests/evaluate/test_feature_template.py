@@ -4,9 +4,12 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+import torch
+from torch import nn
 
-from tests.evaluate.feature_examples import ROWS, content, table_of
+from tests.evaluate.feature_examples import ROWS, axes, content, table_of
 from tests.workflow.chromium import chromium, click, needs_chromium, requested, see, wait, with_text
+from winnow.evaluate.feature_browser import Examples, feature_table, fired
 from winnow.evaluate.feature_page import feature_page
 from winnow.evaluate.feature_template import TEMPLATE
 
@@ -33,6 +36,29 @@ def test_a_person_leafs_through_the_page_without_a_network(tmp_path):
         wait(browser, lambda d: d.find_element("css selector", "nav button").text.startswith("feature 1"), "the order")
         assert "3 of 5 features; 2 never fire here" in browser.find_element("id", "count").text
         assert set(requested(browser)) == {page.as_uri()}
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.parametrize(("names", "line"), [
+    (["no", "one", "two"], "one two"),
+    (["no", "Jaws 2", "Birds, The"], "Jaws 2 · Birds, The"),
+    (["no", " re", "turn"], " return"),
+])  # fmt: skip
+def test_words_and_titles_stand_apart_and_parts_of_words_do_not(tmp_path, names, line):
+    model, dictionary = nn.Sequential(), axes()
+    model.embed = nn.Embedding.from_pretrained(torch.eye(4))
+    tokens = torch.tensor([[1, 2]])
+    examples = Examples(tokens, tokens != 0, [*names, "not said"], lambda i: names[1:])
+    where = fired(dictionary, model, examples, "embed")
+    table = feature_table(dictionary, model, examples, "embed", where, 1)
+    page = tmp_path / "browser.html"
+    page.write_text(feature_page(table, where, examples, "lines"), encoding="utf-8")
+    with chromium(tmp_path / "profile") as browser:
+        browser.get(page.as_uri())
+        see(browser, with_text("Feature 1", "h2"))
+        shown = browser.execute_script("return document.querySelector('.line').textContent")
+        assert shown.endswith(line)
 
 
 class Read(HTMLParser):
