@@ -149,7 +149,9 @@ def nearest(table: pa.Table) -> alt.LayerChart:
         y=alt.Y("title:N", title=None, sort=order, axis=alt.Axis(labelLimit=300)),
         x=alt.X("rank:O", title="nearest item", axis=alt.Axis(labelAngle=0)),
     )
-    scale = alt.Scale(range=["white", SKY], domain=[0, 1])
+    lowest = min(row["cosine"] for row in rows)
+    # From the lowest on, as those shown are all near 1 and would look alike.
+    scale = alt.Scale(range=["white", SKY], domain=[lowest, 1])
     tiles = base.mark_rect().encode(color=alt.Color("cosine:Q", title="cosine", scale=scale))
     words = base.mark_text(fontSize=12).encode(text="near:N")
     return styled((tiles + words).properties(width=190 * places, height=44 * len(order)))
