@@ -112,8 +112,6 @@ def pixel_array(table: pa.Table, meta: ImageMeta, name: str = "images") -> np.nd
     shape.
     """
     column = table[meta.column].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunk to combine
-        return np.zeros((0, meta.pixels), np.uint8)
     if meta.column == "pixels":
         values = column.values.slice(column.offset * meta.pixels, len(column) * meta.pixels)
         return values.to_numpy(zero_copy_only=False).reshape(-1, meta.pixels)
