@@ -1,7 +1,9 @@
 """The optimum is that of a search over all evictions, policies are the textbook's, perfect bits cost the optimum."""
 
+import random
 from collections import OrderedDict
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -166,3 +168,48 @@ def test_equal_seeds_choose_alike_and_names_of_pages_do_not_matter():
 def test_impossible_input_is_refused(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+def reference_trace(kind, seed):
+    """1,500 requests of up to 150 pages, drawn by Python's own generator, which stays as it is."""
+    draw = random.Random(seed)
+    if kind == "skewed":
+        return [int(150 ** draw.random()) for _ in range(1500)]
+    if kind == "uniform":
+        return [draw.randrange(150) for _ in range(1500)]
+    if kind == "loop":
+        return [t % 60 for t in range(1500)]
+    return [step % 150 for step in accumulate(draw.randint(-2, 2) for _ in range(1500))]
+
+
+# Misses of LRU, LFU, FIFO and Belady in libcachesim 0.3.5, every object of size 1, `next_access_vtime` set for Belady.
+LIBCACHESIM = {
+    ("skewed", 0, 5): (1228, 1085, 1247, 917),
+    ("skewed", 0, 20): (824, 680, 897, 505),
+    ("skewed", 0, 50): (483, 417, 551, 270),
+    ("skewed", 1, 5): (1272, 1057, 1282, 930),
+    ("skewed", 1, 20): (851, 714, 915, 509),
+    ("skewed", 1, 50): (513, 429, 589, 276),
+    ("uniform", 0, 5): (1456, 1454, 1457, 1233),
+    ("uniform", 0, 20): (1293, 1294, 1288, 865),
+    ("uniform", 0, 50): (1006, 977, 993, 521),
+    ("uniform", 1, 5): (1454, 1462, 1453, 1234),
+    ("uniform", 1, 20): (1303, 1317, 1302, 873),
+    ("uniform", 1, 50): (1019, 1027, 994, 534),
+    ("loop", 0, 5): (1500, 1500, 1500, 1400),
+    ("loop", 0, 20): (1500, 1500, 1500, 1025),
+    ("loop", 0, 50): (1500, 1500, 1500, 300),
+    ("walk", 0, 5): (486, 1163, 516, 384),
+    ("walk", 0, 20): (135, 1057, 151, 123),
+    ("walk", 0, 50): (108, 696, 108, 108),
+    ("walk", 1, 5): (532, 1127, 557, 429),
+    ("walk", 1, 20): (210, 946, 242, 181),
+    ("walk", 1, 50): (99, 511, 93, 93),
+}
+
+
+@pytest.mark.parametrize(("kind", "seed", "k"), LIBCACHESIM)
+def test_faults_are_the_misses_of_libcachesim(kind, seed, k):
+    trace = np.array(reference_trace(kind, seed))
+    found = tuple(simulate(trace, None, k, policy).faults for policy in ("lru", "lfu", "fifo", "lfd"))
+    assert found == LIBCACHESIM[kind, seed, k]
