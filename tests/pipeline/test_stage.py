@@ -44,5 +44,20 @@ def test_optimizers_of_a_stage_do_not_load_the_compiler_and_step_as_ever():
     assert run(OPTIMIZERS, "prepared").strip() == f"{weights} False"
 
 
+MEMORY = """
+from winnow.pipeline.stage import prepare_torch
+prepare_torch(seed=0, threads=1)
+import torch
+assert torch.are_deterministic_algorithms_enabled()
+a = torch.full((1000,), 7.0)
+del a  # where nothing is written before it is asked for, the next tensor of this size holds what was here
+print(torch.empty(1000).isnan().all().item())
+"""
+
+
+def test_memory_is_not_written_before_it_is_used():
+    assert run(MEMORY).strip() == "False"
+
+
 def test_the_compiler_is_there_for_who_calls_it():
     assert run(COMPILER).split("\n")[:2] == ["[3.0, 3.0]", "True"]

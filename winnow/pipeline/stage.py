@@ -56,6 +56,8 @@ def prepare_torch(seed: int, threads: int) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would load the compiler
+    # Else torch fills all memory that it asks for with NaN before it writes there, a tenth of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     _keep_freed_memory()
 
 
