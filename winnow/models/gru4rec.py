@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from winnow.models.dropout import Dropout
 from winnow.models.sasrec import NextItem, check_window
 
 
@@ -21,7 +22,7 @@ class GRU4Rec(NextItem):
         super().__init__()
         self.window = window
         self.embedding = nn.Embedding(items + 1, d, padding_idx=0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(d, hidden, batch_first=True)
         self.user_state = nn.Linear(hidden, d)
         nn.init.xavier_normal_(self.embedding.weight)

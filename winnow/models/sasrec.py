@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from winnow.models.dropout import Dropout
+
 NEVER = -1e9
 """Score of padding: finite, so that differences of log-probabilities are."""
 
@@ -48,7 +50,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value, self.output = (nn.Linear(d, d) for _ in range(4))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
         query, key, value = (
@@ -64,7 +66,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, d: int, dropout: float) -> None:
         super().__init__()
-        self.up, self.down, self.dropout = nn.Linear(d, d), nn.Linear(d, d), nn.Dropout(dropout)
+        self.up, self.down, self.dropout = nn.Linear(d, d), nn.Linear(d, d), Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(self.dropout(torch.relu(self.up(x))))
@@ -77,7 +79,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention_norm, self.mlp_norm = nn.LayerNorm(d), nn.LayerNorm(d)
         self.attn_out, self.mlp_out = Attention(d, heads, dropout), FeedForward(d, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
         x = x + self.dropout(self.attn_out(self.attention_norm(x), allowed))
@@ -100,7 +102,7 @@ class SASRec(NextItem):
         self.window = window
         self.embedding = nn.Embedding(items + 1, d, padding_idx=0)
         self.positions = nn.Embedding(window, d)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(d, heads, dropout) for _ in range(blocks))
         self.user_state = nn.LayerNorm(d)
         for weight in (self.embedding.weight, self.positions.weight):

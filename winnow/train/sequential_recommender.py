@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, logsigmoid
 
 from winnow.errors import InputError
 from winnow.models.fitting import History, fit
+from winnow.models.next_item_loss import next_item_loss
 from winnow.workloads.interactions import Interactions
 
 BETAS = (0.9, 0.98)
@@ -93,7 +94,7 @@ class _BestEpoch:
         wanted = y > 0
         states, targets, weight = model.states(x)[wanted], y[wanted], model.embedding.weight
         if self.taken is None:  # as the workload's own loss, without scores of places that nothing follows
-            return cross_entropy(states @ weight[1:].T, targets - 1)
+            return next_item_loss(states, weight, targets)
         drawn = draw_negatives(users[wanted.nonzero()[:, 0]], self.taken, self.negatives)
         positive = (states * weight[targets]).sum(1)
         return sampled_loss(self.name, positive, torch.einsum("md,mkd->mk", states, weight[drawn]), self.power)
