@@ -57,7 +57,7 @@ def prepare_torch(seed: int, threads: int) -> None:
     torch.manual_seed(seed)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would load the compiler
     # Else torch fills all memory that it asks for with NaN before it writes there, a tenth of a training step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()
 
 
