@@ -59,6 +59,24 @@ def test_cosines_and_correlations_are_numpys():
     assert activation_correlation(x, y) == pytest.approx(np.corrcoef(x.T, y.T)[:5, 5:])
 
 
+@pytest.mark.parametrize(("first", "second"), [(0.04, 0.03), (0.04, 0.6), (0.6, 0.04)])
+def test_correlations_of_few_active_entries_are_numpys(first, second):
+    x, y = (
+        generator(i).exponential(5, (400, 6)) * (generator(9 + i).random((400, 6)) < s)
+        for i, s in ((0, first), (1, second))
+    )
+    x[:, 2] = 0
+    x[0] = 1.0
+    assert activation_correlation(x.astype("f4"), y) == pytest.approx(np.corrcoef(x.astype("f4").T, y.T)[:6, 6:])
+
+
+def test_a_feature_of_few_that_is_the_same_in_all_rows_correlates_with_nothing():
+    x = np.zeros((50, 40))
+    x[:, 1], x[3, 0] = 0.1, 2.0
+    correlation = activation_correlation(x, x)
+    assert not correlation[1:].any() and correlation[0, 0] == pytest.approx(1)
+
+
 def test_a_feature_that_never_changes_correlates_with_nothing():
     x = codes(m=3)
     x[:, 1] = 0.1

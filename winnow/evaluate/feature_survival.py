@@ -11,15 +11,19 @@ seeds of the dense model, and between two dictionaries of one dense model that d
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array, issparse
 
 from winnow.errors import InputError
 from winnow.randomness import numpy_generator
 
+SPARSE_BELOW = 0.1
+"""Share of entries that are not zero up to which products of codes are those of sparse matrices."""
+ALL = slice(None)
 FEATURE_SCHEMA = pa.schema(
     [
         ("feature", pa.int32()),
@@ -90,7 +94,7 @@ def activation_correlation(codes_a: np.ndarray, codes_b: np.ndarray) -> np.ndarr
     a, b = _matrix(codes_a, "first codes"), _matrix(codes_b, "second codes")
     if len(a) != len(b):
         raise InputError(f"codes have {len(a)} and {len(b)} rows; encode the same inputs with both dictionaries")
-    return _standardised(a).T @ _standardised(b)
+    return _correlations(_columns(a), _columns(b))
 
 
 def chance_directions(decoder: np.ndarray, seed: int, draw: int = 0) -> np.ndarray:
@@ -131,17 +135,19 @@ def survival(
     if not 0 < chance_quantile < 1 or chance_draws < 1:
         raise InputError("chance_quantile must be above 0 and below 1, and chance_draws at least 1")
     codes_a, codes_b = _codes(codes_a, decoder_a, "first"), _codes(codes_b, decoder_b, "second")
+    if len(codes_a) != len(codes_b):
+        raise InputError(f"codes have {len(codes_a)} and {len(codes_b)} rows; encode the same inputs with both")
     density = (codes_a > 0).mean(axis=0)
     live_a, live_b = np.flatnonzero(density), np.flatnonzero((codes_b > 0).any(axis=0))
-    a, b, x, y = decoder_a[live_a], decoder_b[live_b], codes_a[:, live_a], codes_b[:, live_b]
-    cosine, correlation = cosine_similarity(a, b), activation_correlation(x, y)
+    a, b, x, y = decoder_a[live_a], decoder_b[live_b], _columns(codes_a[:, live_a]), _columns(codes_b[:, live_b])
+    cosine, correlation = cosine_similarity(a, b), _correlations(x, y)
 
     def by_chance(draw: int) -> np.ndarray:
         """Similarities of matches with a chance version of the second dictionary."""
         if by == "decoder":
             return match_features(a, chance_directions(b, seed, draw)).similarity
-        order = numpy_generator(seed, "chance rows", str(draw)).permutation(len(y))
-        return match(activation_correlation(x, y[order])).similarity
+        order = numpy_generator(seed, "chance rows", str(draw)).permutation(len(codes_b))
+        return match(_correlations(x, y, order)).similarity
 
     counts = (len(live_a), len(density) - len(live_a), codes_b.shape[1] - len(live_b))
     first, second, similarity = match(cosine if by == "decoder" else correlation)
@@ -186,7 +192,8 @@ def _table(density: np.ndarray, matched: np.ndarray, found: dict[str, np.ndarray
 
 
 def _matrix(values: np.ndarray, name: str) -> np.ndarray:
-    matrix = np.asarray(values, dtype=float)
+    matrix = np.asarray(values)
+    matrix = matrix if matrix.dtype == np.float32 else matrix.astype(float)
     if matrix.ndim != 2:
         raise InputError(f"{name} has shape {matrix.shape}; it must be a matrix")
     if not np.isfinite(matrix).all():
@@ -196,6 +203,7 @@ def _matrix(values: np.ndarray, name: str) -> np.ndarray:
 
 def _unit_rows(values: np.ndarray, name: str) -> np.ndarray:
     matrix = _matrix(values, name)
+    matrix = matrix.astype(float, copy=False)
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
     if (norms == 0).any():
         raise InputError(f"{name} has a zero row ({int(np.argmin(norms))}); leave that feature out")
@@ -211,9 +219,34 @@ def _codes(values: np.ndarray, decoder: np.ndarray, which: str) -> np.ndarray:
     return codes
 
 
-def _standardised(columns: np.ndarray) -> np.ndarray:
-    """Columns centred and of unit length; those that never change become zero."""
-    centred = columns - columns.mean(axis=0)
-    length = np.linalg.norm(centred, axis=0)
-    changes = np.ptp(columns, axis=0) > 0
-    return np.where(changes, centred / np.where(changes, length, 1), 0.0)
+class _Columns(NamedTuple):
+    """Columns as correlations need them."""
+
+    values: Any  # float64[n, m]: the few entries that are not zero as they are (csr_array), else all of them, centred
+    mean: np.ndarray  # float64[m], of the values
+    factor: np.ndarray  # float64[m]: one over the length of each column once it is centred, 0 if it never changes
+
+
+def _columns(codes: np.ndarray) -> _Columns:
+    count = len(codes)
+    if np.count_nonzero(codes) > SPARSE_BELOW * codes.size:
+        codes = codes.astype(float, copy=False)
+        centred = codes - codes.mean(axis=0)
+        changes, length = np.ptp(codes, axis=0) > 0, np.linalg.norm(centred, axis=0)
+        return _Columns(centred, np.zeros(codes.shape[1]), np.divide(1, length, where=changes, out=0 * length))
+    values = csr_array(codes, dtype=float)
+    mean, entries = values.sum(axis=0) / count, np.diff(values.tocsc().indptr)
+    away = np.bincount(values.indices, (values.data - mean[values.indices]) ** 2, minlength=codes.shape[1])
+    length = np.sqrt(away + (count - entries) * mean**2)
+    changes = values.max(axis=0).toarray() > values.min(axis=0).toarray()
+    return _Columns(values, mean, np.divide(1, length, where=changes, out=0 * length))
+
+
+def _correlations(a: _Columns, b: _Columns, order: np.ndarray | slice = ALL) -> np.ndarray:
+    """float64[m_a, m_b], with the rows of b in another order."""
+    products = a.values.T @ b.values[order]
+    products = products.toarray() if issparse(products) else products
+    products -= a.values.shape[0] * np.outer(a.mean, b.mean)
+    products *= a.factor[:, None]
+    products *= b.factor
+    return np.asarray(products)
