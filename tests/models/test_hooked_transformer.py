@@ -9,7 +9,7 @@ from torch import nn
 from winnow.errors import InputError
 from winnow.models import build
 from winnow.models.hooked_transformer import SCORES
-from winnow.models.hooks import capture, run_with
+from winnow.models.hooks import capture, from_hook_on, run_with
 
 
 def model(**arguments):
@@ -129,6 +129,9 @@ def test_saving_and_patches_that_change_nothing_change_no_bit(options, tokens):
             "'blocks.1.hook_resid_pre': lies beyond stop_at 1",
         ),
         ({"stop_at": 2, "patch": {"ln_final.hook_normalized": torch.relu}}, "'ln_final.hook_normalized': lies beyond"),
+        ({"start_at": 3}, "start_at: 3, of a model of 2 blocks; give a number from 0 to 2"),
+        ({"start_at": 1, "save": ["blocks.0.hook_mlp_out"]}, "'blocks.0.hook_mlp_out': lies before start_at 1"),
+        ({"start_at": 1, "save": ["hook_embed"]}, "'hook_embed': lies before start_at 1"),
     ],
 )
 def test_what_would_not_run_cannot_be_asked_for(tokens, arguments, message):
@@ -143,6 +146,28 @@ def test_rows_are_replaced_without_a_hook_on_the_module(tokens, monkeypatch):
     expected = own.run(tokens, patch={"blocks.0.hook_resid_post": lambda x: 2 * x})[0]
     monkeypatch.setattr(nn.Module, "register_forward_hook", lambda *_: pytest.fail("the module was touched"))
     assert torch.equal(run_with(own, tokens, "blocks.0.hook_resid_post", lambda rows: 2 * rows), expected)
+
+
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_a_run_from_a_later_block_on_is_the_rest_of_a_whole_one(start, tokens):
+    own = model()
+    stream = own.run(tokens, stop_at=start)[0]
+    assert torch.equal(own.run(stream, start_at=start)[0], own(tokens))
+
+
+def test_edits_from_a_hook_point_on_are_those_of_whole_runs(tokens):
+    own = model()
+    for name in own.all_hook_points():
+        if not name.endswith(SCORES):
+            rest = from_hook_on(own, tokens, name)
+            for factor in (torch.tensor(2.0), torch.tensor(0.5)):
+                assert torch.equal(rest(factor.__mul__), run_with(own, tokens, name, factor.__mul__))
+    rows = capture(own, tokens, "blocks.0.mlp").detach().requires_grad_()
+    (expected,) = torch.autograd.grad(run_with(own, tokens, "blocks.0.mlp", lambda x: rows).square().sum(), rows)
+    rest = from_hook_on(own, tokens, "blocks.0.hook_mlp_out")
+    (gradient,) = torch.autograd.grad(rest(lambda x: rows).square().sum(), rows)
+    assert torch.equal(gradient, expected)
+    assert torch.equal(from_hook_on(own, tokens, "blocks.0.mlp")(torch.relu), rest(torch.relu))
 
 
 def test_attention_in_one_kernel_is_attention_step_by_step(tokens):

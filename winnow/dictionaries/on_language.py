@@ -20,7 +20,7 @@ from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.harvest import Corpus, read_hooks
 from winnow.dictionaries.metrics import ce_recovered, decoder_max_cosine, evaluate
 from winnow.errors import InputError
-from winnow.models.hooks import run_with
+from winnow.models.hooks import from_hook_on
 
 BATCH = 64
 TOP = 10
@@ -60,6 +60,7 @@ class HeldOut:
 
     def __init__(self, model: nn.Module, corpus: Corpus, hook: str, source: str | None = None) -> None:
         self.model, self.corpus, self.hook, self.source = model.eval(), corpus, hook, source or hook
+        self._rest: dict[int, Callable[[Edit], Tensor]] = {}
         if not corpus.kept.any():
             raise InputError("corpus: has no rows to judge by; give longer sequences")
 
@@ -97,12 +98,15 @@ class HeldOut:
             part[first : first + BATCH] for part in (self.corpus.tokens, self.corpus.next_tokens, self.corpus.kept)
         )
         flat = kept.flatten()
-        read = None if self.source == self.hook else read_hooks(self.model, x, [self.source])[0][kept]
+        start = int(self.corpus.kept[:first].sum())
+        read = None if self.source == self.hook else self.read[start : start + int(kept.sum())]
 
         def within(rows: Tensor) -> Tensor:
             return rows.clone().index_put((flat,), edit(rows[flat] if read is None else read))
 
-        logits = run_with(self.model, x, self.hook, within)
+        if first not in self._rest:
+            self._rest[first] = from_hook_on(self.model, x, self.hook)
+        logits = self._rest[first](within)
         return nn.functional.cross_entropy(logits[kept], y[kept], reduction="sum")
 
     @cached_property
@@ -110,6 +114,7 @@ class HeldOut:
         """clean, zero and mean: losses with the rows left alone, set to zero, and set to their mean."""
         mean = self.rows.mean(0)
         alone = HeldOut(self.model, self.corpus, self.hook)
+        alone._rest = self._rest
         edits: dict[str, Edit] = {"clean": lambda x: x, "zero": torch.zeros_like, "mean": lambda x: mean.expand_as(x)}
         return {name: alone.loss(edit) for name, edit in edits.items()}
 

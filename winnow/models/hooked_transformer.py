@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from types import MappingProxyType
 
 import torch
@@ -206,20 +207,22 @@ class HookedTransformer(nn.Module):
         save: Collection[str] = (),
         stop_at: int | None = None,
         past: Sequence[KeysValues] = (),
+        start_at: int | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The logits and the tensors of the hook points in `save`; patches are applied before a tensor is saved.
 
         x: tokens int64[n, t], or float[n, t, width] in the place of their embeddings. patch: hook point -> function of
         its tensor. stop_at: number of blocks after which the residual stream is given in the place of the logits.
-        past: keys and values of each block that runs, of one sequence that stands before every row.
+        past: keys and values of each block that runs, of one sequence that stands before every row. start_at: number of
+        blocks that lie behind x already, which then is the residual stream float[n, t, width] after them.
         Shapes: [n, t, width], of heads [n, t, head, width of a head], of patterns [n, head, query, key]. Neither
         patches nor saving touch the module, so threads may share it. Saving changes no bit of the logits, except that
         scores and patterns, once asked for, take attention from one kernel to steps that round otherwise. Raises
-        InputError for a hook point that does not exist or lies beyond `stop_at`, a `stop_at` that is no number of
-        blocks, sequences longer than the context and a tensor of another shape in the place of one.
+        InputError for a hook point that does not exist, lies before `start_at` or beyond `stop_at`, one of these that
+        is no number of blocks, sequences longer than the context and a tensor of another shape in the place of one.
         """
         asked = [*patch, *save]
-        self._check_points(asked, stop_at)
+        self._check_points(asked, start_at, stop_at)
         before = past[0][0].shape[1] if past else 0
         if before + x.shape[1] > self.context:
             raise InputError(
@@ -239,10 +242,11 @@ class HookedTransformer(nn.Module):
             return value
 
         stream = x if x.is_floating_point() else self.embed(x)
-        places = self.pos_embed.weight[before : before + x.shape[1]].expand(len(x), -1, -1)
-        stream = tap("hook_embed", self.hook_embed(stream)) + tap("hook_pos_embed", self.hook_pos_embed(places))
+        if start_at is None:
+            places = self.pos_embed.weight[before : before + x.shape[1]].expand(len(x), -1, -1)
+            stream = tap("hook_embed", self.hook_embed(stream)) + tap("hook_pos_embed", self.hook_pos_embed(places))
         fused = not past and not any(name.endswith(SCORES) for name in asked) and not self._scores_are_hooked()
-        for i, block in enumerate(self.blocks[:stop_at]):
+        for i, block in islice(enumerate(self.blocks), start_at or 0, stop_at):
             stream = block(stream, tap, f"blocks.{i}", past[i] if past else None, fused)
         if stop_at is not None:
             return stream, saved
@@ -252,8 +256,10 @@ class HookedTransformer(nn.Module):
         """The logits float[..., vocabulary] of what the last block leaves in the stream float[..., width]."""
         return self.unembed(self.ln_final(stream, lambda name, value: value, "ln_final"))
 
-    def _check_points(self, asked: Sequence[str], stop_at: int | None) -> None:
+    def _check_points(self, asked: Sequence[str], start_at: int | None, stop_at: int | None) -> None:
         count = len(self.blocks)
+        if start_at is not None and not 0 <= start_at <= count:
+            raise InputError(f"start_at: {start_at}, of a model of {count} blocks; give a number from 0 to {count}")
         if stop_at is not None and not 0 <= stop_at <= count:
             raise InputError(f"stop_at: {stop_at}, of a model of {count} blocks; give a number from 0 to {count}")
         for name in asked:
@@ -262,6 +268,8 @@ class HookedTransformer(nn.Module):
                 near = ", ".join(get_close_matches(name, known, n=3)) or ", ".join(sorted(known))
                 raise InputError(f"hook {name!r}: the model has no such point; near are {near}")
             block = int(name.split(".")[1]) if name.startswith("blocks.") else count * name.startswith("ln_final")
+            if start_at is not None and (block < start_at or name.startswith(("hook_embed", "hook_pos_embed"))):
+                raise InputError(f"hook {name!r}: lies before start_at {start_at}; lower start_at or leave it out")
             if stop_at is not None and block >= stop_at and not name.startswith(("hook_embed", "hook_pos_embed")):
                 raise InputError(f"hook {name!r}: lies beyond stop_at {stop_at}; raise stop_at or leave it out")
 

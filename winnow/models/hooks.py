@@ -38,15 +38,36 @@ def run_with(model: nn.Module, x: Tensor, hook: str, edit: Callable[[Tensor], Te
     """
 
     def replaced(output: Tensor) -> Tensor:
-        rows = _to_rows(output)
-        edited = edit(rows)
-        if edited.shape != rows.shape:
-            raise ValueError(f"edit made {tuple(edited.shape)} of the rows {tuple(rows.shape)} of {hook}")
-        return _from_rows(edited, output)
+        return _edited(output, edit, hook)
 
     if isinstance(model, HookedTransformer) and hook in model.all_hook_points():
         return model.run(x, patch={hook: replaced})[0]
     return _run(model, x, hook, lambda module, inputs, output: replaced(output))
+
+
+def from_hook_on(model: nn.Module, x: Tensor, hook: str) -> Callable[[Callable[[Tensor], Tensor]], Tensor]:
+    """What `run_with` gives on x, as a function of the edit, for many edits of one batch.
+
+    Of a HookedTransformer the blocks before the hook point run once, here, without gradients.
+    """
+    inside = isinstance(model, HookedTransformer) and hook.startswith("blocks.") and hook in model.all_hook_points()
+    if not inside:
+        return lambda edit: run_with(model, x, hook, edit)
+    number = int(hook.split(".")[1])
+    between = hook == f"blocks.{number}.hook_resid_post"  # what the next block starts from
+    start = number + between
+    with torch.no_grad():
+        stream = model.run(x, stop_at=start)[0]
+
+    def rest(edit: Callable[[Tensor], Tensor]) -> Tensor:
+        def replaced(output: Tensor) -> Tensor:
+            return _edited(output, edit, hook)
+
+        if between:
+            return model.run(replaced(stream), start_at=start)[0]
+        return model.run(stream, start_at=start, patch={hook: replaced})[0]
+
+    return rest
 
 
 def rest_of(model: nn.Module, x: Tensor, hook: str) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -94,6 +115,15 @@ def _offered(model: nn.Module) -> str:
     points = getattr(model, "hook_points", None)
     names = points() if points else [name for name, _ in model.named_modules() if name]
     return ", ".join(names)
+
+
+def _edited(output: Tensor, edit: Callable[[Tensor], Tensor], hook: str) -> Tensor:
+    """What a hook point is to show where its rows are edited."""
+    rows = _to_rows(output)
+    edited = edit(rows)
+    if edited.shape != rows.shape:
+        raise ValueError(f"edit made {tuple(edited.shape)} of the rows {tuple(rows.shape)} of {hook}")
+    return _from_rows(edited, output)
 
 
 def _to_rows(output: Tensor) -> Tensor:
