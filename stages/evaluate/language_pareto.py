@@ -14,7 +14,7 @@ def language_pareto(inputs, outputs, params, log):
     from winnow.dictionaries.on_language import HeldOut, chosen, sequences_of
     from winnow.dictionaries.on_models import sae_config
     from winnow.dictionaries.sae import fit_many
-    from winnow.evaluate.language_dictionaries import mean_absorption, probed_rows, token_classes
+    from winnow.evaluate.language_dictionaries import mean_absorption, probed_rows, probes_of, token_classes
     from winnow.models import load_model
     from winnow.pipeline.hashing import file_sha256
     from winnow.pipeline.progress import Progress
@@ -26,7 +26,8 @@ def language_pareto(inputs, outputs, params, log):
     store, test = open_store(inputs.activations[0], digest), open_store(inputs.held_out[0], digest)
     held_out = HeldOut(load_model(inputs.model), chosen(corpus_of(workload, "test"), sequences_of(test)), params.hook)
     probed = probed_rows(len(held_out.rows), params.seed)
-    classes = token_classes(workload, held_out.tokens[probed])
+    classes, rows = token_classes(workload, held_out.tokens[probed]), held_out.rows[probed]
+    probes = probes_of(rows, classes)
     by_penalty = ("relu_l1", "gated")
     points = [(a, v) for a in params.architectures for v in (params.penalties if a in by_penalty else params.k)]
     again = [("topk", value) for value in params.k if "topk" in params.architectures]
@@ -40,7 +41,7 @@ def language_pareto(inputs, outputs, params, log):
     progress = Progress(log, "pareto", "dictionaries judged")
     tables = []
     for done, ((architecture, value), (dictionary, _)) in enumerate(zip(points, fitted, strict=False)):
-        metrics = held_out.judge(dictionary) | mean_absorption(dictionary, held_out.rows[probed], classes)
+        metrics = held_out.judge(dictionary) | mean_absorption(dictionary, rows, classes, probes)
         if (architecture, value) in others:
             metrics["seed_stability"] = seed_stability(dictionary.W_dec, others[architecture, value].W_dec)
         variant = f"l1-{value:g}" if architecture in by_penalty else f"k{value}"

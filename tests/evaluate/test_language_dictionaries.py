@@ -90,21 +90,22 @@ def test_absorption_is_the_mean_rate_over_classes_with_probes_of_the_first_half(
     taken = labels["b"] & (torch.arange(400) % 3 == 0)
     rows[taken, 1], rows[taken, 2] = 0.0, 1.0  # another latent stands for these rows of b
     rates = [absorption(dictionary, rows, of, train=train).rate for of in labels.values()]
-    found = study.mean_absorption(dictionary, rows, labels)
+    found = study.mean_absorption(dictionary, rows, labels, study.probes_of(rows, labels))
     assert found == {"absorption": pytest.approx(sum(rates) / 2), "absorption_classes": 2.0}
-    assert study.mean_absorption(dictionary, rows, {}) == {"absorption": None, "absorption_classes": 0.0}
+    assert study.mean_absorption(dictionary, rows, {}, {}) == {"absorption": None, "absorption_classes": 0.0}
 
 
 def test_classes_of_which_a_probe_gets_no_row_right_do_not_count(monkeypatch):
     asked = []
 
-    def rate(dictionary, rows, labels, train):
+    def rate(dictionary, rows, labels, train, **told):
         asked.append(train)
         return SimpleNamespace(rate=labels)
 
     monkeypatch.setattr(study, "absorption", rate)
-    rows = torch.zeros(5, 2)
-    found = study.mean_absorption(None, rows, {"a": 0.5, "b": None, "c": 0.0})
+    rows, dictionary = torch.zeros(5, 2), axes(2)
+    probes = dict.fromkeys("abc")
+    found = study.mean_absorption(dictionary, rows, {"a": 0.5, "b": None, "c": 0.0}, probes)
     assert found == {"absorption": 0.25, "absorption_classes": 2.0}
     assert [part.tolist() for part in asked] == [[True, True, False, False, False]] * 3
-    assert study.mean_absorption(None, rows, {"b": None})["absorption"] is None
+    assert study.mean_absorption(dictionary, rows, {"b": None}, probes)["absorption"] is None

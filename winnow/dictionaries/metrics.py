@@ -137,6 +137,8 @@ def absorption(
     gain: float = 0.03,
     cosine: float = 0.025,
     share: float = 0.4,
+    probe: Any = None,
+    codes: Tensor | None = None,
 ) -> Absorption:
     """How often latents that should show a class stay silent because another latent has taken it over.
 
@@ -144,15 +146,13 @@ def absorption(
     logistic probe finds the class's direction. Main latents are those of k-sparse probes: of the latents
     whose mean differs most between classes, the first k, as long as each adds `gain` to F1. A row of the
     class is absorbed if the probe is right, all main latents are silent, and one other latent with at least
-    `cosine` to the probe carries at least `share` of the row's projection on it.
+    `cosine` to the probe carries at least `share` of the row's projection on it. probe: the class's probe where it is
+    known (`class_probe`), which no dictionary changes. codes: dictionary.dense(rows), which no class changes.
     Raises InputError for a class without examples on either side.
     """
-    for part, name in ((train, "training"), (~train, "judged")):
-        if not bool(labels[part].any()) or bool(labels[part].all()):
-            raise InputError(f"labels: all {name} rows are of one class; give examples of both")
-    probe = _logistic(rows[train], labels[train])
+    probe = class_probe(rows, labels, train) if probe is None else probe
     right = torch.from_numpy(probe.predict(rows.double().numpy())) & labels
-    codes = dictionary.dense(rows)
+    codes = dictionary.dense(rows) if codes is None else codes
     main = _main_latents(codes[train], labels[train], max_main, gain)
     direction = torch.nn.functional.normalize(torch.from_numpy(probe.coef_[0]).float(), dim=0)
     along = dictionary.W_dec @ direction
@@ -162,6 +162,14 @@ def absorption(
     absorbed = right & ~train & silent & (projection > 0) & (carried >= share * projection)
     judged = int((right & ~train).sum())
     return Absorption(int(absorbed.sum()) / judged if judged else None, main, absorbed)
+
+
+def class_probe(rows: Tensor, labels: Tensor, train: Tensor) -> Any:
+    """The logistic probe of `absorption`; errors as there."""
+    for part, name in ((train, "training"), (~train, "judged")):
+        if not bool(labels[part].any()) or bool(labels[part].all()):
+            raise InputError(f"labels: all {name} rows are of one class; give examples of both")
+    return _logistic(rows[train], labels[train])
 
 
 def _logistic(features: Tensor, labels: Tensor) -> Any:

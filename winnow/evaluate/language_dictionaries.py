@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from winnow.dictionaries.dictionary import Dictionary
-from winnow.dictionaries.metrics import absorption
+from winnow.dictionaries.metrics import absorption, class_probe
 from winnow.evaluate.feature_browser import words_of
 from winnow.randomness import torch_generator
 from winnow.workloads import names_language
@@ -48,12 +48,23 @@ def probed_rows(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch_generator(seed, "absorption", "rows"))[:PROBED]
 
 
-def mean_absorption(dictionary: Dictionary, rows: Tensor, classes: dict[str, Tensor]) -> dict[str, float | None]:
-    """absorption: mean rate over classes of the rows float[n, d], probes fitted on their first half.
+def probes_of(rows: Tensor, classes: dict[str, Tensor]) -> dict[str, Any]:
+    """Class -> its probe, fitted on the first half of the rows float[n, d], for all dictionaries."""
+    return {name: class_probe(rows, labels, _first_half(rows)) for name, labels in classes.items()}
+
+
+def mean_absorption(
+    dictionary: Dictionary, rows: Tensor, classes: dict[str, Tensor], probes: dict[str, Any]
+) -> dict[str, float | None]:
+    """absorption: mean rate over classes of the rows float[n, d]; probes: what `probes_of` gives of them.
 
     None where there is no class, or no row of one that its probe gets right.
     """
-    train = torch.arange(len(rows)) < len(rows) // 2
-    rates = [absorption(dictionary, rows, labels, train=train).rate for labels in classes.values()]
+    told = {"train": _first_half(rows), "codes": dictionary.dense(rows)}
+    rates = [absorption(dictionary, rows, of, probe=probes[name], **told).rate for name, of in classes.items()]
     known = [rate for rate in rates if rate is not None]
     return {"absorption": sum(known) / len(known) if known else None, "absorption_classes": float(len(known))}
+
+
+def _first_half(rows: Tensor) -> Tensor:
+    return torch.arange(len(rows)) < len(rows) // 2
