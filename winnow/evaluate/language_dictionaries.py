@@ -60,8 +60,11 @@ def mean_absorption(
 
     None where there is no class, or no row of one that its probe gets right.
     """
-    told = {"train": _first_half(rows), "codes": dictionary.dense(rows)}
-    rates = [absorption(dictionary, rows, of, probe=probes[name], **told).rate for name, of in classes.items()]
+    train, codes = _first_half(rows), dictionary.dense(rows)
+    rates = [
+        absorption(dictionary, rows, labels, train=train, probe=probes[name], codes=codes).rate
+        for name, labels in classes.items()
+    ]
     known = [rate for rate in rates if rate is not None]
     return {"absorption": sum(known) / len(known) if known else None, "absorption_classes": float(len(known))}
 

@@ -50,8 +50,7 @@ def from_hook_on(model: nn.Module, x: Tensor, hook: str) -> Callable[[Callable[[
 
     Of a HookedTransformer the blocks before the hook point run once, here, without gradients.
     """
-    inside = isinstance(model, HookedTransformer) and hook.startswith("blocks.") and hook in model.all_hook_points()
-    if not inside:
+    if not (isinstance(model, HookedTransformer) and hook in model.all_hook_points() and hook.startswith("blocks.")):
         return lambda edit: run_with(model, x, hook, edit)
     number = int(hook.split(".")[1])
     between = hook == f"blocks.{number}.hook_resid_post"  # what the next block starts from
