@@ -40,10 +40,11 @@ def subword(inputs, outputs, params, log):
     optimum = study.against_optimum(params.corpora, params.seed)
     tables.append(metric_rows(optimum, variant="small_corpora", split="train", **labels))
     for method in params.modelled:
-        bits = {"ngram_bits_per_byte": study.ngram_bits(chosen[method], train, held, params.order)}
+        seen, judged = (study.encoded(chosen[method], contents) for contents in (train, held))
+        bits = {"ngram_bits_per_byte": study.ngram_bits(seen, judged, params.order)}
         budget = {"context_bytes": params.context_bytes, "steps": params.steps, "seed": params.seed}
         bits["transformer_bits_per_byte"] = study.transformer_bits(
-            chosen[method], train, held, **budget, progress=Progress(log, "transformer", "steps")
+            seen, judged, **budget, progress=Progress(log, "transformer", "steps")
         )
         log.info("language models on %s: %s", method, bits)
         tables.append(metric_rows(bits, variant=f"{method}-{params.model_size}", split="held_out", **labels))

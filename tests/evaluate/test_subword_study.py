@@ -59,16 +59,21 @@ def test_files_are_measured_one_by_one_and_together_and_unseen_words_apart():
 
 
 def test_tokens_of_contents_are_the_pieces_one_higher_and_end_with_0():
-    for part, content in zip(study.encoded(FOUND["swe"], CONTENTS), CONTENTS, strict=True):
+    found = study.encoded(FOUND["swe"], CONTENTS)
+    assert found.sizes == [len(content) for content in CONTENTS] and found.vocabulary == 271
+    for part, content in zip(found.tokens, CONTENTS, strict=True):
         assert part[-1] == 0 and FOUND["swe"].decode(part[:-1] - 1) == content
 
 
 def test_language_models_on_repeated_text_need_fewer_bits_than_on_other_text():
-    same, other = ([CONTENTS[0]], [bytes(range(200))])
-    assert study.ngram_bits(FOUND["swe"], CONTENTS, same, 3) < 1 < study.ngram_bits(FOUND["swe"], CONTENTS, other, 3)
+    seen, same, other, longer = (
+        study.encoded(FOUND["swe"], contents)
+        for contents in (CONTENTS, [CONTENTS[0]], [bytes(range(200))], CONTENTS * 8)
+    )
+    assert study.ngram_bits(seen, same, 3) < 1 < study.ngram_bits(seen, other, 3)
     budget = {"context_bytes": 32, "steps": 3, "seed": 0}
-    bits = study.transformer_bits(FOUND["swe"], CONTENTS * 8, CONTENTS, **budget)
-    assert bits == study.transformer_bits(FOUND["swe"], CONTENTS * 8, CONTENTS, **budget) and 0 < bits < 8
+    bits = study.transformer_bits(longer, seen, **budget)
+    assert bits == study.transformer_bits(longer, seen, **budget) and 0 < bits < 8
 
 
 def test_optima_of_small_corpora_are_proved():

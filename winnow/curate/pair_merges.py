@@ -40,7 +40,7 @@ def train_merges(words: Words, size: int, score: Score = "count") -> Merges:
     symbols, weights = _laid_out(words)
     number = {bytes([b]): b for b in range(BYTES)}
     pieces, rules = list(number), []
-    counts = np.empty((size, size), np.int64)
+    counts = np.zeros((size, size), np.int64)
     while len(number) < size:
         n = len(number)
         a, b = _best_pair(symbols, weights, counts[:n, :n], SCORES.index(score))
@@ -71,26 +71,29 @@ def _laid_out(words: Words) -> tuple[np.ndarray, np.ndarray]:
 
 @numba.njit(cache=True)
 def _best_pair(symbols: np.ndarray, weights: np.ndarray, counts: np.ndarray, score: int) -> tuple[int, int]:
-    counts[:] = 0
+    """The pair to merge, or -1 twice; counts, 0 for every pair before and after, serve while it looks."""
     single, total = np.zeros(len(counts), np.int64), 0
+    there, pairs = np.empty((len(symbols), 2), np.int64), 0
     for i in range(len(symbols)):
         if symbols[i] >= 0:
             single[symbols[i]] += weights[i]
             total += weights[i]
             if symbols[i + 1] >= 0:
+                if counts[symbols[i], symbols[i + 1]] == 0:
+                    there[pairs] = symbols[i], symbols[i + 1]
+                    pairs += 1
                 counts[symbols[i], symbols[i + 1]] += weights[i]
     top, a, b = -np.inf, -1, -1
-    for left in range(len(counts)):
-        for right in range(len(counts)):
-            n = counts[left, right]
-            if n == 0:
-                continue
-            value = float(n)
-            if score > 0:
-                expected = float(single[left]) * float(single[right])
-                value = n * np.log(n * float(total) / expected) if score == 1 else n / expected
-            if value > top:
-                top, a, b = value, left, right
+    # Far fewer than all that could be.
+    for left, right in there[:pairs]:
+        n = counts[left, right]
+        counts[left, right] = 0
+        value = float(n)
+        if score > 0:
+            expected = float(single[left]) * float(single[right])
+            value = n * np.log(n * float(total) / expected) if score == 1 else n / expected
+        if value > top or (value == top and (left, right) < (a, b)):
+            top, a, b = value, left, right
     return a, b
 
 

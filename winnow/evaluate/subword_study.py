@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow as pa
 from winnow.curate.pair_merges import Score
 from winnow.curate.subword import Subwords, likeliest, refit, search_swe, train_pairs, train_unigram
 from winnow.curate.subword_exact import exact_swe
-from winnow.curate.subword_lattice import Words, pack, word_counts, words_of
+from winnow.curate.subword_lattice import Words, pack, words_of
 from winnow.curate.subword_search import likelihood
 from winnow.randomness import numpy_generator
 from winnow.train.ngram import fit_ngram
@@ -114,30 +114,35 @@ def against_optimum(corpora: int, seed: int) -> dict[str, float]:
     }
 
 
-def encoded(subwords: Subwords, contents: Sequence[bytes]) -> list[np.ndarray]:
-    """Tokens of each content, one higher than the pieces' numbers, ended by token 0."""
-    split = [words_of(content) for content in contents]
-    number = {word: i for i, word in enumerate(word_counts(contents))}
+class Encoded(NamedTuple):
+    """Contents as tokens of one vocabulary, which has `vocabulary` of them, and the bytes of each."""
+
+    tokens: list[np.ndarray]
+    """int64[n] of each content, one higher than the pieces' numbers, ended by token 0."""
+    sizes: list[int]
+    vocabulary: int
+
+
+def encoded(subwords: Subwords, contents: Sequence[bytes]) -> Encoded:
+    """Contents as tokens; each different word is cut once."""
+    number: dict[bytes, int] = {}
+    split = [[number.setdefault(word, len(number)) for word in words_of(content)] for content in contents]
     tokens, ends = subwords.cut(pack(list(number)))
-    tokens = tokens + 1
-    return [
-        np.concatenate([*(tokens[ends[i] : ends[i + 1]] for i in map(number.__getitem__, words)), [0]])
-        for words in split
-    ]
+    cut = np.split(tokens + 1, ends[1:-1])
+    parts = [np.concatenate([*map(cut.__getitem__, words), [0]]) for words in split]
+    return Encoded(parts, [len(content) for content in contents], len(subwords.pieces) + 1)
 
 
-def ngram_bits(subwords: Subwords, train: Sequence[bytes], test: Sequence[bytes], order: int) -> float:
+def ngram_bits(train: Encoded, test: Encoded, order: int) -> float:
     """Bits per byte of test contents, by an n-gram model of the tokens of the training contents."""
-    vocabulary = len(subwords.pieces) + 1
-    model = fit_ngram(np.concatenate(encoded(subwords, train)), order, vocabulary)
-    chances = model.probabilities(np.concatenate(encoded(subwords, test)))
-    return float(-np.log2(chances).sum() / sum(map(len, test)))
+    model = fit_ngram(np.concatenate(train.tokens), order, train.vocabulary)
+    chances = model.probabilities(np.concatenate(test.tokens))
+    return float(-np.log2(chances).sum() / sum(test.sizes))
 
 
 def transformer_bits(
-    subwords: Subwords,
-    train: Sequence[bytes],
-    test: Sequence[bytes],
+    train: Encoded,
+    test: Encoded,
     *,
     context_bytes: int,
     steps: int,
@@ -155,17 +160,14 @@ def transformer_bits(
     from winnow.workloads.text_tables import TextMeta
     from winnow.workloads.texts import Texts
 
-    tokens = {"train": encoded(subwords, train), "valid": encoded(subwords, test)}
-    rate = sum(map(len, tokens["train"])) / sum(map(len, train))
+    rate = sum(map(len, train.tokens)) / sum(train.sizes)
     context = max(8, round(context_bytes * rate))
-    tokens["train"] = [np.concatenate(tokens["train"])[: steps * WINDOWS * context + context]]
-    metadata = TextMeta(len(subwords.pieces) + 1, context).encode()
+    seen = np.concatenate(train.tokens)[: steps * WINDOWS * context + context]
+    metadata = TextMeta(train.vocabulary, context).encode()
     with TemporaryDirectory() as folder:
-        for split, contents in (("train", train), ("valid", test)):
-            parts = tokens[split]
-            ends = pa.array(np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64))
-            lists = pa.LargeListArray.from_arrays(ends, pa.array(np.concatenate(parts).astype(np.uint16)))
-            sizes = [len(content) for content in contents] if split == "valid" else [1]
+        for split, tokens, sizes in (("train", [seen], [1]), ("valid", test.tokens, test.sizes)):
+            ends = pa.array(np.concatenate([[0], np.cumsum([len(part) for part in tokens])]).astype(np.int64))
+            lists = pa.LargeListArray.from_arrays(ends, pa.array(np.concatenate(tokens).astype(np.uint16)))
             write_parquet(pa.table({"tokens": lists, "bytes": sizes}), Path(folder, f"{split}.parquet"), metadata)
         workload = Texts(folder)
         model = workload.build("transformer", seed=seed, width=64, layers=2, heads=2)
