@@ -51,6 +51,8 @@ def digest(root: Path) -> str:
         closure._tree_digest,
         closure._imports,
         closure._module_file,
+        closure._closure,
+        closure._rules,
         closure._rule_text,
     ):
         cached.cache_clear()

@@ -113,6 +113,7 @@ def _memory(root: Path) -> Memory:
     return Memory(root / ".snakemake/winnow/code.json")
 
 
+@cache
 def _closure(script: Path, root: Path, memory: Memory, module: str = "") -> dict[str, Path]:
     """Module name -> file, for a file itself (a script has no name) and all it imports from the repository."""
     found: dict[str, Path] = {module: script}
@@ -216,12 +217,15 @@ def _digest_of_tree(path: Path) -> str:
 @cache
 def _rule_text(script: Path) -> str:
     """What the rules of the neighbouring .smk files feed to a script, without comments, layout and quoting style."""
-    texts = [
-        text
-        for file in script.parent.glob("*.smk")
-        for text in re.split(r"(?m)^(?=rule |checkpoint |use rule )", file.read_text(encoding="utf-8"))
-    ]
-    return "\n".join(sorted(_normalised(text) for text in texts if f'"{script.name}"' in text))
+    texts = [text for text in _rules(script.parent) if f'"{script.name}"' in text]
+    return "\n".join(sorted(_normalised(text) for text in texts))
+
+
+@cache
+def _rules(folder: Path) -> tuple[str, ...]:
+    """The text of each rule of the .smk files of a folder."""
+    files = [file.read_text(encoding="utf-8") for file in folder.glob("*.smk")]
+    return tuple(text for file in files for text in re.split(r"(?m)^(?=rule |checkpoint |use rule )", file))
 
 
 def _normalised(rule: str) -> str:
