@@ -196,7 +196,7 @@ def _check_measure(measure: Measure) -> None:
             raise ValueError(f"{where}: the left side has no metric; add one")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """YAML in which a key that stands twice is an error, not a silent replacement."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
