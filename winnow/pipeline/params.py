@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import YAMLError
+from pydantic.json_schema import GenerateJsonSchema
 
 from winnow.errors import InputError
 from winnow.pipeline.settings import KINDS, Settings
+from winnow.pipeline.yaml_1_2 import DoubledKey, Loader
 
 SCALES = ("smoke", "laptop", "paper")
 
@@ -26,12 +30,10 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; give the path of a YAML file")
     try:
-        value = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
-    except DuplicateKeyError as error:
-        where = f"{path}:{error.problem_mark.line + 1}" if error.problem_mark else str(path)
-        problem = str(error.problem).split(" with value")[0].removeprefix("found ")
-        raise InputError(f"{where}: {problem}; keep one of the two") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=Loader)
+    except DoubledKey as error:
+        raise InputError(f"{path}:{error.line}: duplicate key {json.dumps(error.key)}; keep one of the two") from error
+    except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not valid YAML ({reason[:160]}); correct it") from error
     if not isinstance(value, dict):
@@ -94,16 +96,43 @@ def json_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     options = []
     for kind, model in KINDS.items():
-        schema = model.model_json_schema()
+        schema = model.model_json_schema(schema_generator=_Described)
         definitions |= schema.pop("$defs", {}) | {kind: schema}
         options.append({"$ref": f"#/$defs/{kind}"})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Winnow params.yaml",
         "type": "object",
-        "properties": Settings.model_json_schema()["properties"],
+        "properties": Settings.model_json_schema(schema_generator=_Described)["properties"],
         "additionalProperties": {"oneOf": options},
         "$defs": definitions,
+    }
+
+
+class _Described(GenerateJsonSchema):
+    """A schema in which the text below a setting describes it.
+
+    Pydantic can read these texts when a class is made, which costs every start of the workflow a fifth of a second.
+    """
+
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        found = super().model_schema(schema)
+        texts = {name: text for cls in reversed(schema["cls"].__mro__) for name, text in _texts(cls).items()}
+        for name, setting in found.get("properties", {}).items():
+            setting |= {"description": texts[name]} if name in texts else {}
+        return found
+
+
+def _texts(cls: type) -> dict[str, str]:
+    """Attribute -> the text below it, of a class of this project."""
+    if not cls.__module__.startswith("winnow."):
+        return {}
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
+    return {
+        attribute.target.id: inspect.cleandoc(text.value.value)
+        for attribute, text in itertools.pairwise(body)
+        if isinstance(attribute, ast.AnnAssign) and isinstance(attribute.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
     }
 
 
