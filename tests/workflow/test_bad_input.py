@@ -3,10 +3,15 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tests.workflow.conftest import ROOT
+from winnow.errors import InputError
+from winnow.pipeline.workflow import Workflow
 
 MODEL = "results/digits/train/mlp/seed0/model.safetensors"
 DICTIONARY = "results/digits/dictionaries/topk-on-mlp/seed0/dictionary.safetensors"
@@ -97,11 +102,12 @@ BEFORE_THE_GRAPH = [
 ]  # fmt: skip
 
 IN_A_JOB = [
-    ("hash", edit("data/sources.yaml", "sha256: 71b9", "sha256: 81b9"), "acquire", "sha256"),
-    ("member", edit("data/sources.yaml", "mnist_5k.csv.gz", "mnist_6k.csv.gz"), "acquire", "mnist_6k.csv.gz"),
-    ("claims key", edit("claims.yaml", "  statement:", "  statment:"), "claims", "statment"),
-    ("claims YAML", edit("claims.yaml", "- id:", "- id: ["), "claims", "claims.yaml"),
-    ("absent hook", edit("params.yaml", "      hook: relu2", "      hook: relu9"), "fit_sparse", "relu9"),
+    ("hash", edit("data/sources.yaml", "sha256: 71b9", "sha256: 81b9"), "digits_curate", "acquire", "sha256"),
+    ("member", edit("data/sources.yaml", "mnist_5k.csv.gz", "mnist_6k.csv.gz"),
+     "digits_curate", "acquire", "mnist_6k.csv.gz"),
+    ("claims key", edit("claims.yaml", "  statement:", "  statment:"), "results/claims.parquet", "claims", "statment"),
+    ("claims YAML", edit("claims.yaml", "- id:", "- id: ["), "results/claims.parquet", "claims", "claims.yaml"),
+    ("absent hook", edit("params.yaml", "      hook: relu2", "      hook: relu9"), DICTIONARY, "fit_sparse", "relu9"),
 ]  # fmt: skip
 
 IN_A_FUNCTION = [
@@ -131,8 +137,32 @@ IN_A_FUNCTION = [
 ]  # fmt: skip
 
 
+# One for each way from a fault to the line: a setting, a file that does not parse or is not there, and what is read
+# when the targets and when the graph are made.
+END_TO_END = [
+    case
+    for case in BEFORE_THE_GRAPH
+    if case[0] in {"unknown key", "broken scale", "absent params", "source of another kind", "sources hash"}
+]
+
+
 @pytest.mark.parametrize(("name", "spoil", "expected"), BEFORE_THE_GRAPH, ids=[c[0] for c in BEFORE_THE_GRAPH])
-def test_it_is_refused_before_anything_is_planned(sources_only, name, spoil, expected):
+def test_it_is_refused_before_a_job_is_known(tmp_path, monkeypatch, name, spoil, expected):
+    for file in ("params.yaml", "scales/smoke.yaml", "data/sources.yaml"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy2(ROOT / file, tmp_path / file)
+    edit("params.yaml", "scale: laptop", "scale: smoke")(tmp_path)
+    spoil(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        flow = Workflow(tmp_path, {}, list)
+        flow.targets(default=True)
+        flow.source(SimpleNamespace(workload="digits"))
+    assert len([line for line in str(caught.value).splitlines() if expected in line]) == 1
+
+
+@pytest.mark.parametrize(("name", "spoil", "expected"), END_TO_END, ids=[c[0] for c in END_TO_END])
+def test_snakemake_ends_with_the_line_before_anything_is_planned(sources_only, name, spoil, expected):
     spoil(sources_only.path)
     done = sources_only.run("snakemake", "-n", check=False)
     assert done.returncode != 0
@@ -141,10 +171,10 @@ def test_it_is_refused_before_anything_is_planned(sources_only, name, spoil, exp
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("name", "spoil", "rule", "expected"), IN_A_JOB, ids=[c[0] for c in IN_A_JOB])
-def test_a_job_ends_with_one_line_and_leaves_nothing_half_written(checkout, name, spoil, rule, expected):
+@pytest.mark.parametrize(("name", "spoil", "target", "rule", "expected"), IN_A_JOB, ids=[c[0] for c in IN_A_JOB])
+def test_a_job_ends_with_one_line_and_leaves_nothing_half_written(checkout, name, spoil, target, rule, expected):
     spoil(checkout.path)
-    done = checkout.run("snakemake", check=False)
+    done = checkout.run("snakemake", target, check=False)
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith(rule) and expected in line]
     assert said, done.stderr[-3000:]
@@ -156,7 +186,6 @@ def test_a_job_ends_with_one_line_and_leaves_nothing_half_written(checkout, name
 def test_a_bad_file_is_named_with_its_fault(built, tmp_path, name, spoil, what, expected):
     from winnow.curate.images import curate_images
     from winnow.dictionaries.dictionary import load
-    from winnow.errors import InputError
     from winnow.models import load_model
     from winnow.pipeline.tables import read_parquet
     from winnow.workloads import load_workload
