@@ -16,7 +16,7 @@ from torch import Tensor
 
 from winnow.evaluate.contextual_decomposition import Node, heads_of, propagate, reference_means
 from winnow.evaluate.decomposition_rules import Parts
-from winnow.models.hooked_transformer import HookedTransformer
+from winnow.models.hooked_transformer import Block, HookedTransformer
 from winnow.workloads.names_language import YEARS, indirect_objects, tokens_of, vocabulary, year_spans
 
 ROWS = 1024
@@ -66,19 +66,52 @@ def later_weights(start: Tensor) -> Tensor:
     return weights
 
 
-def _run(
-    model: HookedTransformer, task: Task, stream: Tensor, layer: int, patch: Patches, stop: int | None = None
-) -> Tensor:
-    """Stream float[n, t, d] from a block on, to the last logits float[n, vocabulary] or to the stream at a block."""
+def _run(model: HookedTransformer, task: Task, stream: Tensor, layer: int, patch: Patches) -> Tensor:
+    """Last logits float[n, vocabulary] of the stream float[n, t, d] from a block on."""
 
     def tap(name: str, value: Tensor) -> Tensor:
         return patch[name](value) if name in patch else value
 
-    last = len(model.blocks) if stop is None else stop
-    for i in range(layer, last):
-        stream = model.blocks[i](stream, tap, f"blocks.{i}")
+    for i in range(layer, len(model.blocks)):
+        stream = model.blocks[i](stream, tap, f"blocks.{i}", None, True, i == len(model.blocks) - 1)
         task.blocks += len(stream)
-    return stream if stop is not None else model.unembed(model.ln_final(stream, tap, "ln_final"))[:, -1]
+    return model.foretold(stream[:, -1])
+
+
+def _frozen(
+    model: HookedTransformer, task: Task, stream: Tensor, kept: Mapping[int, Tensor], receivers: Sequence[Node]
+) -> tuple[Tensor, dict[Node, Tensor]]:
+    """Stream float[n, t, d] from the first block of `kept` on, and what the receivers would put out on the way.
+
+    kept: layer -> outputs of heads float[n, t, head, d] in the place of what they would be. A block's attention
+    is computed only where a receiver reads it; after the last of these, if there is one, nothing more is.
+    """
+    recorded: dict[Node, Tensor] = {}
+    deepest = max((node.layer for node in receivers), default=None)
+    for i, outputs in kept.items():
+        block, name = model.blocks[i], f"blocks.{i}"
+        assert isinstance(block, Block)
+        task.blocks += len(stream)
+        if own := [node for node in receivers if node.layer == i]:
+            live: list[Tensor] = []
+
+            def taken(hook: str, value: Tensor, name: str = name, live: list[Tensor] = live) -> Tensor:
+                if hook == f"{name}.attn.hook_z":
+                    live.append(value)
+                return value
+
+            block.attn(block.ln1(stream, taken, f"{name}.ln1"), taken, f"{name}.attn", None, True, True)
+            recorded |= {node: node.of(live[0]) for node in own}
+        if i == deepest:
+            break
+        last = i == len(model.blocks) - 1
+        mixed = block.attn.joined(outputs, _as_it_is, f"{name}.attn", last)
+        stream = block.rest(stream[:, -1:] if last else stream, mixed, _as_it_is, name)
+    return stream, recorded
+
+
+def _as_it_is(name: str, value: Tensor) -> Tensor:
+    return value
 
 
 def _plain(model: HookedTransformer, task: Task) -> tuple[Tensor, dict[str, Tensor]]:
@@ -165,7 +198,7 @@ def decomposition(
             # A plain run, which the sums are taken from, and two parts of each node.
             task.blocks += count * len(model.blocks) + 2 * count * len(nodes) * (last + 1 - layer)
             sources = [frozenset({node}) for node in nodes]
-            found = propagate(model, task.tokens, sources, later, task.means, pattern, clean_signs)
+            found = propagate(model, task.tokens, sources, later, task.means, pattern, clean_signs, last=True)
             if later is None:
                 assert found.logits is not None
                 parts = task.measure(found.logits.rel[:, :, -1]).mean(1)
@@ -193,26 +226,18 @@ def path_patching(model: HookedTransformer, task: Task, receivers: Sequence[Node
     """
     logits, plain = _plain(model, task)
     whole, scores, count = task.measure(logits), no_scores(model, task), len(task.tokens)
-    depth = len(model.blocks) if receivers is None else max(node.layer for node in receivers)
+    layers = len(model.blocks)
+    depth = layers if receivers is None else max(node.layer for node in receivers)
     for layer in range(depth):
         later = [node for node in receivers or () if node.layer > layer]
         for nodes in _chunks(_nodes(model, task, layer), count):
             stream = plain[f"blocks.{layer}.hook_resid_pre"].repeat(len(nodes), 1, 1)
-            recorded: dict[Node, Tensor] = {}
-
-            def frozen(
-                i: int, nodes: list[Node] = nodes, recorded: dict = recorded, later: list[Node] = later
-            ) -> Callable:
-                def at(value: Tensor) -> Tensor:
-                    recorded.update({node: node.of(value) for node in later if node.layer == i})
-                    kept = plain[_z(i)].repeat(len(nodes), 1, 1, 1)
-                    return _taken_away(nodes, task, kept) if i == nodes[0].layer else kept
-
-                return at
-
-            patch = {_z(i): frozen(i) for i in range(layer, len(model.blocks))}
-            found = _run(model, task, stream, layer, patch, None if receivers is None else depth + 1)
-            if receivers is not None:
+            kept = {i: plain[_z(i)].repeat(len(nodes), 1, 1, 1) for i in range(layer, min(depth + 1, layers))}
+            kept[layer] = _taken_away(nodes, task, kept[layer])
+            stream, recorded = _frozen(model, task, stream, kept, later)
+            if receivers is None:
+                found = model.foretold(stream[:, -1])
+            else:
                 found = _received(model, task, plain, recorded, len(nodes))
             for node, drop in zip(
                 nodes, (whole - task.measure(found.unflatten(0, (len(nodes), -1)))).mean(1), strict=True

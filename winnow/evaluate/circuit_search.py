@@ -119,7 +119,7 @@ def measured(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> flo
         for i in range(len(model.blocks))
     }
     task.blocks += len(task.tokens) * len(model.blocks)
-    return float(task.measure(model.run(task.tokens, patch=patch)[0][:, -1]).mean())
+    return float(task.measure(model.run(task.tokens, patch=patch, last=True)[0][:, -1]).mean())
 
 
 def pruned(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[Node]:

@@ -108,6 +108,7 @@ class _Propagation:
     def __init__(self, sources: Sequence[Source], plain: dict[str, Tensor], means: Mapping[str, Tensor]) -> None:
         self.sources, self.plain, self.means = sources, plain, means
         self.split = self.clean_signs = False
+        self.ends = self.stop = ""
         self.hidden = torch.zeros(1, 1, dtype=torch.bool)
         self.save: Collection[str] = ()
         self.saved: dict[str, Parts] = {}
@@ -127,10 +128,11 @@ class _Propagation:
 
     def norm(self, parts: Parts, norm: torch.nn.Module, name: str) -> Parts:
         if isinstance(norm, Normalisation):
-            parts = layer_norm(parts, norm.weight, norm.bias, self.plain[f"{name}.hook_scale"])
+            places = parts.rel.shape[-2]
+            parts = layer_norm(parts, norm.weight, norm.bias, self.plain[f"{name}.hook_scale"][..., -places:, :])
         return self.tap(f"{name}.hook_normalized", parts)
 
-    def attention(self, parts: Parts, layer: Attention, name: str) -> Parts:
+    def attention(self, parts: Parts, layer: Attention, name: str, places: int) -> Parts:
         def heads(letter: str, part: torch.nn.Linear) -> Parts:
             moved = linear(parts, part.weight, part.bias)
             return self.tap(
@@ -145,7 +147,8 @@ class _Propagation:
                 relevant = scores.masked_fill(self.hidden, float("-inf")).softmax(-1)
         mixed = attend(heads("v", layer.value), self.plain[f"{name}.hook_pattern"], relevant)
         mixed = self.tap(f"{name}.hook_z", mixed)
-        return linear(Parts(*(part.flatten(-2) for part in mixed)), layer.output.weight, layer.output.bias)
+        mixed = Parts(*(part[..., -places:, :, :].flatten(-2) for part in mixed))
+        return linear(mixed, layer.output.weight, layer.output.bias)
 
     def feed_forward(self, parts: Parts, mlp: FeedForward, name: str) -> Parts:
         pre = self.tap(f"{name}.mlp.hook_pre", linear(parts, mlp.up.weight, mlp.up.bias))
@@ -158,7 +161,11 @@ class _Propagation:
         after = isinstance(block, EncoderBlock)
         parts = self.tap(f"{name}.hook_resid_pre", parts)
         read = parts if after else self.norm(parts, block.ln1, f"{name}.ln1")
-        mixed = self.tap(f"{name}.hook_attn_out", self.attention(read, block.attn, f"{name}.attn"))
+        places = 1 if name == self.ends else read.rel.shape[-2]
+        mixed = self.tap(f"{name}.hook_attn_out", self.attention(read, block.attn, f"{name}.attn", places))
+        if name == self.stop:
+            return parts
+        parts = Parts(*(part[..., -places:, :] for part in parts))
         parts = self.tap(f"{name}.hook_resid_mid", add(parts, mixed))
         parts = self.norm(parts, block.ln1, f"{name}.ln1") if after else parts
         read = parts if after else self.norm(parts, block.ln2, f"{name}.ln2")
@@ -190,15 +197,17 @@ def propagate(
     pattern: str = "fixed",
     clean_signs: bool = False,
     save: Collection[str] = (),
+    last: bool = False,
 ) -> Result:
     """The parts of the logits, or of later nodes, that come from each source; the parts of a tensor add up to it.
 
     tokens: int64[n, t]. sources: each a set of Tokens, whose embeddings are relevant, or of Nodes, of whose output what
     differs from its mean over a reference (`means`, as `reference_means` gives them) is relevant. Nothing is relevant
     before a source, so blocks before the earliest one run once and plainly; with targets, those after the last one do
-    not run. clean_signs: at each sum of the residual stream, parts of opposite sign are joined. Raises InputError for
-    empty sources or targets, nodes and tokens outside the model or the sentence, and nodes without `means` of their
-    positions.
+    not run. clean_signs: at each sum of the residual stream, parts of opposite sign are joined. last: logits of the
+    last place alone are asked for, [s, n, 1, vocabulary], of a model that foresees tokens; nothing is saved of the last
+    block, none of whose feed-forward nodes is a source. Raises InputError for empty sources or targets, nodes and
+    tokens outside the model or the sentence, and nodes without `means` of their positions.
     """
     _check(model, tokens.shape[1], sources, targets)
     if pattern not in PATTERNS:
@@ -213,7 +222,7 @@ def propagate(
     early = [node for node in targets or () if node.layer < first]
     if early:
         raise InputError(f"target {early[0]}: lies before every source; name a later one")
-    last = len(model.blocks) - 1 if targets is None else max(node.layer for node in targets)
+    deepest = len(model.blocks) - 1 if targets is None else max(node.layer for node in targets)
     stream = plain[f"blocks.{first}.hook_resid_pre"].expand(len(sources), -1, -1, -1)
     relevant = torch.zeros(len(sources), 1, tokens.shape[1], 1, dtype=torch.bool)
     for i, source in enumerate(sources):
@@ -223,7 +232,11 @@ def propagate(
     made = _Propagation(sources, plain, means or {})
     made.split, made.clean_signs, made.hidden = pattern == "split", clean_signs, _hidden(model, tokens)
     made.save = {*save, *(node.hook for node in targets or ())}
-    for i in range(first, last + 1):
+    if targets is None and last:
+        made.ends = f"blocks.{deepest}"
+    elif targets is not None and not save and all(node.head != MLP for node in targets if node.layer == deepest):
+        made.stop = f"blocks.{deepest}"
+    for i in range(first, deepest + 1):
         parts = made.block(parts, model.blocks[i], f"blocks.{i}")
     if targets is not None:
         found = {node: Parts(*(node.of(part) for part in made.saved[node.hook])) for node in targets}

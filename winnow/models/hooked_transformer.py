@@ -74,7 +74,9 @@ class Attention(nn.Module):
         self.hook_q, self.hook_k, self.hook_v, self.hook_z = (nn.Identity() for _ in range(4))
         self.hook_attn_scores, self.hook_pattern = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None, fused: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None, fused: bool = False, last: bool = False
+    ) -> Tensor:
         query, key, value = self.parts(x, tap, name)
         if past is not None:
             earlier_keys, earlier_values = (old.expand(len(x), -1, -1, -1) for old in past)
@@ -82,10 +84,10 @@ class Attention(nn.Module):
         if fused:
             query, key, value = (part.transpose(1, 2) for part in (query, key, value))
             mixed = scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
-            return self.joined(mixed, tap, name)
+            return self.joined(mixed, tap, name, last)
         later = torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=key.device)
         later = later.triu(1 + key.shape[1] - query.shape[1])
-        return self.joined(self.mixed(query, key, value, later, tap, name), tap, name)
+        return self.joined(self.mixed(query, key, value, later, tap, name), tap, name, last)
 
     def parts(self, x: Tensor, tap: Tap, name: str) -> tuple[Tensor, Tensor, Tensor]:
         """The queries, keys and values of x, float[n, t, width]."""
@@ -103,9 +105,10 @@ class Attention(nn.Module):
         pattern = self.hook_pattern(tap(f"{name}.hook_attn_scores", scores).softmax(-1))
         return torch.einsum("nhqk,nkhd->nqhd", tap(f"{name}.hook_pattern", pattern), value)
 
-    def joined(self, mixed: Tensor, tap: Tap, name: str) -> Tensor:
-        """float[n, t, width]: what the heads write together."""
-        return self.output(tap(f"{name}.hook_z", self.hook_z(mixed)).flatten(-2))
+    def joined(self, mixed: Tensor, tap: Tap, name: str, last: bool = False) -> Tensor:
+        """float[n, t, width]: what the heads write together; of the last place alone, if that is asked for."""
+        mixed = tap(f"{name}.hook_z", self.hook_z(mixed))
+        return self.output((mixed[:, -1:] if last else mixed).flatten(-2))
 
     def value_weights(self) -> Tensor:
         """float[head, width of the stream, width of a head]: what each head reads as values."""
@@ -134,7 +137,10 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to the residual stream."""
+    """Attention, then feed-forward, each added to the residual stream.
+
+    last: only the last place is gone on with after the outputs of heads, which is all that its logits need.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, activation: str, normalised: bool) -> None:
         super().__init__()
@@ -143,9 +149,15 @@ class Block(nn.Module):
         self.hook_resid_pre, self.hook_attn_out, self.hook_resid_mid = (nn.Identity() for _ in range(3))
         self.hook_mlp_out, self.hook_resid_post = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None, fused: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None, fused: bool = False, last: bool = False
+    ) -> Tensor:
         x = tap(f"{name}.hook_resid_pre", self.hook_resid_pre(x))
-        mixed = self.attn(self.ln1(x, tap, f"{name}.ln1"), tap, f"{name}.attn", past, fused)
+        mixed = self.attn(self.ln1(x, tap, f"{name}.ln1"), tap, f"{name}.attn", past, fused, last)
+        return self.rest(x[:, -1:] if last else x, mixed, tap, name)
+
+    def rest(self, x: Tensor, mixed: Tensor, tap: Tap, name: str) -> Tensor:
+        """The stream after the block: before it x float[n, t, width], to which attention adds `mixed`."""
         x = x + tap(f"{name}.hook_attn_out", self.hook_attn_out(mixed))
         x = tap(f"{name}.hook_resid_mid", self.hook_resid_mid(x))
         added = self.mlp(self.ln2(x, tap, f"{name}.ln2"), tap, f"{name}.mlp")
@@ -208,6 +220,7 @@ class HookedTransformer(nn.Module):
         stop_at: int | None = None,
         past: Sequence[KeysValues] = (),
         start_at: int | None = None,
+        last: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The logits and the tensors of the hook points in `save`; patches are applied before a tensor is saved.
 
@@ -215,6 +228,8 @@ class HookedTransformer(nn.Module):
         its tensor. stop_at: number of blocks after which the residual stream is given in the place of the logits.
         past: keys and values of each block that runs, of one sequence that stands before every row. start_at: number of
         blocks that lie behind x already, which then is the residual stream float[n, t, width] after them.
+        last: logits of the last place alone are asked for, float[n, 1, vocabulary]; all that follows the outputs of
+        heads in the last block is then of that place, [n, 1, ...], for patches and what is saved as well.
         Shapes: [n, t, width], of heads [n, t, head, width of a head], of patterns [n, head, query, key]. Neither
         patches nor saving touch the module, so threads may share it. Saving changes no bit of the logits, except that
         scores and patterns, once asked for, take attention from one kernel to steps that round otherwise. Raises
@@ -247,7 +262,8 @@ class HookedTransformer(nn.Module):
             stream = tap("hook_embed", self.hook_embed(stream)) + tap("hook_pos_embed", self.hook_pos_embed(places))
         fused = not past and not any(name.endswith(SCORES) for name in asked) and not self._scores_are_hooked()
         for i, block in islice(enumerate(self.blocks), start_at or 0, stop_at):
-            stream = block(stream, tap, f"blocks.{i}", past[i] if past else None, fused)
+            ends = last and i == len(self.blocks) - 1
+            stream = block(stream, tap, f"blocks.{i}", past[i] if past else None, fused, ends)
         if stop_at is not None:
             return stream, saved
         return self.unembed(self.ln_final(stream, tap, "ln_final")), saved
