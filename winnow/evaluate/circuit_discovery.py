@@ -8,13 +8,13 @@ run on one sentence; a block through which two parts are pushed counts twice, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from winnow.evaluate.contextual_decomposition import Node, heads_of, propagate, reference_means
+from winnow.evaluate.contextual_decomposition import Node, Result, heads_of, propagate, reference_means
 from winnow.evaluate.decomposition_rules import Parts
 from winnow.models.hooked_transformer import Block, HookedTransformer
 from winnow.workloads.names_language import YEARS, indirect_objects, tokens_of, vocabulary, year_spans
@@ -190,7 +190,39 @@ def decomposition(
 
     Of a target it is the share of what differs from its mean, along that difference, times the target's weight.
     """
-    scores, count = no_scores(model, task), len(task.tokens)
+    scores, weights = no_scores(model, task), dict(zip(targets or (), target_weights, strict=True))
+    for nodes, found in _propagated(model, task, targets, pattern, clean_signs):
+        if targets is None:
+            assert found.logits is not None
+            parts = task.measure(found.logits.rel[:, :, -1]).mean(1)
+        else:
+            each = [_along(part, node, task) * weights[node] for node, part in found.targets.items()]
+            parts = torch.stack(each).sum(0)
+        for node, part in zip(nodes, parts, strict=True):
+            scores[node] = part
+    return scores
+
+
+@torch.no_grad()
+def shares(model: HookedTransformer, task: Task, targets: Sequence[Node]) -> dict[Node, Tensor]:
+    """Target -> float[layer, t, head]: what `decomposition` gives of this target alone, weight 1, all in one pass."""
+    scores = {target: no_scores(model, task) for target in targets}
+    for nodes, found in _propagated(model, task, targets):
+        for target, parts in found.targets.items():
+            for node, part in zip(nodes, _along(parts, target, task), strict=True):
+                scores[target][node] = part
+    return scores
+
+
+def _propagated(
+    model: HookedTransformer,
+    task: Task,
+    targets: Sequence[Node] | None,
+    pattern: str = "fixed",
+    clean_signs: bool = False,
+) -> Iterator[tuple[list[Node], Result]]:
+    """Nodes, some at a time, and what comes of each of them in the last logits or in the targets behind it."""
+    count = len(task.tokens)
     last = len(model.blocks) - 1 if targets is None else max(node.layer for node in targets)
     for layer in range(len(model.blocks) if targets is None else last):
         later = None if targets is None else [node for node in targets if node.layer > layer]
@@ -198,17 +230,7 @@ def decomposition(
             # A plain run, which the sums are taken from, and two parts of each node.
             task.blocks += count * len(model.blocks) + 2 * count * len(nodes) * (last + 1 - layer)
             sources = [frozenset({node}) for node in nodes]
-            found = propagate(model, task.tokens, sources, later, task.means, pattern, clean_signs, last=True)
-            if later is None:
-                assert found.logits is not None
-                parts = task.measure(found.logits.rel[:, :, -1]).mean(1)
-            else:
-                weights = [target_weights[list(targets or ()).index(node)] for node in later]
-                each = [_along(found.targets[node], node, task) * w for node, w in zip(later, weights, strict=True)]
-                parts = torch.stack(each).sum(0)
-            for node, part in zip(nodes, parts, strict=True):
-                scores[node] = part
-    return scores
+            yield nodes, propagate(model, task.tokens, sources, later, task.means, pattern, clean_signs, last=True)
 
 
 def _along(parts: Parts, node: Node, task: Task) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from winnow.errors import InputError
-from winnow.evaluate.circuit_discovery import Task, decomposition, no_scores, path_patching
+from winnow.evaluate.circuit_discovery import Task, decomposition, no_scores, path_patching, shares
 from winnow.evaluate.contextual_decomposition import Node
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.randomness import numpy_generator
@@ -91,12 +91,14 @@ def outliers(scores: Tensor) -> list[Node]:
 
 def edges(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[tuple[Node, Node, float]]:
     """(earlier node, later node, share of the later one's difference from its mean that the earlier one gives)."""
-    found = []
-    for target in nodes:
-        if target.layer:
-            shares = decomposition(model, task, [target], [1.0])
-            found += [(node, target, float(shares[node])) for node in nodes if node.layer < target.layer]
-    return found
+    targets = [node for node in nodes if node.layer]
+    by_target = shares(model, task, targets) if targets else {}
+    return [
+        (node, target, float(given[node]))
+        for target, given in by_target.items()
+        for node in nodes
+        if node.layer < target.layer
+    ]
 
 
 def random_order(model: HookedTransformer, task: Task, seed: int) -> list[Node]:
