@@ -176,6 +176,19 @@ def test_blocks_before_the_first_source_and_behind_the_last_target_do_not_run():
     assert {*propagate(model, TOKENS, both, None, means, save=names).saved} == {*names}
 
 
+@pytest.mark.parametrize(("pattern", "signs"), [("fixed", False), ("split", False), ("fixed", True)])
+def test_parts_of_the_last_logits_alone_are_those_of_all(pattern, signs):
+    model = random_transformer(layers=3)
+    tokens = torch.randint(1, 11, (3, 5), generator=torch.Generator().manual_seed(4))
+    means = reference_means(model, tokens)
+    for layer in range(3):
+        sources = [frozenset({Node(layer, position, 1)}) for position in range(5)]
+        asked = (model, tokens, sources, None, means, pattern, signs)
+        found, whole = propagate(*asked, last=True).logits, propagate(*asked).logits
+        for part, all_places in zip(found, whole, strict=True):
+            torch.testing.assert_close(part, all_places[:, :, -1:])
+
+
 def test_a_source_s_parts_are_its_difference_from_the_mean_and_targets_are_read_at_their_hooks():
     model = random_transformer(layers=3)
     means, plain = reference_means(model, REFERENCE), model.run(TOKENS, save=node_hooks(model))[1]
