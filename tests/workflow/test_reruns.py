@@ -6,8 +6,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 HELPER = "winnow/compress/_measure.py"  # prune.py imports winnow.compress, and the measures beside it
 LEAF = "winnow/compress/_masking.py"  # two imports away from the stage that prunes
 
@@ -59,9 +57,8 @@ def test_a_helper_two_imports_away_reruns_exactly_its_dependents(checkout):
     assert not {"acquire", "curate_images", "train_adamw", "planted_dictionaries", "dictionary_pareto"} & set(jobs)
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
+def test_comments_docstrings_and_format_rerun_nothing(checkout):
+    for name, old, new in (
         (
             LEAF,
             "\nfrom __future__ import annotations\n",
@@ -79,13 +76,11 @@ def test_a_helper_two_imports_away_reruns_exactly_its_dependents(checkout):
             'settings=flow.settings("compress"),',
             "settings=flow.settings('compress',),",
         ),
-    ],
-)
-def test_comments_docstrings_and_format_rerun_nothing(checkout, name, old, new):
-    path = checkout.path / name
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
+    ):
+        path = checkout.path / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
     assert checkout.snakemake("-n") == Counter()
 
 
