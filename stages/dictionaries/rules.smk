@@ -14,6 +14,7 @@ rule fit_sparse_autoencoder:
         "logs/{workload}/dictionaries/{variant}/seed{seed}.log",
     wildcard_constraints:
         workload=flow.workloads_of("images", "table"),
+        variant="(?!interaction_basis/)[^/]+",  # has a history, and a rule of its own
     params:
         settings=flow.settings("dictionaries"),
         code=flow.closure("stages/dictionaries/sae.py"),
