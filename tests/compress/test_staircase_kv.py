@@ -42,7 +42,8 @@ def test_rounding_is_within_half_a_step_of_numbers_of_16_bits(bits, axis, group,
     assert found.scale.numel() == found.zero.numel() == x.numel() // group
     half = (found.scale.float() / 2).repeat_interleave(group, axis)
     assert found.scale.dtype == found.zero.dtype == torch.float16
-    assert ((found.dense() - x).abs() <= half + 1e-6).all()
+    # A step below 2^-14 is stored to 2^-25, which adds up over the steps to the end of a run.
+    assert ((found.dense() - x).abs() <= half + (2**bits - 1) * 2**-25 + 1e-6).all()
     # The steps are no wider than they need be, within what float16 rounds.
     spans = x.unflatten(axis, (-1, group)).amax(axis + 1) - x.unflatten(axis, (-1, group)).amin(axis + 1)
     assert torch.allclose(found.scale.float() * (2**bits - 1), spans, rtol=2**-11, atol=2**-15)
