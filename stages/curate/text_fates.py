@@ -28,6 +28,7 @@ def curate_text_fates(inputs, outputs, params, log):
         near_duplicate_similarity=params.near_duplicate_similarity,
         related_similarity=params.related_similarity,
         thresholds={**THRESHOLDS, **limits} if params.signals else None,
+        downsample=params.downsample,
     )
     report = report_of(fates)
     log.info("kept %d of %d files; dropped %s", report["kept"], report["rows_in"], report["dropped"])

@@ -19,7 +19,8 @@ def curate_text_shard(inputs, outputs, params, log):
 
     def usable():
         for table in read_rows(inputs.raw, first, last):
-            judged.append(judge_files(table, licences=params.licences, measured=params.signals))
+            asked = {"clean": params.clean, "measured": params.signals, "classed": params.downsample < 1}
+            judged.append(judge_files(table, licences=params.licences, **asked))
             reasons = judged[-1]["reason"].to_pylist()
             yield from ("" if why else text for text, why in zip(table["text"].to_pylist(), reasons, strict=True))
 

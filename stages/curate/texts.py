@@ -19,7 +19,7 @@ def curate_text(inputs, outputs, params, log):
     fates = read_parquet(inputs.fates)
     report, place = report_of(fates), outputs.train.with_name("texts")
     metadata = TextMeta(params.vocabulary, params.context, params.workload).encode()
-    with closing(Documents(fates, place)) as documents:
+    with closing(Documents(fates, place, params.clean)) as documents:
         for rows in read_rows(inputs.raw, 0, fates.num_rows):
             documents.add(rows)
         tokenizer = train_byte_pairs(documents.texts_of("train"), params.vocabulary)

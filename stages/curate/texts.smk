@@ -14,7 +14,7 @@ rule curate_text_shard:
         workload=flow.workloads_of("text"),
         shard="[0-9]+",
     params:
-        settings=flow.curation("shards", "licences", "signals"),
+        settings=flow.curation("shards", "licences", "clean", "signals", "downsample"),
         code=flow.closure("stages/curate/text_shards.py"),
     script:
         "text_shards.py"
@@ -43,6 +43,7 @@ rule curate_text_fates:
             "related_similarity",
             "signals",
             "thresholds",
+            "downsample",
         ),
         code=flow.closure("stages/curate/text_fates.py"),
     script:
@@ -68,7 +69,7 @@ rule curate_text:
     wildcard_constraints:
         workload=flow.workloads_of("text"),
     params:
-        settings=flow.curation("vocabulary", "context", "sources"),
+        settings=flow.curation("clean", "vocabulary", "context", "sources"),
         code=flow.closure("stages/curate/texts.py"),
     script:
         "texts.py"

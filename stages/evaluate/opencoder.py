@@ -5,11 +5,10 @@ from winnow.pipeline import stage
 
 @stage
 def opencoder(inputs, outputs, params, log):
-    """Write metrics of each arm, the funnel of each, why each file went, and the signals of the pool's originals."""
+    """Write metrics of each arm, the funnel of each, why each file went, some of them, and the originals' signals."""
     import pyarrow as pa
 
     from winnow.curate.byte_pairs import load_tokenizer
-    from winnow.curate.code_signals import THRESHOLDS, signals
     from winnow.evaluate import opencoder_study as study
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_parquet
@@ -40,6 +39,5 @@ def opencoder(inputs, outputs, params, log):
     write_parquet(pa.concat_tables(tables), outputs.metrics)
     write_parquet(pa.Table.from_pylist(funnel), outputs.funnel)
     write_parquet(pa.Table.from_pylist(dropped), outputs.dropped)
-    rows = [{"path": file.path, "repository": file.repository, **signals(file.text)} for file in originals]
-    schema = [("path", pa.string()), ("repository", pa.string()), *((name, pa.float64()) for name in THRESHOLDS)]
-    write_parquet(pa.Table.from_pylist(rows, pa.schema(schema)), outputs.signals)
+    write_parquet(study.shown(pool, found["downsample"][1], params.seed), outputs.shown)
+    write_parquet(study.judged(originals, thresholds), outputs.signals)

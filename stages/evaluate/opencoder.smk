@@ -7,6 +7,7 @@ rule opencoder:
         metrics="results/{workload}/evaluate/opencoder/seed{seed}/metrics.parquet",
         funnel="results/{workload}/evaluate/opencoder/seed{seed}/funnel.parquet",
         dropped="results/{workload}/evaluate/opencoder/seed{seed}/dropped.parquet",
+        shown="results/{workload}/evaluate/opencoder/seed{seed}/shown.parquet",
         signals="results/{workload}/evaluate/opencoder/seed{seed}/signals.parquet",
     log:
         "logs/{workload}/evaluate/opencoder/seed{seed}.log",
@@ -22,6 +23,8 @@ rule plot_opencoder:
         metrics=flow.tables("evaluate", "metrics.parquet", "opencoder"),
         funnel=flow.tables("evaluate", "funnel.parquet", "opencoder"),
         dropped=flow.tables("evaluate", "dropped.parquet", "opencoder"),
+        shown=flow.tables("evaluate", "shown.parquet", "opencoder"),
+        signals=flow.tables("evaluate", "signals.parquet", "opencoder"),
     output:
         ablation=report(
             "results/{workload}/evaluate/opencoder/ablation.svg",
@@ -40,6 +43,18 @@ rule plot_opencoder:
             caption="../../docs/report/opencoder.rst",
             category="Curation",
             labels={"workload": "{workload}", "figure": "code recipe: why files go"},
+        ),
+        map=report(
+            "results/{workload}/evaluate/opencoder/map.svg",
+            caption="../../docs/report/opencoder.rst",
+            category="Curation",
+            labels={"workload": "{workload}", "figure": "code recipe: two signals of each file"},
+        ),
+        page=report(
+            "results/{workload}/evaluate/opencoder/dropped.html",
+            caption="../../docs/report/opencoder_dropped.rst",
+            category="Curation",
+            labels={"workload": "{workload}", "figure": "code recipe: dropped files to look at"},
         ),
     log:
         "logs/{workload}/evaluate/plot_opencoder.log",

@@ -155,7 +155,7 @@ def test_the_knee_is_that_of_the_papers_bands():
 def test_tests_and_data_are_told_and_thinned():
     data = "VALUES = [\n" + "".join(f"    {i},\n" for i in range(50)) + "]\n"
     told = {"a/test_x.py": GOOD, "a/tests/x.py": GOOD, "a/x.py": data, "a/y.py": GOOD, "a/z.py": "def ("}
-    found = [uninformative(File(0, "a", path, text)) for path, text in told.items()]
+    found = [uninformative(path, text) for path, text in told.items()]
     assert found == ["test", "test", "data", None, None]
     files = [File(i, "a", "a/test_x.py" if i % 2 else "a/x.py", f"{GOOD}\nx = {i}\n") for i in range(400)]
     kept, gone = downsample(0.25)(files)
@@ -180,7 +180,7 @@ def test_tests_and_data_are_told_and_thinned():
     ],
 )
 def test_what_little_is_learned_from_is_told_by_path_and_by_most_lines(path, text, kind):
-    assert uninformative(File(0, "a", path, text)) == kind
+    assert uninformative(path, text) == kind
 
 
 def test_a_text_of_comments_alone_may_be_a_header():

@@ -5,7 +5,7 @@ from contextlib import closing
 import pyarrow as pa
 import pytest
 
-from tests.curate.test_texts import CORPUS, curate_texts, raw
+from tests.curate.test_texts import CORPUS, curate_texts, program, raw
 from winnow.curate import text_documents
 from winnow.curate.byte_pairs import encode, train_byte_pairs
 from winnow.curate.text_documents import CURATED, Documents
@@ -67,3 +67,17 @@ def test_texts_are_tokenised_some_at_a_time_in_their_order(block, monkeypatch):
     assert [text for part in blocks for text in part] == texts
     assert all(len("".join(part[1:])) < block or len(part) == 1 for part in blocks)
     assert len(blocks) == 1 if block == 100 else len(blocks) > 1
+
+
+def test_texts_are_kept_as_clean_as_they_were_judged(tmp_path):
+    header = b"# Copyright of someone\n"
+    table = raw({"p": {f"p/{i}.py": header + b"mail = 'a@b.c'\n" + program(i) for i in range(30)}})
+    fates = curate_texts(table, workload="w", clean=True).fates
+    with closing(Documents(fates, tmp_path / "texts", clean=True)) as documents:
+        documents.add(table)
+        kept = [text for split in SPLITS for text in documents.texts_of(split)]
+        assert sorted(kept) == sorted("mail = '<EMAIL>'\n" + program(i).decode() for i in range(30))
+        tokenizer = train_byte_pairs(documents.texts_of("train"), 300)
+        for split in SPLITS:
+            for part in documents.tokenised(split, tokenizer):
+                assert [len(text) for text in part["text"].to_pylist()] == part["bytes"].to_pylist()

@@ -81,8 +81,9 @@ def in_memory(texts):
     return join
 
 
-def curate_texts(raw, licences=None, measured=False, **settings):
-    judged = judge_files(raw, licences=licences, measured=measured)
+def curate_texts(raw, licences=None, measured=False, clean=False, **settings):
+    classed = settings.get("downsample", 1) < 1
+    judged = judge_files(raw, licences=licences, clean=clean, measured=measured, classed=classed)
     fates = decide_fates(judged, in_memory(raw["text"].to_pylist()), **settings)
     texts = raw["text"].combine_chunks()
     tables = {split: documents_of(fates, split) for split in SPLITS}
@@ -358,3 +359,47 @@ def test_a_join_is_asked_for_both_similarities_and_only_what_is_left():
     assert thresholds == (0.9, 0.6)
     away = {p for p, kept in zip(table["path"].to_pylist(), among, strict=True) if not kept}
     assert away == {"one/blank.py", "one/broken.py", "one/latin.py", "one/copy.py"}
+
+
+LICENCE = "# Copyright 1999 A. Person <person@example.org>\n# All rights reserved.\n"
+
+
+def test_clean_files_are_judged_without_their_headers_and_what_is_private():
+    files = {f"p/{i}.py": LICENCE.encode() + program(i, lines=9 + i) for i in range(20)} | {"p/a.py": LICENCE.encode()}
+    table = raw({"p": files | {"p/note.txt": b"write to someone@example.org", "p/latin.py": "é = 1".encode("latin-1")}})
+    plain, clean = (judge_files(table, clean=told, measured=True).to_pylist() for told in (False, True))
+    for path, a, b in zip(table["path"].to_pylist(), plain, clean, strict=True):
+        assert (a["row"], a["sha256"], a["path"]) == (b["row"], b["sha256"], b["path"])
+        if path == "p/a.py":
+            assert a["reason"] is None and b["reason"] == "empty" and b["bytes"] == 0
+        elif path == "p/note.txt":
+            assert b["bytes"] == len("write to <EMAIL>") and b["signal_characters"] == b["bytes"]
+        elif path == "p/latin.py":
+            assert a == b and a["reason"] == "encoding"
+        else:
+            assert a["bytes"] - b["bytes"] == len(LICENCE) and a["signal_lines"] - b["signal_lines"] == 2
+
+
+def test_tests_and_tables_of_data_are_downsampled_by_their_content_outside_of_held_out_packages():
+    def package(name, first):
+        return {f"{name}/tests/{i}.py": program(first + i) for i in range(60)} | many(name, first + 500, 30)
+
+    table = raw({"one": package("one", 0), "apart": package("apart", 2000)})
+    settings = {"workload": "w", "held_out": ["apart"]}
+    whole, half, none = (curate_texts(table, **settings, downsample=share) for share in (1.0, 0.5, 0.0))
+    gone = {share: set(found.dropped["path"].to_pylist()) for share, found in ((1, whole), (0.5, half), (0, none))}
+    assert gone[1] == set() and gone[0] == {f"one/tests/{i}.py" for i in range(60)}
+    assert gone[0.5] < gone[0] and 15 <= len(gone[0.5]) <= 45  # of 60 at one half: beyond 3.8 standard deviations
+    assert half.report["dropped"]["downsampled"] == len(gone[0.5])
+    order = np.random.default_rng(0).permutation(table.num_rows)
+    assert set(curate_texts(table.take(order), **settings, downsample=0.5).dropped["path"].to_pylist()) == gone[0.5]
+
+
+def test_only_usable_python_has_a_class():
+    data = "table = [\n" + "1,\n" * 30 + "]\n"
+    told = {"p/a.py": data, "p/c.py": "x = 1\n", "p/tests/b.py": "x = 1\n", "p/tests/e.py": "def"}
+    table = raw({"p": {path: text.encode() for path, text in told.items()}})
+    judged = judge_files(table, classed=True)
+    found = dict(zip(judged["path"].to_pylist(), judged["uninformative"].to_pylist(), strict=True))
+    expected = {"p/a.py": "data", "p/c.py": None, "p/tests/b.py": "test", "p/tests/e.py": None}
+    assert found == expected

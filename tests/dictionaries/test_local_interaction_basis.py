@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +49,23 @@ def test_bases_are_those_of_the_definition(network):
     for basis, (eigenvalues, into) in zip(bases, by_hand(parts, x, logit_gauge([3])), strict=False):
         torch.testing.assert_close(basis.eigenvalues, eigenvalues, rtol=1e-8, atol=1e-10)
         torch.testing.assert_close(basis.into.abs(), into.abs(), rtol=1e-6, atol=1e-8)
+
+
+def test_bases_are_those_of_rib():
+    told = json.loads(Path(__file__).with_name("rib_reference.json").read_text())
+    weights = {name: torch.tensor(value, dtype=torch.float64) for name, value in told["parameters"].items()}
+    layers = [(weights[f"layers.{i}.W"], weights[f"layers.{i}.b"]) for i in range(3)]
+    parts = [lambda v, w=w, b=b: torch.relu(v @ w + b) for w, b in layers[:2]]
+    parts.append(lambda v: v @ layers[2][0] + layers[2][1])
+    bases = local_interaction_basis(parts, torch.tensor(told["x"], dtype=torch.float64), torch.eye(3).double())
+    for basis, theirs in zip(bases, told["layers"], strict=False):
+        rank = len(basis.eigenvalues)
+        eigenvalues = torch.tensor(theirs["Lambda"][1:], dtype=torch.float64).sort(descending=True).values
+        torch.testing.assert_close(basis.eigenvalues, eigenvalues[:rank], rtol=1e-8, atol=0)
+        assert (eigenvalues[rank:] < 1e-15).all()
+        into = torch.tensor(theirs["C"], dtype=torch.float64)[:-1, 1:]
+        signs = torch.sign((into * basis.into).sum(0))
+        torch.testing.assert_close(basis.into, into * signs, rtol=1e-8, atol=1e-8)
 
 
 def test_coordinates_vary_as_they_matter_and_weighted_gradients_are_orthonormal(network):

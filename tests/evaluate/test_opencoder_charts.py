@@ -73,12 +73,33 @@ def test_reasons_stand_from_the_most_frequent_on():
     assert titles(chart) == {"first reason", "files"}
 
 
+def judged():
+    told = [(None, 5, 0.9), ("mean_line", 3, 0.8), ("mean_line", 2, 0.8), ("letters", 9, 0.1), ("lines", 6, 0.7)]
+    rows = [{"dropped_by": why, "mean_line": a, "letters": b, "lines": 1.0} for why, a, b in told]
+    return pa.Table.from_pylist([*rows, {"dropped_by": None, "mean_line": 1.0, "letters": None, "lines": 1.0}])
+
+
+def test_files_stand_by_the_two_signals_that_drop_most():
+    chart = charts.signal_map(judged())
+    assert [(r["x"], r["y"], r["fate"]) for r in drawn(chart)] == [
+        (5, 0.9, "kept"),
+        (3, 0.8, "mean line"),
+        (2, 0.8, "mean line"),
+        (9, 0.1, "letters"),
+        (6, 0.7, "another signal"),
+    ]
+    assert titles(chart) == {"mean line", "letters"}
+    kept = judged().filter(pa.compute.is_null(judged()["dropped_by"]))
+    assert titles(charts.signal_map(kept)) == {"mean line", "letters"}
+
+
 @pytest.mark.parametrize(
     ("draw", "table", "said"),
     [
         (charts.ablation, bits, "arms"),
         (charts.funnel, steps, "steps of the recipe"),
         (charts.reasons, dropped, "filtered files"),
+        (charts.signal_map, judged, "files"),
     ],
 )
 def test_a_chart_can_be_read_in_a_report_and_says_where_it_has_no_rows(draw, table, said, tmp_path):

@@ -1,13 +1,15 @@
 """Forks are planted as told, arms have equal budgets, copies are scored against the truth."""
 
 import ast
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.curate.test_texts import many, program, raw
 from winnow.curate.byte_pairs import train_byte_pairs
-from winnow.curate.opencoder import Dropped
+from winnow.curate.code_signals import THRESHOLDS
+from winnow.curate.opencoder import Dropped, File, heuristic_filter, transform
 from winnow.errors import InputError
 from winnow.evaluate import opencoder_study as study
 
@@ -127,3 +129,37 @@ from . import q
 """
     expected = {node.names[0].name.split(".")[0] for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)}
     assert study._imports(text) == expected | {"c"} == set("abcefghjkp") - {"b"}
+
+
+def test_files_are_judged_as_the_filter_judges_them_without_their_headers():
+    files = [replace(file, text=study.LICENCE.format(year=1, name="x") + file.text) for file in FILES[:3]]
+    files += [File(3, "r", "short.py", "x = 1\n"), File(4, "r", "tests/prints.py", "print(1)\n" * 40)]
+    limits = {"lines": (3, None)}
+    table = study.judged(files, limits).to_pylist()
+    kept, gone = heuristic_filter({**THRESHOLDS, **limits})(transform(files)[0])
+    reasons = {drop.number: drop.reason for drop in gone} | dict.fromkeys((file.number for file in kept), None)
+    assert [row["dropped_by"] for row in table] == [reasons[file.number] for file in files]
+    assert reasons[3] and reasons[4] and table[0]["lines"] == len(FILES[0].text.splitlines())
+    assert [(row["repository"], row["path"]) for row in table] == [(file.repository, file.path) for file in files]
+
+
+def test_up_to_twenty_files_are_shown_for_each_reason_of_each_step():
+    gone = FOUND["downsample"][1]
+    table = study.shown(POOL, gone, 0)
+    assert table.schema == study.SHOWN and table.equals(study.shown(POOL, gone, 0))
+    groups = {}
+    for drop in gone:
+        groups.setdefault((drop.step, drop.reason), []).append(drop)
+    texts = {(file.repository, file.path): file.text for file in POOL}
+    for key, drops in groups.items():
+        rows = [row for row in table.to_pylist() if (row["step"], row["reason"]) == key]
+        assert len(rows) == min(20, len(drops)) and {row["files"] for row in rows} == {len(drops)}
+        assert len({(row["repository"], row["path"]) for row in rows}) == len(rows)
+        for row in rows:
+            text = texts[row["repository"], row["path"]]
+            assert text.startswith(row["text"]) and row["cut"] == (len(row["text"]) < len(text))
+            assert (row["keeper"] is not None) == (key[1] in ("exact_copy", "near_copy"))
+    assert max(len(drops) for drops in groups.values()) > 20
+    long = File(0, "r", "a.py", "line\n" * 50)
+    (row,) = study.shown([long, File(1, "s", "b.py", "")], [Dropped(0, "filter", "lines", 1)], 0).to_pylist()
+    assert row["text"] == "line\n" * 40 and row["cut"] and row["value"] == 50 and row["keeper"] == "s/b.py"

@@ -23,7 +23,13 @@ letters:
   kind: text
   path: data/own/letters
   seeds: [0]
-  curate: {vocabulary: 270, context: 32, signals: true, thresholds: {words: [5, null], lines: [1, null]}}
+  curate:
+    vocabulary: 270
+    context: 32
+    clean: true
+    downsample: 0.5
+    signals: true
+    thresholds: {words: [5, null], lines: [1, null]}
   train:
     transformer: {arguments: {width: 16, layers: 1, heads: 2}}
   evaluate:

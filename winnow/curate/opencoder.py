@@ -182,11 +182,12 @@ def _digest(text: str) -> bytes:
 
 def transform(files: Files) -> tuple[Files, list[Dropped]]:
     """Cut headers and mask what is private; every file stays."""
-    return [replace(file, text=_transformed(file.text)) for file in files], []
+    return [replace(file, text=cleaned(file.text)) for file in files], []
 
 
 @lru_cache(maxsize=1 << 12)  # each arm of a comparison asks for the same files
-def _transformed(text: str) -> str:
+def cleaned(text: str) -> str:
+    """A text without a header of copyright or licence, and with placeholders for what is private."""
     return mask_private(strip_header(text))
 
 
@@ -229,13 +230,13 @@ def heuristic_filter(thresholds: Mapping[str, Limits]) -> Step:
     return step
 
 
-def uninformative(file: File) -> str | None:
+def uninformative(path: str, text: str) -> str | None:
     """The class of a file of little to learn from: test, or data (most lines are in literals); None for others."""
-    name = file.path.rsplit("/", 1)[-1]
-    if name.startswith("test_") or name.endswith("_test.py") or "/tests/" in f"/{file.path}":
+    name = path.rsplit("/", 1)[-1]
+    if name.startswith("test_") or name.endswith("_test.py") or "/tests/" in f"/{path}":
         return "test"
     try:
-        tree = ast.parse(file.text)
+        tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     literals = {
@@ -244,7 +245,13 @@ def uninformative(file: File) -> str | None:
         if isinstance(node, ast.Dict | ast.List | ast.Tuple | ast.Set)
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
-    return "data" if len(literals) > 0.5 * max(len(file.text.splitlines()), 1) else None
+    return "data" if len(literals) > 0.5 * max(len(text.splitlines()), 1) else None
+
+
+def spared(content: bytes, share: float) -> bool:
+    """Whether this content is of the share that stays; its hash decides."""
+    digest = blake2b(content, digest_size=8, person=b"downsample").digest()
+    return int.from_bytes(digest, "big") / 2**64 < share
 
 
 def downsample(share: float) -> Step:
@@ -253,9 +260,8 @@ def downsample(share: float) -> Step:
     def step(files: Files) -> tuple[Files, list[Dropped]]:
         kept, gone = [], []
         for file in files:
-            kind = uninformative(file)
-            digest = blake2b(file.text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"downsample").digest()
-            if kind is None or int.from_bytes(digest, "big") / 2**64 < share:
+            kind = uninformative(file.path, file.text)
+            if kind is None or spared(file.text.encode("utf-8", "surrogatepass"), share):
                 kept.append(file)
             else:
                 gone.append(Dropped(file.number, "", kind))

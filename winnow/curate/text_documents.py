@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.curate.byte_pairs import encode
+from winnow.curate.opencoder import cleaned
 from winnow.curate.texts import SPLITS, documents_of
 from winnow.workloads.ordered_texts import OrderedTexts
 
@@ -41,8 +42,12 @@ CURATED = pa.schema(
 class Documents:
     """The documents that stay, split by split, their texts in a file; `tokens`: how many of each split were given."""
 
-    def __init__(self, fates: pa.Table, path: Path) -> None:
-        """fates: of all files, as `winnow.curate.texts.decide_fates` makes them. path: of a file for the texts."""
+    def __init__(self, fates: pa.Table, path: Path, clean: bool = False) -> None:
+        """fates: of all files, as `winnow.curate.texts.decide_fates` makes them. path: of a file for the texts.
+
+        clean: they were judged so, and are kept so.
+        """
+        self.clean = clean
         self.tables_of = {split: documents_of(fates, split) for split in SPLITS}
         ends = np.cumsum([0, *(table.num_rows for table in self.tables_of.values())]).tolist()
         self.places = dict(zip(SPLITS, zip(ends, ends[1:], strict=False), strict=True))
@@ -61,7 +66,8 @@ class Documents:
         """Take the next rows of the raw table; those that are dropped are passed over."""
         place = self.place[self.added : self.added + raw.num_rows]
         kept = np.flatnonzero(place >= 0)
-        self.texts.write(place[kept].tolist(), raw["text"].take(kept).to_pylist())
+        texts = raw["text"].take(kept).to_pylist()
+        self.texts.write(place[kept].tolist(), [cleaned(text) for text in texts] if self.clean else texts)
         self.added += raw.num_rows
 
     def texts_of(self, split: str) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """Curation of files of source or prose: what cannot be used or is there twice goes, with its reason; the rest is split.
 
 Near copies are found by MinHash and exact Jaccard similarity of token runs, file by file, which is what OpenCoder
-(Huang et al., "OpenCoder: The Open Cookbook for Top-Tier Code Large Language Models", 2024) found best. Files are
-judged alone, shard by shard and without their neighbours; the fates of all are decided on what is then known of each,
-without the texts.
+(Huang et al., "OpenCoder: The Open Cookbook for Top-Tier Code Large Language Models", 2024) found best. As in its
+recipe texts can be cleaned, filtered and down-sampled besides. Files are judged alone, shard by shard and without their
+neighbours; the fates of all are decided on what is then known of each, without the texts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.curate.code_signals import THRESHOLDS, Limits, decide, signals
+from winnow.curate.opencoder import cleaned, spared, uninformative
 from winnow.errors import InputError
 from winnow.workloads.splits import hash_split
 from winnow.workloads.text_tables import LARGEST_FILE, RAW, language_of
@@ -32,6 +33,7 @@ REASONS = (
     "exact_duplicate",
     "near_duplicate",
     "related_to_held_out",
+    "downsampled",
 )
 """Why a file is dropped, besides the signals of a filter; the first that applies counts."""
 JUDGED = pa.schema([*(field for field in RAW if field.name != "text"), ("reason", pa.string())])
@@ -51,29 +53,52 @@ def parses(text: str) -> bool:
     return True
 
 
-def judge_files(raw: pa.Table, *, licences: Collection[str] | None = None, measured: bool = False) -> pa.Table:
+def judge_files(
+    raw: pa.Table,
+    *,
+    licences: Collection[str] | None = None,
+    clean: bool = False,
+    measured: bool = False,
+    classed: bool = False,
+) -> pa.Table:
     """What is known of each file by itself: the columns JUDGED, `reason` null where it can be used.
 
     raw: as `raw_text_table` makes it, or some rows of such a table. licences: those that are taken; None takes all.
+    clean: the text is judged, and its bytes counted, as `winnow.curate.opencoder.cleaned` leaves it.
     measured: columns float64 `signal_<name>` follow, of `winnow.curate.code_signals`, null for unusable files, and for
-    files that are not Python where the signal is of code.
+    files that are not Python where the signal is of code. classed: a column `uninformative` follows, test or data for
+    usable Python of little to learn from, else null.
     Raises InputError for a table of other columns.
     """
     if raw.schema.remove_metadata() != RAW:
         raise InputError(f"raw table: has columns {', '.join(raw.schema.names)}; it must have {', '.join(RAW.names)}")
-    texts, languages = raw["text"].to_pylist(), [language_of(path) for path in raw["path"].to_pylist()]
-    rows = zip(texts, languages, raw["bytes"].to_pylist(), raw["licence"].to_pylist(), strict=True)
+    paths, texts = raw["path"].to_pylist(), raw["text"].to_pylist()
+    languages = [language_of(path) for path in paths]
+    sizes = raw["bytes"].to_pylist()
+    if clean:
+        texts = [None if text is None else cleaned(text) for text in texts]
+        sizes = [size if text is None else len(text.encode()) for text, size in zip(texts, sizes, strict=True)]
+    rows = zip(texts, languages, sizes, raw["licence"].to_pylist(), strict=True)
     reasons = [
         "licence" if licences is not None and licence not in licences else _unusable(text, language, size)
         for text, language, size, licence in rows
     ]
     judged = raw.drop_columns(["text"]).append_column("reason", pa.array(reasons, pa.string()))
+    judged = judged.set_column(
+        judged.schema.get_field_index("bytes"), RAW.field("bytes"), [pa.array(sizes, pa.int64())]
+    )
     if measured:
         usable = zip(texts, languages, reasons, strict=True)
         found = [{} if reason else signals(text, language) for text, language, reason in usable]
         for name in THRESHOLDS:
             values = pa.array([of.get(name) for of in found], pa.float64())
             judged = judged.append_column(f"signal_{name}", values)
+    if classed:
+        kinds = [
+            uninformative(path, text) if reason is None and language == "python" else None
+            for path, text, language, reason in zip(paths, texts, languages, reasons, strict=True)
+        ]
+        judged = judged.append_column("uninformative", pa.array(kinds, pa.string()))
     return judged.replace_schema_metadata(None)
 
 
@@ -113,6 +138,13 @@ class _Files:
         self.reason[rows[order][away]] = reason
         self.instead[rows[order][away]] = stays[away]
 
+    def downsample(self, kinds: pa.ChunkedArray, share: float) -> None:
+        """Keep a share of the files of an uninformative kind, chosen by their content; held-out packages stay whole."""
+        chosen = kinds.is_valid().to_numpy() & ~self.held_out
+        for i in self.kept[chosen[self.kept]]:
+            if not spared(str(self.sha256[i]).encode(), share):
+                self.reason[i] = "downsampled"
+
     def hold_against(self, judged: pa.Table, thresholds: Mapping[str, Limits]) -> None:
         """Drop files whose signals lie outside the limits; the reason is the first such signal."""
         columns = judged.select([f"signal_{name}" for name in thresholds]).rename_columns(list(thresholds))
@@ -133,6 +165,7 @@ def decide_fates(
     near_duplicate_similarity: float = 0.85,
     related_similarity: float = 0.5,
     thresholds: Mapping[str, Limits] | None = None,
+    downsample: float = 1.0,
 ) -> pa.Table:
     """Fates: `row, source, package, path, licence, bytes, quality, reason, kept, split, file_id, cluster` of each file.
 
@@ -142,8 +175,9 @@ def decide_fates(
     through others, one stays, whose file_id is the others' `kept`. Files at or above related_similarity stay in one
     split, and are dropped where one of them is held out. The key of a split is such a group of files, its stratum the
     package, its weight the bytes. held_out: packages that are a split of their own. thresholds: limits of signals,
-    outside of which a file is dropped first; None drops none. quality: float32, the share of a file's measured signals
-    that lie within the filter's own limits; null where none was measured. A dropped file has a `reason`, others
+    outside of which a file is dropped first; None drops none. downsample: share of the files with a value in the column
+    `uninformative` that stays to be split; 1 asks for no such column. quality: float32, the share of a file's measured
+    signals that lie within the filter's own limits; null where none was measured. A dropped file has a `reason`, others
     `split`, `file_id` and `cluster`. All is independent of the order of files but for which of several copies stays.
     Raises InputError for an unknown package, similarities outside 0 < related <= near <= 1, and where nothing stays to
     train on, or nothing falls to a split.
@@ -158,6 +192,8 @@ def decide_fates(
     alike = join((near_duplicate_similarity, related_similarity), np.isin(np.arange(len(files.reason)), rows))
     files.keep_one(rows, alike[0, rows], "near_duplicate")
     files.drop(np.isin(alike[1], alike[1, rows[files.held_out[rows]]]) & ~files.held_out, "related_to_held_out")
+    if downsample < 1:
+        files.downsample(judged["uninformative"], downsample)
     kept = files.kept
     if not (~files.held_out[kept]).any():
         raise InputError(f"{name}: no file is left to train on; dropped are {_counts(files.reason)['dropped']}")

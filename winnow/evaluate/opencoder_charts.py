@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import altair as alt
 import pyarrow as pa
 
-from winnow.evaluate.chart_parts import BLACK, BLUE, HEIGHT, WIDTH, data, mean_bands, metric_values, some, styled
+from winnow.evaluate.chart_parts import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    HEIGHT,
+    VERMILION,
+    WIDTH,
+    data,
+    mean_bands,
+    metric_values,
+    some,
+    styled,
+)
 
 NAMES = {
     "raw": "raw pool",
@@ -29,8 +43,6 @@ STEPS = {
     "filter": "filter",
     "downsample": "down-sampling",
 }
-
-STEPS_OF_CHOICE = ("filter", "downsample")
 
 
 def ablation(metrics: pa.Table) -> alt.LayerChart:
@@ -70,7 +82,7 @@ def reasons(dropped: pa.Table) -> alt.LayerChart:
     rows = [
         row for row in dropped.to_pylist() if row["arm"] == "downsample" and row["step"] in ("filter", "downsample")
     ]
-    counts = Counter(row["reason"].replace("_", " ") for row in some(rows, "filtered files"))
+    counts = Counter(_words(row["reason"]) for row in some(rows, "filtered files"))
     shown = [{"reason": reason, "files": count} for reason, count in counts.most_common()]
     base = alt.Chart(data(shown)).encode(
         y=alt.Y("reason:N", title="first reason", sort=None, axis=alt.Axis(labelLimit=240)),
@@ -78,3 +90,38 @@ def reasons(dropped: pa.Table) -> alt.LayerChart:
     )
     labels = base.mark_text(align="left", dx=6, fontSize=15).encode(text="files:Q")
     return styled((base.mark_bar(color=BLUE) + labels).properties(width=WIDTH, height=26 * len(shown)))
+
+
+def signal_map(signals: pa.Table) -> alt.Chart:
+    """Files by the two signals that drop most of them: what stays, and what goes for one of the two or for another."""
+    rows = some(signals.to_pylist(), "files")
+    counts = Counter(row["dropped_by"] for row in rows if row["dropped_by"])
+    x, y = ([name for name, _ in counts.most_common()] + ["mean_line", "letters"])[:2]
+    names = ["kept", x, y, "another signal"]
+
+    def fate(row: dict[str, Any]) -> str:
+        return row["dropped_by"] if row["dropped_by"] in (x, y) else "another signal" if row["dropped_by"] else "kept"
+
+    shown = [{"x": row[x], "y": row[y], "fate": _words(fate(row))} for row in rows if None not in (row[x], row[y])]
+    order = [_words(name) for name in names]
+    colour = alt.Scale(domain=order, range=[GREY, BLUE, VERMILION, GREEN])
+    shape = alt.Scale(domain=order, range=["circle", "square", "triangle-up", "diamond"])
+    chart = alt.Chart(data(shown)).mark_point(filled=True, size=45, opacity=0.6)
+    chart = chart.encode(
+        x=alt.X("x:Q", title=_words(x), **_axis(shown, "x")),
+        y=alt.Y("y:Q", title=_words(y), **_axis(shown, "y")),
+        color=alt.Color("fate:N", title="dropped for", scale=colour),
+        shape=alt.Shape("fate:N", title="dropped for", scale=shape),
+    )
+    return styled(chart.properties(width=WIDTH, height=HEIGHT))
+
+
+def _axis(rows: list[dict[str, Any]], field: str) -> dict[str, Any]:
+    """Counts, of which a few are a thousand times the others, need a logarithm, and have zeros; shares need neither."""
+    if max((row[field] for row in rows), default=0) <= 100:
+        return {"axis": alt.Axis(tickCount=6)}
+    return {"axis": alt.Axis(values=[0, 10, 100, 1000, 10_000, 100_000]), "scale": alt.Scale(type="symlog")}
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.curate.byte_pairs import encode
-from winnow.curate.code_signals import THRESHOLDS, Limits
+from winnow.curate.code_signals import THRESHOLDS, Limits, decide, signals
 from winnow.curate.opencoder import (
     Dropped,
     File,
     Files,
     Level,
     Step,
+    cleaned,
     downsample,
     exact_copies,
     heuristic_filter,
@@ -39,6 +40,23 @@ RELATED = 0.5
 FORK = "fork"
 
 Rows = list[dict[str, Any]]
+SHOWN = pa.schema(
+    {
+        "step": pa.string(),
+        "reason": pa.string(),
+        "files": pa.int64(),
+        "repository": pa.string(),
+        "path": pa.string(),
+        "value": pa.float64(),
+        "keeper": pa.string(),
+        "text": pa.string(),
+        "cut": pa.bool_(),
+    }
+)
+"""Columns of dropped files to look at: files: how many the step dropped for this first reason; value: of the signal;
+keeper: repository and path of the file that stayed in its place; text: its start, cut where it goes on."""
+MOST, LINES, CHARACTERS = 20, 40, 4000
+"""Files that are shown for each reason, and of each file."""
 
 
 def pool_of(raw: pa.Table, held_out: Sequence[str]) -> tuple[Files, list[str], Rows]:
@@ -219,3 +237,37 @@ def filtered(texts: Sequence[str], thresholds: Mapping[str, Limits]) -> list[str
     """Those of the texts that the recipe's filter would keep."""
     files = [File(i, "", "", text) for i, text in enumerate(texts)]
     return [file.text for file in heuristic_filter({**THRESHOLDS, **thresholds})(files)[0]]
+
+
+def judged(files: Sequence[File], thresholds: Mapping[str, Limits]) -> pa.Table:
+    """`path, repository, dropped_by` and the signals of each file as the filter sees it, without its header.
+
+    dropped_by: the first signal for which the filter drops it; null where it stays.
+    """
+    rows = []
+    for file in transform(list(files))[0]:
+        found = signals(file.text)
+        failed = decide(found, {**THRESHOLDS, **thresholds}, file.text.encode("utf-8", "surrogatepass")).failed
+        rows.append({"path": file.path, "repository": file.repository, "dropped_by": next(iter(failed), None)} | found)
+    names = [(name, pa.string()) for name in ("path", "repository", "dropped_by")]
+    return pa.Table.from_pylist(rows, pa.schema([*names, *((name, pa.float64()) for name in THRESHOLDS)]))
+
+
+def shown(pool: Files, dropped: Sequence[Dropped], seed: int) -> pa.Table:
+    """For each step and reason up to MOST of the files dropped, at random: a table of SHOWN."""
+    files = {file.number: file for file in pool}
+    groups: dict[tuple[str, str], list[Dropped]] = {}
+    for drop in dropped:
+        groups.setdefault((drop.step, drop.reason), []).append(drop)
+    rows = []
+    for (step, reason), gone in groups.items():
+        order = numpy_generator(seed, "shown", step, reason).permutation(len(gone))[:MOST]
+        for drop in (gone[i] for i in sorted(order)):
+            file, keeper = files[drop.number], files.get(-1 if drop.keeper is None else drop.keeper)
+            start = "".join(file.text.splitlines(keepends=True)[:LINES])[:CHARACTERS]
+            row = {"step": step, "reason": reason, "files": len(gone), "repository": file.repository}
+            row |= {"path": file.path, "text": start, "cut": len(start) < len(file.text)}
+            row["value"] = signals(cleaned(file.text)).get(reason) if step == "filter" else None
+            row["keeper"] = None if keeper is None else f"{keeper.repository}/{keeper.path}"
+            rows.append(row)
+    return pa.Table.from_pylist(rows, SHOWN)

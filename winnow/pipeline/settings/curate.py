@@ -88,6 +88,10 @@ class CurateText(Split):
     """Measure the signals of OpenCoder's filter, and drop files for which one lies outside its limits."""
     thresholds: Thresholds = {}
     """Signal -> lowest and highest value, null for none, over the filter's own."""
+    clean: bool = False
+    """Cut headers of copyright and licence, and put placeholders for e-mail and public IP addresses and passwords."""
+    downsample: float = Field(1.0, ge=0, le=1)
+    """Share of the tests and tables of data in Python that stays; packages held out keep theirs."""
     vocabulary: int = Field(1024, ge=257, le=65536)
     """Tokens of the byte-pair encoding."""
     context: int = Field(256, ge=8, le=8192)

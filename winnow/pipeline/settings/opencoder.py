@@ -11,7 +11,7 @@ from winnow.pipeline.settings.curate import Thresholds
 class Opencoder(System):
     """Arms of a recipe for a corpus of code, judged by what as many tokens of each teach an n-gram model."""
 
-    pictures = ("ablation", "funnel", "signals")
+    pictures = ("ablation", "funnel", "signals", "map")
     copies: float = Field(1.5, ge=0)
     """Planted forks of a file, on average; few repositories have many."""
     verbatim: float = Field(0.7, ge=0, le=1)
