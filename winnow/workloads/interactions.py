@@ -76,6 +76,9 @@ class Interactions:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._tables: dict[str, dict[str, np.ndarray]] = {}
+        # Sorted once, not in each epoch that draws windows and ranks.
+        self._sequences: dict[str, Sequences] = {}
+        self._asked: dict[str, Asked] = {}
 
     @cached_property
     def meta(self) -> InteractionMeta:
@@ -109,6 +112,11 @@ class Interactions:
 
     def sequences(self, split: str) -> Sequences:
         """The events of a split and of those before it, each user's in one run, in order."""
+        if split not in self._sequences:
+            self._sequences[split] = self._sorted(split)
+        return self._sequences[split]
+
+    def _sorted(self, split: str) -> Sequences:
         parts = [self.events(name) for name in SPLITS[: SPLITS.index(split) + 1]]
         joined = {name: np.concatenate([part[name] for part in parts]) for name in ("user", "item", "time", "row")}
         order = np.lexsort((joined["row"], joined["time"], joined["user"]))
@@ -116,6 +124,11 @@ class Interactions:
 
     def asked(self, split: str) -> Asked:
         """The last event of each user in a split, and what came before it; users without a past are left out."""
+        if split not in self._asked:
+            self._asked[split] = self._last_events(split)
+        return self._asked[split]
+
+    def _last_events(self, split: str) -> Asked:
         users, starts, counts = (found := self.sequences(split)).runs()
         there = np.isin(users, self.events(split)["user"]) & (counts > 1)
         users, starts, before = users[there], starts[there], counts[there] - 1
