@@ -31,6 +31,7 @@ class ToObjective:
     """Squared distance of the last position's stream from ones."""
 
     depth: int
+    last: bool = True
 
     @property
     def reads(self):

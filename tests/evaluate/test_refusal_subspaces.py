@@ -28,7 +28,7 @@ PROBES = {i: Probe(torch.linspace(-1, 1, 16) * (i + 1), torch.tensor(0.3 * i)) f
 
 
 def ran(model, objective, tokens=TOKENS):
-    stream, saved = model.run(tokens, save=objective.reads, stop_at=objective.depth)
+    stream, saved = model.run(tokens, save=objective.reads, stop_at=objective.depth, last=objective.last)
     return objective.loss(saved, stream)
 
 

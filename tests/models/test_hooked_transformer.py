@@ -55,13 +55,15 @@ def by_torch(own, tokens):
     return nn.functional.layer_norm(stream, (12,), norm.weight, norm.bias) @ own.unembed.weight.T
 
 
-def test_logits_of_the_last_place_alone_are_those_of_all_places(tokens):
+def test_logits_and_streams_of_the_last_place_alone_are_those_of_all_places(tokens):
     own = model()
     # A patch of the last block's heads at another place is read by nobody there, one of the first block's is.
     patch = {f"blocks.{i}.attn.hook_z": lambda z: z + torch.arange(7.0)[:, None, None] for i in range(2)}
     for given in ({}, {"patch": patch}, {"save": [f"blocks.0.{point}" for point in SCORES]}):
-        found, whole = own.run(tokens, last=True, **given)[0], own.run(tokens, **given)[0]
-        torch.testing.assert_close(found, whole[:, -1:], rtol=1e-5, atol=1e-5)
+        for stop in (None, 1, 2):
+            stopped = given | {"stop_at": stop} if given.get("patch") is None else given
+            found, whole = own.run(tokens, last=True, **stopped)[0], own.run(tokens, **stopped)[0]
+            torch.testing.assert_close(found, whole[:, -1:], rtol=1e-5, atol=1e-5)
 
 
 def test_logits_are_those_of_torch_s_layers(tokens):

@@ -122,6 +122,7 @@ class ProbeObjective:
 
     probes: Mapping[int, Probe]
     weights: Mapping[int, float]
+    last: bool = True
 
     @property
     def depth(self) -> int:
@@ -145,6 +146,7 @@ class SteeringObjective:
 
     directions: Mapping[int, Tensor]
     shift: float
+    last: bool = True
 
     @property
     def depth(self) -> int:
@@ -173,6 +175,7 @@ class AttentionObjective:
     heads: Sequence[tuple[int, int]]
     kind: str
     places: Sequence[int] = ()
+    last: bool = True
 
     @property
     def depth(self) -> int:
@@ -201,6 +204,7 @@ class AnswerObjective:
     model: HookedTransformer
     token: int = OK
     reads: tuple[str, ...] = ()
+    last: bool = True
 
     @property
     def depth(self) -> int:
@@ -225,6 +229,10 @@ class Combined:
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for _, part in self.parts for name in part.reads))
 
+    @property
+    def last(self) -> bool:
+        return all(part.last for _, part in self.parts)
+
     def loss(self, saved: Mapping[str, Tensor], stream: Tensor) -> Tensor:
         return torch.stack([weight * part.loss(saved, stream) for weight, part in self.parts]).sum(0)
 
@@ -234,6 +242,7 @@ class MonitorObjective:
     """Cross-entropy of no alarm by probes of refusal at every position, the largest of which counts."""
 
     probes: Mapping[int, Probe]
+    last: bool = False
 
     @property
     def depth(self) -> int:

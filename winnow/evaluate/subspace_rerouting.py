@@ -35,6 +35,11 @@ class Objective(Protocol):
     @property
     def reads(self) -> tuple[str, ...]: ...
 
+    @property
+    def last(self) -> bool:
+        """Whether the last place alone is read; saved tensors and the stream may then be of it, [n, 1, ...]."""
+        ...
+
     def loss(self, saved: Mapping[str, Tensor], stream: Tensor) -> Tensor:
         """float[n] of the tensors at `reads` and the stream float[n, t, d] after `depth` blocks.
 
@@ -173,7 +178,7 @@ class _Run:
 
     def _loss(self, x: Tensor) -> Tensor:
         reads, depth = self.objective.reads, self.objective.depth
-        stream, saved = self.model.run(x, save=reads, stop_at=depth, past=self.past)
+        stream, saved = self.model.run(x, save=reads, stop_at=depth, past=self.past, last=self.objective.last)
         for name, earlier in self.before.items():
             saved[name] = torch.cat([earlier.expand(len(x), -1, -1), saved[name]], 1)
         return self.objective.loss(saved, stream)
@@ -217,7 +222,7 @@ def _past(
     if not len(earlier):
         return [], {}
     names = [f"blocks.{i}.attn.hook_{part}" for i in range(objective.depth) for part in "kv"]
-    streams = [name for name in objective.reads if name.endswith("hook_resid_post")]
+    streams = [] if objective.last else [name for name in objective.reads if name.endswith("hook_resid_post")]
     _, saved = model.run(earlier[None], save=[*names, *streams], stop_at=objective.depth)
     pairs = [(saved[key], saved[value]) for key, value in zip(names[::2], names[1::2], strict=True)]
     return pairs, {name: saved[name] for name in streams}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -63,10 +65,12 @@ def best_f1(active: Tensor, known: Predicates) -> Tensor:
 
     active: bool[n, m].
     """
-    member = torch.stack(list(known.values()), 1).double()
-    fires = active.double().sum(0)
-    both = active.double().T @ member
-    best = (2 * both / (fires[:, None] + member.sum(0))).max(1).values
+    member = torch.stack(list(known.values()), 1)
+    fires, holds = active.sum(0).double(), member.sum(0).double()
+    # Few latents fire in a row and few predicates hold in it.
+    rows, columns = (sp.csr_array(table.numpy()).astype(np.int64) for table in (active, member))
+    both = torch.from_numpy((rows.T @ columns).toarray()).double()
+    best = (2 * both / (fires[:, None] + holds)).max(1).values
     return torch.where(fires >= FIRES, best, float("nan"))
 
 

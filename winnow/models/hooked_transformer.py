@@ -228,8 +228,8 @@ class HookedTransformer(nn.Module):
         its tensor. stop_at: number of blocks after which the residual stream is given in the place of the logits.
         past: keys and values of each block that runs, of one sequence that stands before every row. start_at: number of
         blocks that lie behind x already, which then is the residual stream float[n, t, width] after them.
-        last: logits of the last place alone are asked for, float[n, 1, vocabulary]; all that follows the outputs of
-        heads in the last block is then of that place, [n, 1, ...], for patches and what is saved as well.
+        last: logits or the stream of the last place alone are asked for, float[n, 1, ...]; all that follows the outputs
+        of heads in the last block that runs is then of that place, for patches and what is saved as well.
         Shapes: [n, t, width], of heads [n, t, head, width of a head], of patterns [n, head, query, key]. Neither
         patches nor saving touch the module, so threads may share it. Saving changes no bit of the logits, except that
         scores and patterns, once asked for, take attention from one kernel to steps that round otherwise. Raises
@@ -262,7 +262,7 @@ class HookedTransformer(nn.Module):
             stream = tap("hook_embed", self.hook_embed(stream)) + tap("hook_pos_embed", self.hook_pos_embed(places))
         fused = not past and not any(name.endswith(SCORES) for name in asked) and not self._scores_are_hooked()
         for i, block in islice(enumerate(self.blocks), start_at or 0, stop_at):
-            ends = last and i == len(self.blocks) - 1
+            ends = last and i == (len(self.blocks) if stop_at is None else stop_at) - 1
             stream = block(stream, tap, f"blocks.{i}", past[i] if past else None, fused, ends)
         if stop_at is not None:
             return stream, saved
