@@ -17,18 +17,25 @@ EPSILON = 1e-8
 
 def clip(gradients: dict[str, Tensor], limit: float = 1.0) -> None:
     """Scale all gradients in place so that their joint norm is at most `limit`."""
-    norm = math.hypot(*(float(torch.linalg.vector_norm(gradient)) for gradient in gradients.values()))
+    values = list(gradients.values())
+    norm = math.hypot(*map(float, torch._foreach_norm(values)))
     if norm > limit:
-        for gradient in gradients.values():
-            gradient *= limit / norm
+        torch._foreach_mul_(values, limit / norm)
 
 
 class Adam:
-    """First and second moments of named parameters, and the number of steps taken."""
+    """First and second moments of named parameters, and the number of steps taken.
+
+    The moments of all parameters lie in one buffer, of which `first` and `second` are views: a small dictionary's step
+    is bound by the number of tensor operations, not by their sizes.
+    """
 
     def __init__(self, parameters: dict[str, Tensor]) -> None:
-        self.first = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-        self.second = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+        joined = torch.cat([parameter.flatten() for parameter in parameters.values()])
+        self._first, self._second, self._denominator = (torch.zeros_like(joined) for _ in range(3))
+        self.first, self.second, self._denominators = (
+            _views(flat, parameters) for flat in (self._first, self._second, self._denominator)
+        )
         self.steps = 0
 
     def step(
@@ -42,15 +49,22 @@ class Adam:
         self.steps += 1
         size = lr / (1 - BETAS[0] ** self.steps)
         correction = math.sqrt(1 - BETAS[1] ** self.steps)
+        gradient = torch.cat([gradients[name].flatten() for name in parameters])
+        self._first.lerp_(gradient, 1 - BETAS[0])
+        self._second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        torch.sqrt(self._second, out=self._denominator).div_(correction).add_(EPSILON)
         for name, parameter in parameters.items():
-            gradient = gradients[name]
-            self.first[name].lerp_(gradient, 1 - BETAS[0])
-            self.second[name].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-            denominator = self.second[name].sqrt().div_(correction).add_(EPSILON)
-            parameter.addcdiv_(self.first[name], denominator, value=-size * (relative or {}).get(name, 1.0))
+            rate = -size * (relative or {}).get(name, 1.0)
+            parameter.addcdiv_(self.first[name], self._denominators[name], value=rate)
 
     def forget(self, rows: Tensor, names: tuple[str, ...]) -> None:
         """Zero the moments of some rows of the named parameters."""
         for name in names:
             self.first[name][rows] = 0.0
             self.second[name][rows] = 0.0
+
+
+def _views(flat: Tensor, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Parts of a flat tensor in the shapes of the parameters, one after the other."""
+    parts = flat.split([parameter.numel() for parameter in parameters.values()])
+    return {name: part.view(parameters[name].shape) for name, part in zip(parameters, parts, strict=True)}

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from winnow.dictionaries.codes import Backend, Code, Dense, TorchBackend
+from winnow.dictionaries.codes import Backend, Code, Dense, TorchBackend, above
 
 Parameters = dict[str, Tensor]
 Gradients = dict[str, Tensor]
@@ -75,15 +75,13 @@ def batch_top_k(parameters: Parameters, rows: Tensor, settings: Settings, target
 def relu_l1(parameters: Parameters, rows: Tensor, settings: Settings, target: Tensor | None = None) -> Step:
     """relu with the penalty sparsity * sum_j f_j |W_dec,j|, with ghost gradients for the dead."""
     centred, wanted, pre = _encode(parameters, rows, target)
-    zero = torch.zeros_like(pre[0])
-    code = settings.backend.between(pre, zero, zero + float("inf"))
+    code = settings.backend.between(pre, torch.zeros_like(pre[0]))
     residual = wanted - code.decode(parameters["decoder"])
-    norms = parameters["decoder"].norm(dim=1)
+    norms = torch.linalg.vector_norm(parameters["decoder"], dim=1)
     grad = residual * (-2 / len(rows))
-    gradients = _no_gradients(parameters, grad)
     slope = settings.sparsity / len(rows)
     value_grad = code.dots(grad, parameters["decoder"]) + code.per_latent(slope * norms)
-    _backward(gradients, parameters, centred, code, grad, value_grad)
+    gradients = _gradients(parameters, centred, code, grad, value_grad)
     usage = code.column_sums()
     gradients["decoder"] += (slope * usage / norms)[:, None] * parameters["decoder"]
     error = _squared_error(residual)
@@ -102,11 +100,10 @@ def jump_relu(parameters: Parameters, rows: Tensor, settings: Settings, target: 
     """
     centred, wanted, pre = _encode(parameters, rows, target)
     theta = parameters["log_threshold"].exp()
-    code = settings.backend.between(pre, theta, theta + float("inf"))
+    code = settings.backend.between(pre, theta)
     residual = wanted - code.decode(parameters["decoder"])
     grad = residual * (-2 / len(rows))
-    gradients = _no_gradients(parameters, grad)
-    _backward(gradients, parameters, centred, code, grad, code.dots(grad, parameters["decoder"]))
+    gradients = _gradients(parameters, centred, code, grad, code.dots(grad, parameters["decoder"]))
     penalty, l0_grad = _l0_penalty(code.count() / len(rows), settings)
     half = settings.bandwidth / 2
     window = settings.backend.between(pre, theta - half, theta + half)
@@ -128,13 +125,14 @@ def gated(parameters: Parameters, rows: Tensor, settings: Settings, target: Tens
     b, (centred, wanted) = len(rows), _centred(parameters, rows, target)
     inner, scale = centred @ encoder.T, parameters["log_scale"].exp()
     gate, magnitude = inner + parameters["b_gate"], scale * inner + parameters["b_enc"]
-    mask, open_gate = (gate > 0) & (magnitude > 0), gate.clamp(min=0)
-    code = Dense(torch.where(mask, magnitude, 0), mask)
+    opened, open_gate = above(gate, 0.0), gate.clamp(min=0)
+    active = above(magnitude, 0.0).mul_(opened)
+    code = Dense(magnitude * active, active)
     residual, aux_residual = wanted - code.decode(decoder), wanted - open_gate @ decoder
     grad, aux_grad = residual * (-2 / b), aux_residual * (-2 / b)
-    norms, slope = decoder.norm(dim=1), settings.sparsity / b
+    norms, slope = torch.linalg.vector_norm(decoder, dim=1), settings.sparsity / b
     magnitude_grad = code.dots(grad, decoder)
-    gate_grad = (aux_grad @ decoder.T + slope * norms) * (gate > 0)
+    gate_grad = (aux_grad @ decoder.T + slope * norms).mul_(opened)
     inner_grad = gate_grad + scale * magnitude_grad
     usage = open_gate.sum(0)
     gradients = {
@@ -182,29 +180,32 @@ def _squared_error(residual: Tensor) -> float:
     return float(torch.linalg.vector_norm(residual)) ** 2 / len(residual)
 
 
-def _no_gradients(parameters: Parameters, grad: Tensor) -> Gradients:
-    """Zeros, but for b_dec, which enters the reconstruction directly."""
-    gradients = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    gradients["b_dec"] = grad.sum(0)
+def _gradients(parameters: Parameters, centred: Tensor, code: Code, grad: Tensor, value_grad: Tensor) -> Gradients:
+    """The gradients of a code of all latents, given those of its reconstruction and of its values."""
+    pre_code = code.with_values(value_grad)
+    sums = pre_code.column_sums()
+    gradients = {"encoder": pre_code.outer(centred), "b_enc": sums, "decoder": code.outer(grad), "b_dec": grad.sum(0)}
+    taken, bias = parameters["encoder"].T @ sums, _input_bias(parameters)
+    gradients[bias] = gradients[bias] - taken if bias in gradients else -taken
     return gradients
 
 
-def _backward(
+def _add_gradients(
     gradients: Gradients,
     parameters: Parameters,
     centred: Tensor,
     code: Code,
     grad: Tensor,
     value_grad: Tensor,
-    latents: Tensor | slice = slice(None),
+    latents: Tensor,
 ) -> None:
-    """Add the gradients of a code of `latents`, given those of its reconstruction and of its values."""
+    """Add those of a code of some latents, int64[n], whose reconstruction has no bias."""
     pre_code = code.with_values(value_grad)
     sums = pre_code.column_sums()
-    gradients["decoder"][latents] += code.outer(grad)
-    gradients["encoder"][latents] += pre_code.outer(centred)
-    gradients["b_enc"][latents] += sums
-    gradients[_input_bias(parameters)] -= parameters["encoder"][latents].T @ sums
+    gradients["decoder"].index_add_(0, latents, code.outer(grad))
+    gradients["encoder"].index_add_(0, latents, pre_code.outer(centred))
+    gradients["b_enc"].index_add_(0, latents, sums)
+    gradients[_input_bias(parameters)] -= parameters["encoder"].index_select(0, latents).T @ sums
 
 
 def _top_step(
@@ -212,8 +213,7 @@ def _top_step(
 ) -> Step:
     residual = wanted - code.decode(parameters["decoder"])
     grad = residual * (-2 / len(centred))
-    gradients = _no_gradients(parameters, grad)
-    _backward(gradients, parameters, centred, code, grad, code.dots(grad, parameters["decoder"]))
+    gradients = _gradients(parameters, centred, code, grad, code.dots(grad, parameters["decoder"]))
     loss = error = _squared_error(residual)
     if settings.dead is not None and bool(settings.dead.any()):
         loss += _auxiliary(gradients, parameters, centred, pre, residual, settings)
@@ -237,12 +237,12 @@ def _auxiliary(
     spread = float((residual - residual.mean(0)).square().sum())
     if spread == 0:
         return 0.0
-    code = settings.backend.top_of_rows(pre[:, dead], min(settings.aux_k, len(dead)))
-    weight = parameters["decoder"][dead]
+    code = settings.backend.top_of_rows(pre.index_select(1, dead), min(settings.aux_k, len(dead)))
+    weight = parameters["decoder"].index_select(0, dead)
     difference = code.decode(weight) - residual
     factor = settings.aux_coefficient * min(1.0, len(dead) / settings.aux_k) / spread
     grad = difference * (2 * factor)
-    _backward(gradients, parameters, centred, code, grad, code.dots(grad, weight), dead)
+    _add_gradients(gradients, parameters, centred, code, grad, code.dots(grad, weight), dead)
     return factor * float(difference.square().sum())
 
 
@@ -267,8 +267,8 @@ def _ghost(
     if ghost_error == 0:
         return 0.0
     grad = difference * scale * (2 * main_error / ghost_error / len(residual))
-    code = Dense(values, torch.ones_like(values, dtype=torch.bool))
-    _backward(gradients, parameters, centred, code, grad, code.dots(grad, weight) * values, dead)
+    code = Dense(values, torch.ones_like(values))
+    _add_gradients(gradients, parameters, centred, code, grad, code.dots(grad, weight) * values, dead)
     return main_error
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from winnow.dictionaries.architectures import Gradients, Parameters, Settings, Step
-from winnow.dictionaries.codes import Dense
+from winnow.dictionaries.codes import Dense, above
 from winnow.dictionaries.config import SaeConfig
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.store import batches, statistics
@@ -32,15 +32,15 @@ def attribution_l1(
     encoder, decoder, b = parameters["encoder"], parameters["decoder"], len(rows)
     centred = rows - parameters["b_dec"]
     pre = centred @ encoder.T + parameters["b_enc"]
-    active = pre > 0
-    values = torch.where(active, pre, 0)
+    active = above(pre, 0.0)
+    values = pre * active
     residual = centred - values @ decoder
     effect = slopes @ decoder.T
     missed = (slopes * residual).sum(1)
     # What a reconstruction does to the loss; a latent adds to this its own penalty.
     grad = residual * (-2 / b) - (unexplained / b) * missed.sign()[:, None] * slopes
     share = settings.sparsity / b
-    inner = torch.where(active, grad @ decoder.T + share * effect.abs(), 0)
+    inner = (grad @ decoder.T + share * effect.abs()).mul_(active)
     gradients: Gradients = {
         "encoder": inner.T @ centred,
         "b_enc": inner.sum(0),

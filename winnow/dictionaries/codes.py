@@ -56,12 +56,22 @@ class Code(Protocol):
         """bool[m]: active in any row."""
 
 
+def above(pre: Tensor, low: Tensor | float) -> Tensor:
+    """1 where pre is above `low`, else 0, in the type of pre."""
+    return torch.gt(pre, low, out=torch.empty_like(pre))
+
+
 @dataclass(frozen=True)
 class Dense:
-    """values float[b, m], zero off `mask` bool[b, m]."""
+    """values float[b, m], zero where `active` is; that is 1 elsewhere, a float, as products with bool are slow."""
 
     values: Tensor
-    mask: Tensor
+    active: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """bool[b, m]: the active entries."""
+        return self.active > 0
 
     def with_values(self, values: Tensor) -> Dense:
         return replace(self, values=values)
@@ -70,7 +80,7 @@ class Dense:
         return self.values @ weight
 
     def dots(self, grad: Tensor, weight: Tensor) -> Tensor:
-        return (grad @ weight.T) * self.mask
+        return (grad @ weight.T).mul_(self.active)
 
     def outer(self, grad: Tensor) -> Tensor:
         return self.values.T @ grad
@@ -79,13 +89,13 @@ class Dense:
         return self.values.sum(0)
 
     def per_latent(self, vector: Tensor) -> Tensor:
-        return vector * self.mask
+        return vector * self.active
 
     def count(self) -> int:
-        return int(self.mask.sum())
+        return int(self.active.sum(0).double().sum())
 
     def fired(self) -> Tensor:
-        return self.mask.any(0)
+        return self.active.sum(0) > 0
 
 
 class TorchBackend:
@@ -101,7 +111,7 @@ class TorchBackend:
             tied = pre == smallest
             mask &= ~tied | (tied.cumsum(1) <= room)
         mask &= pre > 0
-        return Dense(torch.where(mask, pre, 0), mask)
+        return Dense(torch.where(mask, pre, 0), mask.to(pre.dtype))
 
     def top_of_batch(self, pre: Tensor, keep: int) -> Code:
         """The `keep` largest positive entries of the batch, ties to the earlier entry in row order."""
@@ -111,12 +121,14 @@ class TorchBackend:
         tied = (flat == smallest).nonzero().flatten()
         mask[tied[: keep - int(mask.sum())]] = True
         mask = mask.view_as(pre) & (pre > 0)
-        return Dense(torch.where(mask, pre, 0), mask)
+        return Dense(torch.where(mask, pre, 0), mask.to(pre.dtype))
 
-    def between(self, pre: Tensor, low: Tensor, high: Tensor) -> Code:
-        """The entries with low[j] < pre < high[j]."""
-        mask = (pre > low) & (pre < high)
-        return Dense(torch.where(mask, pre, 0), mask)
+    def between(self, pre: Tensor, low: Tensor, high: Tensor | None = None) -> Code:
+        """The entries with low[j] < pre < high[j]; None is no upper bound."""
+        active = above(pre, low)
+        if high is not None:
+            active *= torch.lt(pre, high, out=torch.empty_like(pre))
+        return Dense(pre * active, active)
 
 
 @dataclass(frozen=True)
@@ -195,7 +207,8 @@ class CompiledBackend:
         return list(self.pool.map(work, bounds[:-1], bounds[1:]))
 
     def _code(self, parts: list[tuple[Any, Any, Any]], m: int) -> Compact:
-        counts, indices, values = (torch.cat([torch.from_numpy(part[i]) for part in parts]) for i in range(3))
+        columns = [[torch.from_numpy(part[i]) for part in parts] for i in range(3)]
+        counts, indices, values = (column[0] if len(parts) == 1 else torch.cat(column) for column in columns)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return Compact(starts, indices, values, m, self)
 
@@ -225,16 +238,16 @@ class CompiledBackend:
         return self._code([(counts.numpy(), indices[:kept].numpy(), values[:kept].numpy())], pre.shape[1])
 
     def _above(self, pre: Tensor, low: Tensor) -> list[tuple[Any, Any, Any]]:
-        return self._between(pre, low, torch.full_like(low, float("inf")), pre.numel())
+        return self._between(pre, low, None, pre.numel())
 
-    def _between(self, pre: Tensor, low: Tensor, high: Tensor, capacity: int) -> list[tuple[Any, Any, Any]]:
+    def _between(self, pre: Tensor, low: Tensor, high: Tensor | None, capacity: int) -> list[tuple[Any, Any, Any]]:
         from winnow.dictionaries import kernels
 
-        arrays = _arrays(pre, low, high)
+        arrays = _arrays(pre, low, torch.full_like(low, float("inf")) if high is None else high)
         return self.run(lambda begin, end: kernels.between(*arrays, capacity, begin, end), len(pre))
 
-    def between(self, pre: Tensor, low: Tensor, high: Tensor) -> Code:
-        """The entries with low[j] < pre < high[j]; dense where they are many."""
+    def between(self, pre: Tensor, low: Tensor, high: Tensor | None = None) -> Code:
+        """The entries with low[j] < pre < high[j]; dense where they are many. None is no upper bound."""
         capacity = int(DENSE_ABOVE * pre.numel())
         parts = self._between(pre, low, high, capacity)
         if sum(len(part[1]) for part in parts) > capacity:

@@ -90,7 +90,7 @@ class Dictionary:
         pre = self.pre_activations(x.float())
         if self.activation == "topk" and self.k is not None:
             return backend.top_of_rows(pre, self.k)
-        return backend.between(pre, self.threshold, torch.full_like(self.threshold, float("inf")))
+        return backend.between(pre, self.threshold)
 
     def dense(self, x: Tensor) -> Tensor:
         """Codes of x with all latents spelt out: float32[n, m]."""
@@ -228,7 +228,8 @@ def _entries(code: Any) -> tuple[Tensor, Tensor, Tensor]:
     """(counts int64[n], indices int64, values) row by row, of either kind of code."""
     if isinstance(code, Compact):
         return code.starts.diff(), code.indices.long(), code.values
-    return code.mask.sum(1), code.mask.nonzero()[:, 1], code.values[code.mask]
+    mask = code.mask
+    return mask.sum(1), mask.nonzero()[:, 1], code.values[mask]
 
 
 def _padded(counts: Tensor, indices: Tensor, values: Tensor, width: int) -> Sparse:

@@ -76,7 +76,7 @@ class Trainer:
             raise InputError(f"lr: {self.config.peak_lr:g} diverges at step {self.done}; lower it")
         self._update(result)
         self.silent += len(rows)
-        self.silent[result.code.fired()] = 0
+        self.silent.masked_fill_(result.code.fired(), 0)
         self._follow_threshold(result)
         if self.config.revival == "resample" and self.done in (
             self.config.steps // 4,
@@ -114,7 +114,7 @@ class Trainer:
         left = (self.config.steps - self.done) / max(1.0, self.config.decay * self.config.steps)
         lr = self.config.peak_lr * self._warmup() * min(1.0, left)
         self.adam.step(self.parameters, result.gradients, lr, {"log_threshold": self.config.threshold_lr})
-        decoder /= decoder.norm(dim=1, keepdim=True)
+        decoder /= torch.linalg.vector_norm(decoder, dim=1, keepdim=True)
 
     def _follow_threshold(self, result: Step) -> None:
         """batchtopk: a running mean of the smallest kept value, which stands in for the batch at inference.
