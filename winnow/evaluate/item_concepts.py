@@ -147,10 +147,13 @@ def concept_features(recent: np.ndarray, known: Attributes, items: list[int], ti
 
 
 def one_of_each(rows: np.ndarray, owner: np.ndarray | None) -> np.ndarray:
-    """The first of rows int64[r] that each owner has, of int64[n], in their order; all rows where owner is None."""
+    """The first of rows int64[r] that each owner has, of int64[n] from 0, in their order; all where owner is None."""
     if owner is None:
         return rows
-    return rows[np.sort(np.unique(owner[rows], return_index=True)[1])]
+    first = np.full(int(owner.max(initial=-1)) + 1, -1)
+    # Of assignments to one place the last stays: written backwards, the first row.
+    first[owner[rows][::-1]] = np.arange(len(rows))[::-1]
+    return rows[np.sort(first[first >= 0])]
 
 
 def interpret(
@@ -229,8 +232,9 @@ def confidence(
         chosen = one_of_each(active[np.lexsort((active, -strength))], owner)[:each]
         if len(chosen) < least:
             continue
-        silent = np.setdiff1d(np.arange(acts.shape[0]), active)
-        drawn = numpy_generator(seed, "inactive rows", str(latent)).permutation(silent)
+        silent = np.ones(acts.shape[0], bool)
+        silent[active] = False
+        drawn = numpy_generator(seed, "inactive rows", str(latent)).permutation(np.flatnonzero(silent))
         drawn = one_of_each(drawn, owner)[: len(chosen)]
         values = told[:, [concept["feature"]]].toarray().ravel()
         rows.append(

@@ -44,7 +44,12 @@ def top_items(scores: Tensor, seen: Tensor, k: int = 10) -> Tensor:
     """int64[u, k]: the best items that each user has not seen, best first, ties to the lower number."""
     left = scores.scatter(1, seen, float("-inf"))
     left[:, 0] = float("-inf")
-    return torch.sort(left, dim=1, descending=True, stable=True).indices[:, :k]
+    best = left.topk(min(k + 1, left.shape[1]), dim=1)
+    if best.values.shape[1] <= k or (best.values[:, -1] == best.values[:, -2]).any():
+        return torch.sort(left, dim=1, descending=True, stable=True).indices[:, :k]
+    # No tie reaches beyond the best, so that they alone need sorting.
+    found = best.indices[:, :k].sort(dim=1).values
+    return found.gather(1, torch.sort(left.gather(1, found), dim=1, descending=True, stable=True).indices)
 
 
 def gains(found: np.ndarray, k: int = 10) -> np.ndarray:
