@@ -57,7 +57,7 @@ class Attention(nn.Module):
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
         scores = query @ key.mT / query.shape[-1] ** 0.5
-        pattern = scores.masked_fill(~allowed[:, None], float("-inf")).softmax(-1)
+        pattern = scores.masked_fill_(~allowed[:, None], float("-inf")).softmax(-1)
         return self.output((self.dropout(pattern) @ value).transpose(1, 2).flatten(-2))
 
 
