@@ -6,6 +6,7 @@ from scipy import optimize
 
 from tests.evaluate.find_rows import TREES, X
 from winnow.evaluate import find_regression as regression
+from winnow.evaluate._robust_fits import robust_fits
 from winnow.randomness import numpy_generator
 from winnow.workloads import find_numeric
 
@@ -15,7 +16,7 @@ def test_linear_fits_are_those_of_scipys_robust_least_squares():
     columns = np.stack([generator.normal(size=(40, 3)) * 100, generator.normal(size=(40, 3))])
     y = columns[0] @ np.array([1.0, -2.0, 0.5]) + generator.normal(size=40)
     y[:6] += 500
-    found, costs = regression.solve(columns, y, 2.0, 200)
+    found, costs = robust_fits(columns, y, 2.0, 200)
     for c in range(2):
         theirs = optimize.least_squares(
             lambda b, c=c: y - columns[c] @ b, np.zeros(3), loss="soft_l1", f_scale=2.0, xtol=1e-14, ftol=1e-14
@@ -28,7 +29,7 @@ def test_linear_fits_are_those_of_scipys_robust_least_squares():
 def test_columns_that_are_not_finite_cost_infinity():
     columns = np.ones((2, 5, 1))
     columns[0, 2] = np.nan
-    assert np.isinf(regression.solve(columns, np.arange(5.0), 1.0, 2)[1]).tolist() == [True, False]
+    assert np.isinf(robust_fits(columns, np.arange(5.0), 1.0, 2)[1]).tolist() == [True, False]
 
 
 def test_a_fit_bears_a_seventh_of_wrong_answers():

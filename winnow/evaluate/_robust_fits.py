@@ -9,22 +9,37 @@ RIDGE = 1e-12  # of the mean squared entry, which is at most 1: keeps equal colu
 
 
 @numba.njit(cache=True)
-def robust_fits(scaled: np.ndarray, y: np.ndarray, delta: float, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns [c, n, p] of size at most 1 and y [n] -> coefficients [c, p], mean soft-L1 costs [c], by reweighting."""
-    count, n, p = scaled.shape
-    found, costs = np.zeros((count, p)), np.zeros(count)
+def robust_fits(columns: np.ndarray, y: np.ndarray, delta: float, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns [c, n, p] and y [n] -> coefficients [c, p], mean soft-L1 costs [c], by reweighting.
+
+    Columns that are not finite have coefficients of 0 and cost infinity.
+    """
+    count, n, p = columns.shape
+    found, costs = np.zeros((count, p)), np.full(count, np.inf)
+    scaled, size = np.empty((n, p)), np.empty(p)
     weights, factor, right = np.empty(n), np.empty((p, p)), np.empty(p)
     for c in range(count):
+        finite = True
+        size[:] = 1e-300
+        for i in range(n):
+            for a in range(p):
+                finite &= np.isfinite(columns[c, i, a])
+                size[a] = max(size[a], abs(columns[c, i, a]))
+        if not finite:
+            continue
+        for i in range(n):
+            for a in range(p):
+                scaled[i, a] = columns[c, i, a] / size[a]
         weights[:] = 1.0
         for _ in range(rounds):
             factor[:] = 0.0
             right[:] = 0.0
             for i in range(n):
                 for a in range(p):
-                    weighted = scaled[c, i, a] * weights[i]
+                    weighted = scaled[i, a] * weights[i]
                     right[a] += weighted * y[i]
                     for b in range(a + 1):
-                        factor[a, b] += weighted * scaled[c, i, b]
+                        factor[a, b] += weighted * scaled[i, b]
             for a in range(p):  # Cholesky's factor in place, then two triangles
                 factor[a, a] += RIDGE * weights.sum()
                 for b in range(a + 1):
@@ -46,9 +61,11 @@ def robust_fits(scaled: np.ndarray, y: np.ndarray, delta: float, rounds: int) ->
             for i in range(n):
                 residual = y[i]
                 for a in range(p):
-                    residual -= scaled[c, i, a] * found[c, a]
+                    residual -= scaled[i, a] * found[c, a]
                 root = np.sqrt(1 + (residual / delta) ** 2)
                 weights[i] = 1 / root
                 cost += root - 1
             costs[c] = cost / n
+        for a in range(p):
+            found[c, a] /= size[a]
     return found, costs

@@ -17,6 +17,7 @@ import numpy as np
 from winnow.evaluate.find_interpreters import Interpretation
 from winnow.workloads.find_functions import Function
 from winnow.workloads.find_strings import (
+    OPERATIONS,
     Program,
     Step,
     apply,
@@ -48,7 +49,7 @@ class Induction:
         while self.adaptive and function.left and len(found) > 1:
             # What all but one small group agree on tells little: the entropy of answers is how much is learnt.
             pool = draw_texts(POOL, generator)
-            answers = [[apply(program, text) for text in pool] for program in found[:COMPARED]]
+            answers = _answers(found[:COMPARED], pool)
             surprise = [_entropy(column) for column in zip(*answers, strict=True)]
             best = int(np.argmax(surprise))
             if surprise[best] == 0:
@@ -62,19 +63,30 @@ class Induction:
 
 def agreeing(texts: Sequence[str], answers: Sequence[str]) -> list[Program]:
     """Programs of one step, then of two, that give all answers; of first steps that give the same, the first alone."""
-    steps_by_what_is_made = cache(_steps_by_what_is_made)
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    # The shortest first, of which most steps make the same, then the longest, of which they make most different things.
+    shortest, *others = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    order = [shortest, *others[::-1]]
     texts, answers = [texts[i] for i in order], [answers[i] for i in order]
 
+    meanings = [(step, OPERATIONS[step[0]].means) for step in steps()]
+
+    @cache
+    def completing(made: tuple[str, ...]) -> list[Step]:
+        """Steps that give the first answers, of what is made of the first texts: once for all that make the same."""
+        *before, last = made
+        if not before:
+            # `apply` in place: most of the search is this line.
+            return [step for step, means in meanings if means(last, *step[1]) == answers[0]]
+        answer = answers[len(before)]
+        return [step for step in completing(tuple(before)) if apply((step,), last) == answer]
+
     def completed(first: Program) -> list[Program]:
-        # First steps make much the same of the shortest text: what follows is tried once for all of them.
-        left = steps_by_what_is_made(apply(first, texts[0])).get(answers[0], [])
-        for text, answer in zip(texts[1:], answers[1:], strict=True):
-            if not left:
-                break
-            between = apply(first, text)
-            left = [step for step in left if apply((step,), between) == answer]
-        return [(*first, step) for step in left]
+        made: tuple[str, ...] = ()
+        for text in texts:
+            made += (apply(first, text),)
+            if not completing(made):
+                return []
+        return [(*first, step) for step in completing(made)]
 
     found, known = completed(()), set[tuple[str, ...]]()
     for first in steps():
@@ -85,11 +97,14 @@ def agreeing(texts: Sequence[str], answers: Sequence[str]) -> list[Program]:
     return found
 
 
-def _steps_by_what_is_made(text: str) -> dict[str, list[Step]]:
-    found: dict[str, list[Step]] = {}
-    for step in steps():
-        found.setdefault(apply((step,), text), []).append(step)
-    return found
+def _answers(programs: Sequence[Program], texts: Sequence[str]) -> list[list[str]]:
+    """What each program makes of each text; what programs begin with alike is done once."""
+
+    @cache
+    def begun(first: Program) -> list[str]:
+        return [apply(first, text) for text in texts]
+
+    return [[apply(program[1:], between) for between in begun(program[:1])] for program in programs]
 
 
 def _entropy(answers: Sequence[str]) -> float:

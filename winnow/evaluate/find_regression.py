@@ -33,21 +33,9 @@ class Fit(NamedTuple):
     theta: np.ndarray | None = None
 
 
-def solve(columns: np.ndarray, y: np.ndarray, delta: float, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Robust linear fits: columns [c, n, p], y [n] -> coefficients [c, p] and mean soft-L1 costs [c].
-
-    delta: below it a residual counts by its square, above it by its size. Columns that are not finite cost infinity.
-    """
-    broken = ~np.isfinite(columns).all((1, 2))
-    columns = np.where(broken[:, None, None], 0, columns)
-    size = np.maximum(np.abs(columns).max(1, keepdims=True), 1e-300)
-    found, costs = robust_fits(columns / size, y, delta, rounds)
-    return found / size[:, 0], np.where(broken, np.inf, costs)
-
-
 def _refined(columns: Columns, x: np.ndarray, y: np.ndarray, delta: float, theta: np.ndarray) -> np.ndarray:
     """Nonlinear numbers [d]: the best of a grid, then of ever finer grids about the best few."""
-    _, costs = solve(columns(theta, x), y, delta, 2)
+    _, costs = robust_fits(columns(theta, x), y, delta, 2)
     if not theta.shape[1]:
         return theta[0]
     step = np.array([_spacing(theta[:, k]) for k in range(theta.shape[1])])
@@ -58,7 +46,7 @@ def _refined(columns: Columns, x: np.ndarray, y: np.ndarray, delta: float, theta
     offsets = marks[:, None] if len(step) == 1 else pairs_of(marks, marks)
     for round_ in range(ROUNDS):
         tried = (best[:, None] + offsets * step).reshape(-1, len(step))
-        _, costs = solve(columns(tried, x), y, delta, 3)
+        _, costs = robust_fits(columns(tried, x), y, delta, 3)
         order = np.argsort(costs, kind="stable")
         best = tried[order[: max(1, STARTS >> round_)]]
         if costs[order[0]] < least:
@@ -118,7 +106,7 @@ def single_fits(x: np.ndarray, y: np.ndarray, delta: float) -> list[Fit]:
     coarse = []
     for family in FAMILIES.values():
         theta = family.grid(x, y)
-        coefficients, costs = solve(family.columns(theta, x), y, delta, 2)
+        coefficients, costs = robust_fits(family.columns(theta, x), y, delta, 2)
         best = int(np.argmin(costs))
         if np.isfinite(costs[best]):
             penalty = (coefficients.shape[1] + theta.shape[1]) * np.log(len(x))
@@ -138,7 +126,7 @@ def finished(family: Family, x: np.ndarray, y: np.ndarray, delta: float, theta: 
     """The fit of given nonlinear numbers, or of these rounded to a tenth where that is no worse."""
     fits = []
     for chosen in (np.round(theta, 1), theta):
-        coefficients, costs = solve(family.columns(chosen[None], x), y, delta, 12)
+        coefficients, costs = robust_fits(family.columns(chosen[None], x), y, delta, 12)
         if np.isfinite(costs[0]):
             fits.append(tidy(score(family.tree(chosen, coefficients[0]), x, y, delta), x, y, delta))
     return min(fits, key=lambda fit: fit.cost)._replace(family=family, theta=theta)
@@ -207,7 +195,7 @@ def _sum(first: Fit, second: Family, theta: np.ndarray, x: np.ndarray, y: np.nda
     assert first.family is not None and first.theta is not None
     held, columns = first.family.columns(first.theta[None], x), second.columns(theta[None], x)
     varying = np.ptp(columns[0], axis=0) > 0  # the first term has the constant already
-    coefficients, _ = solve(np.concatenate([held, columns[:, :, varying]], 2), y, delta, 12)
+    coefficients, _ = robust_fits(np.concatenate([held, columns[:, :, varying]], 2), y, delta, 12)
     theirs = np.zeros(columns.shape[2])
     theirs[varying] = coefficients[0, held.shape[2] :]
     tree = ["sum", first.family.tree(first.theta, coefficients[0, : held.shape[2]]), second.tree(theta, theirs)]
@@ -218,12 +206,12 @@ def _product(first: Fit, second: Family, theta: np.ndarray, x: np.ndarray, y: np
     """One factor is solved for while the other is held, in turns, from the best pair of factors of the free fit."""
     assert first.family is not None and first.theta is not None
     one, two = first.family.columns(first.theta[None], x)[0], second.columns(theta[None], x)[0]
-    free, _ = solve((one[:, :, None] * two[:, None, :]).reshape(1, len(x), -1), y, delta, 12)
+    free, _ = robust_fits((one[:, :, None] * two[:, None, :]).reshape(1, len(x), -1), y, delta, 12)
     _, _, rows = np.linalg.svd(free.reshape(one.shape[1], two.shape[1]))
     right = rows[0]
     for _ in range(4):
-        left = solve((one * (two @ right)[:, None])[None], y, delta, 6)[0][0]
-        right = solve((two * (one @ left)[:, None])[None], y, delta, 6)[0][0]
+        left = robust_fits((one * (two @ right)[:, None])[None], y, delta, 6)[0][0]
+        right = robust_fits((two * (one @ left)[:, None])[None], y, delta, 6)[0][0]
     largest = np.abs(right).max()
     if largest > 0:
         left, right = left * largest, right / largest

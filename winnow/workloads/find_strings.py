@@ -52,6 +52,10 @@ def _each(text: str, become: Callable[[str], str]) -> str:
     return "".join(map(become, text))
 
 
+def _letter(text: str, letter: str, become: str) -> str:
+    return _each(text, lambda c: become if c == letter else c) if letter in text else text
+
+
 def _shifted(text: str, count: int) -> str:
     def become(c: str) -> str:
         for alphabet in (ALPHABET, ALPHABET.upper()):
@@ -242,15 +246,15 @@ OPERATIONS: dict[str, Operation] = {
     "before": Operation("word", lambda x, word: f"{word}{x}", "{0!r} + x", "puts {0} before it"),
     "replace": Operation(
         "pair",
-        lambda x, a, b: _each(x, lambda c: b if c == a else c),
+        _letter,
         "x.replace({0!r}, {1!r})",
         "puts {1} for every {0}",
     ),
     "replace_first": Operation("pair", _first_replaced, "x.replace({0!r}, {1!r}, 1)", "puts {1} for the first {0}"),
-    "remove": Operation("letter", lambda x, a: _where(x, lambda c: c != a), 'x.replace({0!r}, "")', "drops every {0}"),
+    "remove": Operation("letter", lambda x, a: _letter(x, a, ""), 'x.replace({0!r}, "")', "drops every {0}"),
     "double": Operation(
         "letter",
-        lambda x, a: _each(x, lambda c: 2 * c if c == a else c),
+        lambda x, a: _letter(x, a, 2 * a),
         "x.replace({0!r}, 2 * {0!r})",
         "doubles every {0}",
     ),
@@ -310,7 +314,7 @@ def parse(description: str) -> Program | None:
 
 def draw_texts(count: int, generator: np.random.Generator) -> list[str]:
     """Texts of small letters, capitals, digits and a few letters beyond ASCII; the first one is empty."""
-    letters = [*ALPHABET, *VOWELS[:5] * 3, *LETTERS * 2, *ALPHABET.upper(), *"0123456789", *OTHERS]
+    letters = np.array([*ALPHABET, *VOWELS[:5] * 3, *LETTERS * 2, *ALPHABET.upper(), *"0123456789", *OTHERS])
     sizes = generator.integers(1, LONGEST + 1, count)
     return ["" if i == 0 else "".join(generator.choice(letters, size)) for i, size in enumerate(sizes)]
 
