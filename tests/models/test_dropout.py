@@ -1,4 +1,4 @@
-"""What is dropped is what torch's Bernoulli numbers drop, and nothing where nothing trains."""
+"""What is dropped follows one uniform number each, at its rate, and nothing is where nothing trains."""
 
 import pytest
 import torch
@@ -7,11 +7,10 @@ from winnow.models.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
-def test_drops_by_torchs_bernoulli_numbers(p):
+def test_drops_by_one_uniform_number_each(p):
     x = torch.randn(40, 50, generator=torch.Generator().manual_seed(1), requires_grad=True)
     torch.manual_seed(2)
-    # A tensor of chances, unlike one chance for all, has the same numbers on every processor.
-    kept = torch.bernoulli(torch.full((40, 50), 1 - p, dtype=torch.float64))
+    kept = torch.rand(40, 50) < 1 - p
     after = torch.rand(3)
     torch.manual_seed(2)
     found = Dropout(p)(x)
@@ -19,6 +18,18 @@ def test_drops_by_torchs_bernoulli_numbers(p):
     assert torch.equal(torch.rand(3), after)
     found.sum().backward()
     assert torch.equal(x.grad, kept.float().div_(1 - p))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
+def test_keeps_what_is_expected_of_each_number(p):
+    torch.manual_seed(3)
+    drops = Dropout(p)
+    found = torch.stack([drops(torch.ones(50)) for _ in range(4000)])
+    # Standard errors: of a mean of 4,000 for each number, of 200,000 for all of them.
+    deviation = (p / (1 - p)) ** 0.5
+    assert (found.mean(0) - 1).abs().max() < 4.5 * deviation / 4000**0.5
+    assert abs(float(found.mean()) - 1) < 4 * deviation / 200_000**0.5
+    assert set(found.unique().tolist()) == {0.0, float(torch.ones(1).div_(1 - p))}
 
 
 def test_changes_nothing_where_nothing_trains():

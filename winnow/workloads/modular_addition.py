@@ -46,16 +46,21 @@ class ModularAddition:
 
     def loss(self, model: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of the sums in nats."""
-        return cross_entropy(model(batch[0])[:, -1], batch[1], label_smoothing=label_smoothing)
+        return cross_entropy(_of_sums(model, batch[0]), batch[1], label_smoothing=label_smoothing)
 
     @torch.no_grad()
     def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
         """cross_entropy and accuracy of a split."""
         tokens, sums = self.arrays(split)
-        # A model that can runs no more than the last token needs; training keeps the order of its sums.
-        run = getattr(model, "run", None)
-        logits = (run(tokens, last=True)[0] if run else model(tokens))[:, -1].double()
+        logits = _of_sums(model, tokens).double()
         return {
             "cross_entropy": float(cross_entropy(logits, sums)),
             "accuracy": float((logits.argmax(1) == sums).double().mean()),
         }
+
+
+def _of_sums(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Logits float[n, vocabulary] of the last token; a model that can runs no more than it needs."""
+    run = getattr(model, "run", None)
+    logits: Tensor = run(tokens, last=True)[0] if run else model(tokens)
+    return logits[:, -1]
