@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.workflow.preloaded import LONGEST, snakemake
 from winnow.pipeline.verify import copy_checkout
 
 ROOT = Path(__file__).parents[2]
@@ -33,15 +34,19 @@ class Checkout:
         self.path = path
 
     def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env={**ENVIRONMENT, **variables},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=1200,
-        )
+        environment = {**ENVIRONMENT, **variables}
+        if command[0] == "snakemake":
+            done = snakemake(list(command[1:]), self.path, environment)
+        else:
+            done = subprocess.run(
+                command,
+                cwd=self.path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                timeout=LONGEST,
+            )
         if check and done.returncode != 0:
             pytest.fail(f"{' '.join(command)}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
         return done
@@ -123,7 +128,11 @@ def checkout(built, tmp_path) -> Checkout:
 @pytest.fixture
 def sources_only(built, tmp_path) -> Checkout:
     """A copy of this repository's files alone, at smoke scale, in which nothing has run."""
-    checkout = Checkout(copy_checkout(ROOT, tmp_path / "winnow"))
+    return fresh(built, tmp_path / "winnow")
+
+
+def fresh(built: Checkout, path: Path) -> Checkout:
+    checkout = Checkout(copy_checkout(ROOT, path))
     known = Path(".snakemake/winnow/code.json")  # by content, and seconds of parsing
     (checkout.path / known).parent.mkdir(parents=True)
     shutil.copy2(built.path / known, checkout.path / known)

@@ -4,6 +4,8 @@ from collections import Counter
 
 import pytest
 
+from tests.workflow.conftest import fresh
+
 SECTION = """
 scripts:
   kind: text
@@ -15,10 +17,11 @@ FOLDER = "results/scripts/curate/all/seed0"
 TARGET = "scripts_curate"
 
 
-@pytest.fixture
-def scripts(sources_only):
-    """Three projects of files, of which some are near others, are copies, or cannot be used."""
-    root = sources_only.path / "data/own/scripts"
+@pytest.fixture(scope="module")
+def curated(built, tmp_path_factory):
+    """Three projects of files, of which some are near others, are copies, or cannot be used; curated on one core."""
+    checkout = fresh(built, tmp_path_factory.mktemp("shards") / "winnow")
+    root = checkout.path / "data/own/scripts"
     for project, count in (("one", 20), ("two", 15), ("apart", 4)):
         (root / project).mkdir(parents=True)
         for i in range(count):
@@ -28,9 +31,20 @@ def scripts(sources_only):
     (root / "two/near.py").write_text((root / "one/f4.py").read_text() + "z = 1\n")
     (root / "two/broken.py").write_text("def f(:\n")
     (root / "two/latin.py").write_bytes("é = 1".encode("latin-1"))
-    (sources_only.path / "params.yaml").write_text((sources_only.path / "params.yaml").read_text() + SECTION)
-    sources_only.edit("profiles/default/config.yaml", "logger: [mlflow]", "")
-    return sources_only
+    (checkout.path / "params.yaml").write_text((checkout.path / "params.yaml").read_text() + SECTION)
+    checkout.edit("profiles/default/config.yaml", "logger: [mlflow]", "")
+    assert jobs(checkout, "--cores", "1") == {
+        "acquire": 1,
+        "curate_text_shard": 3,
+        "curate_text_fates": 1,
+        "curate_text": 1,
+    }
+    return checkout
+
+
+@pytest.fixture
+def scripts(curated, tmp_path):
+    return curated.copy(tmp_path / "winnow")
 
 
 def jobs(checkout, *arguments):
@@ -42,21 +56,13 @@ def tables(checkout):
     return {path.name: path.read_bytes() for path in (checkout.path / FOLDER).glob("*.*")}
 
 
-def test_the_number_of_shards_and_of_cores_changes_no_byte(scripts, tmp_path):
-    other = scripts.copy(tmp_path / "other")
-    assert jobs(scripts, "--cores", "1") == {
-        "acquire": 1,
-        "curate_text_shard": 3,
-        "curate_text_fates": 1,
-        "curate_text": 1,
-    }
-    other.edit("params.yaml", "shards: 3", "shards: 7")
-    assert jobs(other, "--cores", "2")["curate_text_shard"] == 7
-    assert tables(scripts) == tables(other) and "fates.parquet" in tables(scripts)
+def test_the_number_of_shards_and_of_cores_changes_no_byte(curated, scripts):
+    scripts.edit("params.yaml", "shards: 3", "shards: 7")
+    assert jobs(scripts, "--cores", "2")["curate_text_shard"] == 7
+    assert tables(scripts) == tables(curated) and "fates.parquet" in tables(scripts)
 
 
 def test_an_edited_threshold_reruns_what_follows_and_not_what_comes_before(scripts):
-    scripts.snakemake(TARGET)
     before = tables(scripts)
     for old, new, expected in (
         ("near_duplicate_similarity: 0.8", "near_duplicate_similarity: 0.999", ["curate_text_fates", "curate_text"]),
@@ -81,7 +87,6 @@ def test_an_edited_threshold_reruns_what_follows_and_not_what_comes_before(scrip
 
 
 def test_a_damaged_shard_is_made_again(scripts):
-    scripts.snakemake(TARGET)
     path = scripts.path / FOLDER / "shards/1/hashed.shingles"
     path.write_bytes(path.read_bytes()[:-8])
     assert jobs(scripts, "-n")["curate_text_shard"] == 1
