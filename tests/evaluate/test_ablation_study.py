@@ -18,7 +18,7 @@ from winnow.evaluate.ablation_study import (
     strengths_by,
     strongest_edges,
 )
-from winnow.evaluate.basis_ablation import continued, counts_to, greedy_order, strongest, with_directions, with_edges
+from winnow.evaluate.basis_ablation import Edges, continued, counts_to, greedy_order, strongest, with_directions
 from winnow.evaluate.fourier_labels import single_frequencies
 from winnow.evaluate.interaction_modules import edge_strengths, functional_strengths, modules, smallest_needed
 from winnow.evaluate.interaction_study import loss_without_edges
@@ -90,7 +90,7 @@ def test_edges_are_kept_from_the_strongest(network):
     values = layer_values(sections.parts, sections.judged)[1]
 
     def loss(count):
-        made = with_edges(sections.parts[1], values, bases[1], bases[2], strongest(strengths, count))
+        made = Edges(sections.parts[1], values, bases[1], bases[2])(strongest(strengths, count))
         return sections.loss(continued(sections.parts[2:], made))
 
     assert found["possible_edges"] == strengths.numel()

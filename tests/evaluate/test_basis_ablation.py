@@ -5,6 +5,7 @@ from torch import nn
 from winnow.dictionaries.interaction_basis import Basis
 from winnow.dictionaries.local_interaction_basis import local_interaction_basis
 from winnow.evaluate.basis_ablation import (
+    Edges,
     counts_to,
     direction_losses,
     edge_losses,
@@ -12,7 +13,6 @@ from winnow.evaluate.basis_ablation import (
     smallest,
     strongest,
     with_directions,
-    with_edges,
 )
 
 
@@ -35,9 +35,7 @@ def test_all_directions_and_all_edges_reproduce_the_network(network):
     every = torch.ones(len(bases[1].eigenvalues), dtype=torch.bool)
     torch.testing.assert_close(parts[1](with_directions(hidden, bases[1], every)), parts[1](hidden), rtol=0, atol=1e-9)
     kept = torch.ones(len(bases[1].eigenvalues), 3, dtype=torch.bool)
-    torch.testing.assert_close(
-        with_edges(parts[1], hidden, bases[1], bases[2], kept), parts[1](hidden), rtol=0, atol=1e-9
-    )
+    torch.testing.assert_close(Edges(parts[1], hidden, bases[1], bases[2])(kept), parts[1](hidden), rtol=0, atol=1e-9)
 
 
 def test_without_directions_a_layer_is_at_its_mean_and_not_at_zero(network):
@@ -52,7 +50,7 @@ def test_each_target_is_computed_from_its_kept_sources_alone():
     eye = torch.eye(3).double()
     source, target = Basis(eye, eye, mean, mean), Basis(eye, eye, 0 * mean, mean)
     kept = torch.tensor([[1, 0, 0], [0, 0, 1], [1, 0, 0]]).bool()
-    made = with_edges(part, values, source, target, kept)
+    made = Edges(part, values, source, target)(kept)
     for j in range(3):
         alone = torch.where(kept[:, j], values, mean)
         torch.testing.assert_close(made[..., j], part(alone)[..., j])
@@ -101,7 +99,7 @@ def test_losses_are_those_of_the_network_without_the_rest(network):
     assert at(rank) < 1e-18 < at(2) < at(0)
     strengths = normal(3, rank, 3).square()
     edges = edge_losses(parts[1:], hidden, bases[1], bases[2], strengths, loss)
-    assert edges(4) == loss(with_edges(parts[1], hidden, bases[1], bases[2], strongest(strengths, 4)))
+    assert edges(4) == loss(Edges(parts[1], hidden, bases[1], bases[2])(strongest(strengths, 4)))
 
 
 def plain_basis(values):

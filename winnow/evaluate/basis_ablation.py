@@ -30,20 +30,31 @@ def with_directions(values: Tensor, basis: Basis, kept: Tensor) -> Tensor:
     return basis.values(basis.coordinates(values) * kept)
 
 
-@torch.no_grad()
-def with_edges(part: Part, values: Tensor, source: Basis, target: Basis, kept: Tensor) -> Tensor:
-    """float64[n, ..., width of the output]: each target direction computed from its kept sources alone.
+class Edges:
+    """A part whose target directions are computed from some source directions alone; sources left out have their mean.
 
-    values: what stands before the part, float64[n, ..., width]. kept: bool[rank of source, rank of target]; sources
-    that are not kept have their mean. Targets with the same sources share one forward pass.
+    values: what stands before the part, float64[n, ..., width]. Targets with the same sources share one forward pass,
+    and what a target is by the sources that it had before is not computed again.
     """
-    coordinates = source.coordinates(values)
-    masks, number = torch.unique(kept.T, dim=0, return_inverse=True)
-    found = [part(source.values(coordinates * mask)) - target.mean for mask in masks]
-    made = torch.empty(*found[0].shape[:-1], len(number), dtype=torch.float64)
-    for i, values in enumerate(found):
-        made[..., number == i] = values @ target.into[:, number == i]
-    return target.values(made)
+
+    def __init__(self, part: Part, values: Tensor, source: Basis, target: Basis) -> None:
+        self.part, self.source, self.target = part, source, target
+        self.coordinates = source.coordinates(values)
+        self._known: dict[tuple[int, bytes], Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, kept: Tensor) -> Tensor:
+        """float64[n, ..., width of the output]: by the edges kept, bool[rank of source, rank of target]."""
+        keys = [(target, mask.numpy().tobytes()) for target, mask in enumerate(kept.T.contiguous())]
+        wanted: dict[bytes, list[int]] = {}
+        for target, mask in keys:
+            if (target, mask) not in self._known:
+                wanted.setdefault(mask, []).append(target)
+        for mask, targets in wanted.items():
+            made = self.part(self.source.values(self.coordinates * kept[:, targets[0]])) - self.target.mean
+            columns = (made @ self.target.into[:, targets]).unbind(-1)
+            self._known |= {(target, mask): column for target, column in zip(targets, columns, strict=True)}
+        return self.target.values(torch.stack([self._known[key] for key in keys], -1))
 
 
 def strongest(strengths: Tensor, count: int) -> Tensor:
@@ -88,9 +99,10 @@ def edge_losses(
 ) -> Callable[[int], float]:
     """Count -> loss where so many of the strongest edges into what the first part makes are kept."""
 
+    edges = Edges(parts[0], values, source, target)
+
     def at(count: int) -> float:
-        made = with_edges(parts[0], values, source, target, strongest(strengths, count))
-        return loss(continued(parts[1:], made))
+        return loss(continued(parts[1:], edges(strongest(strengths, count))))
 
     return remembered(at)
 

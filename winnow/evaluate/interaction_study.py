@@ -18,7 +18,7 @@ from torch import Tensor
 
 from winnow.dictionaries.interaction_basis import Basis, Part, interaction_basis, layer_values, moments
 from winnow.dictionaries.local_interaction_basis import Kind, output_basis, rotated_basis
-from winnow.evaluate.basis_ablation import continued, with_edges
+from winnow.evaluate.basis_ablation import Edges, continued
 from winnow.evaluate.interaction_modules import edge_strengths, modules, shuffled, smallest_needed
 
 Rows = list[dict[str, Any]]
@@ -76,10 +76,12 @@ def loss_without_edges(
 ) -> Callable[[float], float]:
     """Threshold -> loss of the output where every edge below it is ablated, in all layers at once."""
 
+    first = Edges(parts[0], x.double(), bases[0], bases[1])
+
     def at(threshold: float) -> float:
-        made = x.double()
-        for i, part in enumerate(parts):
-            made = with_edges(part, made, bases[i], bases[i + 1], strengths[i] >= threshold)
+        made = first(strengths[0] >= threshold)
+        for i, part in enumerate(parts[1:], 1):
+            made = Edges(part, made, bases[i], bases[i + 1])(strengths[i] >= threshold)
         return loss(made)
 
     return at
