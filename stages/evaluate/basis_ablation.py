@@ -7,6 +7,7 @@ from winnow.pipeline import stage
 def basis_ablation(inputs, outputs, params, log):
     """Write how many directions and edges are needed, curves, eigenvalues, and frequencies of models that add."""
     import pyarrow as pa
+    import torch
 
     from winnow.dictionaries.basis_files import load_bases
     from winnow.evaluate import ablation_study as study
@@ -18,8 +19,9 @@ def basis_ablation(inputs, outputs, params, log):
     from winnow.workloads import load_workload
 
     train = getattr(inputs, "train", None)  # sums need no data
-    sections = sections_of(load_model(inputs.model), train and load_workload(train.parent), params)
-    bases, table = load_bases(inputs.bases), read_parquet(inputs.edges)
+    # Thousands of runs; what they are judged by is far from single precision, other than eigenvalues of bases.
+    sections = sections_of(load_model(inputs.model), train and load_workload(train.parent), params, torch.float32)
+    bases, table = load_bases(inputs.bases, torch.float32), read_parquet(inputs.edges)
     metrics, curves, directions = {}, [], []
     for kind in params.kinds:
         strengths = {

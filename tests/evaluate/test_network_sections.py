@@ -132,3 +132,14 @@ def test_a_network_of_another_kind_is_refused():
     settings = SimpleNamespace(rows=3, judged=2, positions=4, seed=0)
     with pytest.raises(InputError, match="neither a multilayer perceptron nor a hooked transformer"):
         sections_of(torch.nn.Linear(2, 2), Digits(), settings)
+
+
+def test_single_precision_computes_the_same_but_for_rounding():
+    x = torch.randint(1, 7, (4, 5), generator=torch.Generator().manual_seed(0))
+    model = random_transformer()
+    double, single = (sections_of_text(model, x, x, x, x, dtype) for dtype in (torch.float64, torch.float32))
+    values, rounded = (layer_values(of.parts, of.judged, of.judged.dtype) for of in (double, single))
+    assert all(value.dtype == torch.float32 for value in rounded)
+    # Rounding alone: some hundred sums of numbers of this size.
+    torch.testing.assert_close(rounded[-1].double(), values[-1], rtol=1e-4, atol=1e-5)
+    assert float((rounded[-1] - values[-1]).abs().max()) > 0

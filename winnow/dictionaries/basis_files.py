@@ -23,8 +23,11 @@ def save_bases(bases: Mapping[str, Sequence[Basis]], path: Path | str) -> None:
     save_file(dict(sorted(named.items())), path)
 
 
-def load_bases(path: Path | str) -> dict[str, list[Basis]]:
-    """The same read again, kinds in the order of the alphabet; InputError for a file that holds none."""
+def load_bases(path: Path | str, dtype: torch.dtype = torch.float64) -> dict[str, list[Basis]]:
+    """The same read again, kinds in the order of the alphabet; InputError for a file that holds none.
+
+    dtype: of what turns values into coordinates and back; eigenvalues stay as they are.
+    """
     tensors = load_file(path)
     kinds: dict[str, int] = {}
     for name in tensors:
@@ -34,7 +37,9 @@ def load_bases(path: Path | str) -> dict[str, list[Basis]]:
         kinds[kind] = max(kinds.get(kind, 0), int(layer) + 1)
     if any(tensor.dtype != torch.float64 for tensor in tensors.values()):
         raise InputError(f"{path}: bases are not float64; run the stage that makes them again")
-    return {
-        kind: [Basis(*(tensors[f"{kind}.{layer}.{field}"] for field in Basis._fields)) for layer in range(kinds[kind])]
-        for kind in sorted(kinds)
-    }
+
+    def basis(name: str) -> Basis:
+        into, back, mean, eigenvalues = (tensors[f"{name}.{field}"] for field in Basis._fields)
+        return Basis(into.to(dtype), back.to(dtype), mean.to(dtype), eigenvalues)
+
+    return {kind: [basis(f"{kind}.{layer}") for layer in range(kinds[kind])] for kind in sorted(kinds)}

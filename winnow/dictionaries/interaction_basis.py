@@ -61,13 +61,14 @@ class LayerDegeneracy(NamedTuple):
         return self.inputs * self.outputs - self.rank_activations * self.rank_jacobian + self.mixing
 
 
-def layer_values(parts: Sequence[Part], x: Tensor) -> list[Tensor]:
-    """What stands before each part and after the last, float64[n, ..., width]; InputError where it is not finite."""
-    values = [x.detach().double()]
+def layer_values(parts: Sequence[Part], x: Tensor, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """What stands before each part and after the last, [n, ..., width]; InputError where it is not finite."""
+    values = [x.detach().to(dtype)]
     for number, part in enumerate(parts):
         values.append(part(values[-1]).detach())
-        if values[-1].dtype != torch.float64 or not torch.isfinite(values[-1]).all():
-            raise InputError(f"part {number}: gives values that are not finite float64; give a finite model in float64")
+        if values[-1].dtype != dtype or not torch.isfinite(values[-1]).all():
+            name = str(dtype).removeprefix("torch.")
+            raise InputError(f"part {number}: gives values that are not finite {name}; give a finite model in {name}")
     return values
 
 

@@ -69,8 +69,8 @@ class Ablations:
 
     def __init__(self, sections: Sections, bases: Sequence[Basis], drops: Sequence[float]) -> None:
         self.sections, self.bases, self.drops = sections, bases, drops
-        self.values = layer_values(sections.parts, sections.judged)
-        self.others = layer_values(sections.parts, few(sections))
+        self.values = layer_values(sections.parts, sections.judged, sections.judged.dtype)
+        self.others = layer_values(sections.parts, few(sections), sections.x.dtype)
         self.full = sections.loss(self.values[-1])
 
     def _told(self, what: str, at: Callable[[int], float], most: int) -> tuple[dict[str, float], list[tuple]]:
@@ -159,7 +159,7 @@ def modular(
     Of rows that are not judged, over all layers of which there are edges.
     """
     first, end = sections.edges.start, sections.edges.stop
-    rows, parts = layer_values(sections.parts, few(sections))[first], sections.parts[first:end]
+    rows, parts = layer_values(sections.parts, few(sections), sections.x.dtype)[first], sections.parts[first:end]
     chain, allowed = [strengths[layer] for layer in sorted(strengths)], ALLOWED
 
     def loss(values: Tensor) -> float:
@@ -174,7 +174,7 @@ def modular(
 def labels_of(sections: Sections, bases: Sequence[Basis]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Layer -> frequency and its share of each direction, of the layers at the last position of a network that adds."""
     assert sections.everything is not None
-    values = layer_values(sections.parts, sections.everything)
+    values = layer_values(sections.parts, sections.everything, sections.everything.dtype)
     return {
         layer: single_frequencies(bases[layer].coordinates(values[layer]).numpy())
         for layer in range(1, len(sections.parts))

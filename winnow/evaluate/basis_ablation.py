@@ -26,14 +26,14 @@ def continued(parts: Sequence[Part], values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def with_directions(values: Tensor, basis: Basis, kept: Tensor) -> Tensor:
-    """float64[n, ..., width]: values of which only the directions kept, bool[rank], differ from the mean."""
+    """[n, ..., width]: values of which only the directions kept, bool[rank], differ from the mean."""
     return basis.values(basis.coordinates(values) * kept)
 
 
 class Edges:
     """A part whose target directions are computed from some source directions alone; sources left out have their mean.
 
-    values: what stands before the part, float64[n, ..., width]. Targets with the same sources share one forward pass,
+    values: what stands before the part, [n, ..., width]. Targets with the same sources share one forward pass,
     and what a target is by the sources that it had before is not computed again.
     """
 
@@ -44,7 +44,7 @@ class Edges:
 
     @torch.no_grad()
     def __call__(self, kept: Tensor) -> Tensor:
-        """float64[n, ..., width of the output]: by the edges kept, bool[rank of source, rank of target]."""
+        """[n, ..., width of the output]: by the edges kept, bool[rank of source, rank of target]."""
         keys = [(target, mask.numpy().tobytes()) for target, mask in enumerate(kept.T.contiguous())]
         wanted: dict[bytes, list[int]] = {}
         for target, mask in keys:

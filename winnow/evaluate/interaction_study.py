@@ -76,7 +76,7 @@ def loss_without_edges(
 ) -> Callable[[float], float]:
     """Threshold -> loss of the output where every edge below it is ablated, in all layers at once."""
 
-    first = Edges(parts[0], x.double(), bases[0], bases[1])
+    first = Edges(parts[0], x, bases[0], bases[1])
 
     def at(threshold: float) -> float:
         made = first(strengths[0] >= threshold)

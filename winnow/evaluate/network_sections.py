@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class Sections(NamedTuple):
-    """A network in float64: its parts, the names of what stands before each and of the output."""
+    """A network in one precision: its parts, the names of what stands before each and of the output."""
 
     parts: list[Part]
     names: list[str]
     x: Tensor
-    """What bases are told by, before the first part, float64[n, ..., width]."""
+    """What bases are told by, before the first part, [n, ..., width]."""
     judged: Tensor
     """What is ablated, of other examples."""
     loss: Callable[[Tensor], float]
@@ -56,7 +56,7 @@ def _plain(name: str, value: Tensor) -> Tensor:
     return value
 
 
-def sections_of_sums(model: HookedTransformer, judged: int, seed: int) -> Sections:
+def sections_of_sums(model: HookedTransformer, judged: int, seed: int, dtype: torch.dtype = torch.float64) -> Sections:
     """A transformer of one block that adds: its embeddings, and the stream at the last position.
 
     judged: so many of all pairs, drawn by chance but no more than half, are judged; the others tell bases. Raises
@@ -64,7 +64,7 @@ def sections_of_sums(model: HookedTransformer, judged: int, seed: int) -> Sectio
     """
     if len(model.blocks) != 1:
         raise InputError(f"model: has {len(model.blocks)} blocks; sums are told by a transformer of one")
-    model = deepcopy(model).double().requires_grad_(False).eval()
+    model = deepcopy(model).to(dtype).requires_grad_(False).eval()
     tokens, sums = ModularAddition(model.embed.num_embeddings - 1, 0.5, 0).arrays("all")
     block = model.blocks[0]
     assert isinstance(block, Block)
@@ -88,13 +88,20 @@ def sections_of_sums(model: HookedTransformer, judged: int, seed: int) -> Sectio
     return Sections(parts, names, every[others], every[own], *losses, gauge, range(3), 1, every)
 
 
-def sections_of_layers(model: nn.Sequential, x: Tensor, told: Tensor, judged: Tensor, labels: Tensor) -> Sections:
+def sections_of_layers(
+    model: nn.Sequential,
+    x: Tensor,
+    told: Tensor,
+    judged: Tensor,
+    labels: Tensor,
+    dtype: torch.dtype = torch.float64,
+) -> Sections:
     """A multilayer perceptron: each linear layer with what follows it. x, judged: images; told, labels: their classes.
 
     Raises InputError for a model with fewer than three linear layers.
     """
     groups: list[list[nn.Module]] = []
-    for layer in deepcopy(model).double().requires_grad_(False).eval():
+    for layer in deepcopy(model).to(dtype).requires_grad_(False).eval():
         if isinstance(layer, nn.Linear):
             groups.append([])
         if groups:
@@ -105,19 +112,26 @@ def sections_of_layers(model: nn.Sequential, x: Tensor, told: Tensor, judged: Te
     names = ["input", *(f"hidden{i}" for i in range(1, len(parts))), "logits"]
     last = groups[-1][0]
     assert isinstance(last, nn.Linear)
-    flat, other = (rows.flatten(1).double() for rows in (x, judged))
+    flat, other = (rows.flatten(1).to(dtype) for rows in (x, judged))
     gauge, edges = logit_gauge([last.out_features]), range(1, len(parts))
     return Sections(parts, names, flat, other, _wrong(labels), _nats(told), gauge, edges, 1)
 
 
-def sections_of_text(model: HookedTransformer, x: Tensor, told: Tensor, judged: Tensor, following: Tensor) -> Sections:
+def sections_of_text(
+    model: HookedTransformer,
+    x: Tensor,
+    told: Tensor,
+    judged: Tensor,
+    following: Tensor,
+    dtype: torch.dtype = torch.float64,
+) -> Sections:
     """A language model: the residual stream after each block. x, judged: tokens; told, following: those after each.
 
     Raises InputError for a model with fewer than two blocks.
     """
     if len(model.blocks) < 2:
         raise InputError("model: has one block; edges from block to block need two")
-    model = deepcopy(model).double().requires_grad_(False).eval()
+    model = deepcopy(model).to(dtype).requires_grad_(False).eval()
 
     def part(block: nn.Module) -> Part:
         return lambda stream: block(stream, _plain, "")
@@ -133,14 +147,16 @@ def sections_of_text(model: HookedTransformer, x: Tensor, told: Tensor, judged: 
     return Sections(parts, names, stream, other, _nats(following), _nats(told), gauge, range(len(parts) - 1), 0)
 
 
-def sections_of(model: nn.Module, workload: Labelled | Texts | None, settings: Any) -> Sections:
+def sections_of(
+    model: nn.Module, workload: Labelled | Texts | None, settings: Any, dtype: torch.dtype = torch.float64
+) -> Sections:
     """The same for a model of any of these kinds; settings: rows, judged, positions and seed, as params.yaml has them.
 
-    workload: where examples come from; None for a model that adds.
+    workload: where examples come from; None for a model that adds. dtype: float64 for bases, and float32 for ablation.
     """
     if workload is None:
         assert isinstance(model, HookedTransformer)
-        return sections_of_sums(model, settings.judged, settings.seed)
+        return sections_of_sums(model, settings.judged, settings.seed, dtype)
     if isinstance(model, HookedTransformer):
         assert workload.task == "language"
         tokens = [
@@ -148,9 +164,9 @@ def sections_of(model: nn.Module, workload: Labelled | Texts | None, settings: A
             for split, count in (("train", settings.rows), ("test", settings.judged))
             for part in next(iter(workload.batches(split, count, settings.seed)))
         ]
-        return sections_of_text(model, *tokens)
+        return sections_of_text(model, *tokens, dtype=dtype)
     if not isinstance(model, nn.Sequential):
         raise InputError("model: is neither a multilayer perceptron nor a hooked transformer; name one of these")
     x, told = next(iter(workload.batches("train", settings.rows, settings.seed)))
     judged, labels = next(iter(workload.batches("test", settings.judged, settings.seed)))
-    return sections_of_layers(model, x, told, judged, labels)
+    return sections_of_layers(model, x, told, judged, labels, dtype)
