@@ -159,12 +159,12 @@ def sections_of(
         return sections_of_sums(model, settings.judged, settings.seed, dtype)
     if isinstance(model, HookedTransformer):
         assert workload.task == "language"
-        tokens = [
+        x, told, judged, following = (
             part[:, : settings.positions]
             for split, count in (("train", settings.rows), ("test", settings.judged))
             for part in next(iter(workload.batches(split, count, settings.seed)))
-        ]
-        return sections_of_text(model, *tokens, dtype=dtype)
+        )
+        return sections_of_text(model, x, told, judged, following, dtype)
     if not isinstance(model, nn.Sequential):
         raise InputError("model: is neither a multilayer perceptron nor a hooked transformer; name one of these")
     x, told = next(iter(workload.batches("train", settings.rows, settings.seed)))
