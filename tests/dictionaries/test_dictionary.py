@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from winnow.dictionaries import dictionary as module
 from winnow.dictionaries import load, save
+from winnow.dictionaries.codes import make_backend
 from winnow.dictionaries.dictionary import Dictionary, Sparse, write_atomically
 from winnow.errors import InputError
 
@@ -113,8 +115,11 @@ def test_no_piece_has_more_entries_than_memory_is_meant_for(entries, rows_of_a_p
         dictionary.reconstruct(bad)
 
 
-@pytest.mark.parametrize(("n", "backend"), [(1, "torch"), (1024, "torch"), (1025, "auto"), (5000, "auto")])
-def test_compiled_loops_are_asked_for_where_there_is_much_to_encode(n, backend, monkeypatch):
+@pytest.mark.parametrize(
+    ("n", "loaded", "backend"),
+    [(1, False, "torch"), (1024, False, "torch"), (1025, False, "auto"), (5000, False, "auto"), (1, True, "auto")],
+)
+def test_compiled_loops_are_asked_for_where_there_is_much_to_encode_or_they_are_loaded(n, loaded, backend, monkeypatch):
     class Asked(Exception):
         pass
 
@@ -122,8 +127,23 @@ def test_compiled_loops_are_asked_for_where_there_is_much_to_encode(n, backend, 
         raise Asked(name)
 
     monkeypatch.setattr(module, "make_backend", make_backend)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    if not loaded:
+        monkeypatch.delitem(sys.modules, "numba")
     with pytest.raises(Asked, match=backend):
         make(m=2**15).encode(torch.zeros(n, 6))  # 2 ** 25 entries are the last that torch has
+
+
+def test_dense_codes_are_those_of_encode_spelt_out_with_either_kind_of_loop(monkeypatch):
+    for dictionary in (make(), make(activation="jumprelu")):
+        values, indices = dictionary.encode(ROWS)
+        expected = torch.zeros(len(ROWS), dictionary.m).scatter_add(1, indices, values)
+        for backend in (make_backend("torch"), make_backend("numba")):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "make_backend", lambda _, chosen=backend: chosen)
+                assert torch.equal(dictionary.dense(ROWS), expected)
+                assert torch.equal(dictionary.encode(ROWS).indices, indices)
+        assert dictionary.dense(ROWS[:0]).shape == (0, dictionary.m)
 
 
 def test_no_rows_have_an_empty_code():

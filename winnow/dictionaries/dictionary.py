@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from winnow.dictionaries.codes import Backend, Compact, make_backend
+from winnow.dictionaries.codes import Backend, Code, Compact, Dense, make_backend
 from winnow.errors import InputError
 
 FORMAT = 1
@@ -75,10 +76,7 @@ class Dictionary:
 
         Raises InputError for a shape other than [n, d_in] or a row that is not finite.
         """
-        _check_rows(x, self.W_enc.shape[0])
-        size = max(1, ENTRIES_AT_ONCE // self.m)
-        backend = make_backend("auto" if x.numel() // x.shape[1] * self.m > 2**25 else "torch")
-        parts = [_entries(self._code(backend, part)) for part in x.split(size)] if len(x) else []
+        parts = [_entries(code) for code in self._codes(x)]
         if not parts:
             empty = torch.zeros(0, self.k or 1)
             return Sparse(empty, empty.long())
@@ -86,7 +84,15 @@ class Dictionary:
         width = self.k if self.activation == "topk" and self.k is not None else max(1, int(counts.max()))
         return _padded(counts, indices, values, width)
 
-    def _code(self, backend: Backend, x: Tensor) -> Any:
+    def _codes(self, x: Tensor) -> Iterator[Code]:
+        """Codes of pieces of x that keep memory small. Errors as `encode`."""
+        _check_rows(x, self.W_enc.shape[0])
+        # Loading the compiled loops takes longer than coding a few rows.
+        compiled = "numba" in sys.modules or len(x) * self.m > 2**25
+        backend = make_backend("auto" if compiled else "torch")
+        return (self._code(backend, part) for part in x.split(max(1, ENTRIES_AT_ONCE // self.m)) if len(part))
+
+    def _code(self, backend: Backend, x: Tensor) -> Code:
         pre = self.pre_activations(x.float())
         if self.activation == "topk" and self.k is not None:
             return backend.top_of_rows(pre, self.k)
@@ -94,8 +100,8 @@ class Dictionary:
 
     def dense(self, x: Tensor) -> Tensor:
         """Codes of x with all latents spelt out: float32[n, m]."""
-        values, indices = self.encode(x)
-        return torch.zeros(len(x), self.m).scatter_add_(1, indices, values)
+        parts = [_spelt_out(code, self.m) for code in self._codes(x)]
+        return torch.cat(parts) if parts else torch.zeros(0, self.m)
 
     def decode(self, code: Sparse | Tensor) -> Tensor:
         """Reconstruction float32[n, d_out] from a Sparse code or from dense codes float32[n, m]."""
@@ -232,7 +238,17 @@ def _entries(code: Any) -> tuple[Tensor, Tensor, Tensor]:
     return mask.sum(1), mask.nonzero()[:, 1], code.values[mask]
 
 
+def _spelt_out(code: Code, m: int) -> Tensor:
+    if isinstance(code, Dense):
+        return code.values
+    counts, indices, values = _entries(code)
+    rows = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    return torch.zeros(len(counts), m).index_put_((rows, indices), values)
+
+
 def _padded(counts: Tensor, indices: Tensor, values: Tensor, width: int) -> Sparse:
+    if bool((counts == width).all()):
+        return Sparse(values.view(-1, width), indices.view(-1, width))
     rows = torch.repeat_interleave(torch.arange(len(counts)), counts)
     columns = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
     out = Sparse(values.new_zeros(len(counts), width), indices.new_zeros(len(counts), width))

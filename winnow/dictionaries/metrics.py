@@ -31,13 +31,16 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    dictionary: Dictionary, rows: Tensor | Iterable[Tensor], targets: Tensor | Iterable[Tensor] | None = None
+    dictionary: Dictionary,
+    rows: Tensor | Iterable[Tensor],
+    targets: Tensor | Iterable[Tensor] | None = None,
+    shown: list[Tensor] | None = None,
 ) -> Evaluation:
     """Metrics of a dictionary on held-out raw rows float[n, d], or on an iterable of such pieces.
 
-    targets: what a transcoder is to decode of each row, in pieces of the same rows. silent_fraction counts latents that
-    are silent in all rows given; it is dead_fraction too from 100,000 rows on, below which rare is not yet dead (None).
-    Raises InputError for no rows, and those of Dictionary.encode.
+    targets: what a transcoder is to decode of each row, in pieces of the same rows. shown: is given what is decoded of
+    each piece. silent_fraction counts latents that are silent in all rows given; it is dead_fraction too from 100,000
+    rows on, below which rare is not yet dead (None). Raises InputError for no rows, and those of Dictionary.encode.
     """
     fired = torch.zeros(dictionary.m, dtype=torch.int64)
     count, missed = 0, 0.0
@@ -55,7 +58,10 @@ def evaluate(
             continue
         code = dictionary.encode(read)
         fired += torch.bincount(code.indices[code.values > 0], minlength=dictionary.m)
-        missed += float((piece - dictionary.decode(code)).double().square().sum())
+        decoded = dictionary.decode(code)
+        if shown is not None:
+            shown.append(decoded)
+        missed += float((piece - decoded).double().square().sum())
         # Sums about the first row: about zero they would cancel for rows far from the origin.
         first = piece[:1].double() if first is None else first
         moved = piece.double() - first

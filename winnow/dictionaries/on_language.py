@@ -120,10 +120,14 @@ class HeldOut:
 
     def judge(self, dictionary: Dictionary) -> dict[str, float | None]:
         """The metrics of `metrics.evaluate`, and the share of the loss that reconstructions recover."""
-        reconstructed = self.loss(dictionary.reconstruct)
+        shown: list[Tensor] = []
+        found = evaluate(dictionary, self.read, self.rows, shown)
+        # Rows come to the edit batch by batch, in this order.
+        batches = iter(torch.cat(shown).split([int(kept.sum()) for kept in self.corpus.kept.split(BATCH)]))
+        reconstructed = self.loss(lambda _: next(batches))
         recovered = ce_recovered(sae=reconstructed, **self.ablated)
         losses = {"ce_clean": self.ablated["clean"], "ce_reconstructed": reconstructed}
-        return {**evaluate(dictionary, self.read, self.rows).metrics, **losses, **recovered}
+        return {**found.metrics, **losses, **recovered}
 
 
 def feature_table(dictionary: Dictionary, store: ActivationStore) -> pa.Table:
