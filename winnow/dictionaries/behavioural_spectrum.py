@@ -47,12 +47,14 @@ def behavioural_product(model: nn.Module, x: Tensor, output: Tensor | None = Non
         made: Tensor = functional_call(model, values, (x,))
         return made if output is None else made @ output
 
+    with torch.enable_grad():
+        backward = vjp(run, parameters)[1]  # at the same parameters for every vector
+
     def product(vector: Tensor) -> Tensor:
         pieces = vector.split(sizes)
         moved = {n: piece.view_as(v) for (n, v), piece in zip(parameters.items(), pieces, strict=True)}
         with torch.enable_grad():
-            change = jvp(run, (parameters,), (moved,))[1]
-            back = vjp(run, parameters)[1](change)[0]
+            back = backward(jvp(run, (parameters,), (moved,))[1])[0]
         return 2 / len(x) * torch.cat([back[name].flatten() for name in parameters])
 
     return product, sum(sizes)
@@ -64,20 +66,21 @@ def lanczos(product: Product, start: Tensor, steps: int) -> tuple[Tensor, Tensor
     Every vector is made orthogonal to all before it, twice, for rounding undoes it else; fewer than `steps` come where
     the start's Krylov space is exhausted.
     """
-    basis = [start / start.norm()]
+    basis = torch.empty(min(steps, len(start)), len(start), dtype=start.dtype)
+    basis[0] = start / start.norm()
     diagonal: list[float] = []
     beside: list[float] = []
-    for step in range(min(steps, len(start))):
-        moved = product(basis[-1])
-        diagonal.append(float(moved @ basis[-1]))
-        known = torch.stack(basis)
+    for step in range(len(basis)):
+        moved = product(basis[step])
+        diagonal.append(float(moved @ basis[step]))
+        known = basis[: step + 1]
         for _ in range(2):
             moved = moved - known.T @ (known @ moved)
         length = float(moved.norm())
-        if step + 1 == min(steps, len(start)) or length <= 1e-13 * max(map(abs, diagonal)):
+        if step + 1 == len(basis) or length <= 1e-13 * max(map(abs, diagonal)):
             break
         beside.append(length)
-        basis.append(moved / length)
+        basis[step + 1] = moved / length
     matrix = torch.tensor(diagonal, dtype=torch.float64).diag()
     off = torch.tensor(beside, dtype=torch.float64)
     matrix = matrix + torch.diag(off, 1) + torch.diag(off, -1)

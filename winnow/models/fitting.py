@@ -54,6 +54,7 @@ def fit(
     recipe: str = "",
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
+    validated: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> History:
     """Train `model` in place on the training split; returns rows (metric, value, step).
@@ -61,7 +62,7 @@ def fit(
     schedule: share of the steps done, in [0, 1) -> multiplier of the learning rate. after_step and progress
     are called after each step, counted from 1, the latter with the total as well. Rows that after_step
     returns join the history.
-    History: loss [nats] and learning_rate of each step, and valid_<metric> of each epoch.
+    History: loss [nats] and learning_rate of each step, and valid_<metric> of each epoch if it is `validated`.
     checkpoint: a scratch file, written every `checkpoint_every` epochs. If it is there at the start,
     training goes on from it and ends bit for bit where an undisturbed run ends; it is deleted at the end.
     One that other settings, data or starting parameters left behind is ignored.
@@ -97,7 +98,7 @@ def fit(
                     progress(done + 1, epochs * steps)
         model.eval()
         with torch.no_grad():
-            valid = workload.metrics(model, "valid")
+            valid = workload.metrics(model, "valid") if validated else {}
         history += [(f"valid_{name}", value, (epoch + 1) * steps) for name, value in valid.items()]
         if checkpoint is not None and (epoch + 1) % checkpoint_every == 0:
             _store(checkpoint, identity, model, updater, kept, epoch + 1, history)

@@ -56,11 +56,13 @@ def fit_adamw(
     label_smoothing: float,
     seed: int,
     checkpoint: Path | None = None,
+    validated: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> History:
     """Train a model in place; returns its history, rows of (metric, value, step).
 
     learning_rate: the peak, reached after the share `warmup` of all steps. What is decayed is told by `is_decayed`.
+    validated: whether the history has metrics of each epoch.
     Errors are those of `winnow.models.fitting.fit`.
     """
 
@@ -80,5 +82,6 @@ def fit_adamw(
         seed=seed,
         label_smoothing=label_smoothing,
         checkpoint=checkpoint,
+        validated=validated,
         progress=progress,
     )

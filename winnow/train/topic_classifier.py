@@ -53,6 +53,7 @@ def topic_classifier(
         warmup=0.1,
         label_smoothing=0.0,
         seed=seed,
+        validated=False,  # the history is not kept
         progress=progress,
     )
     return model
