@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from winnow.dictionaries.adam import Adam, clip
+from winnow.dictionaries.adam import Adam, clip, clip_each
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -54,3 +54,17 @@ def test_clipping_is_that_of_torch(size):
     clip(ours)
     for peer, gradient in zip(peers, ours.values(), strict=True):
         torch.testing.assert_close(gradient, peer.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_of_several_dictionaries_are_clipped_each_by_its_own_norm():
+    generator = torch.Generator().manual_seed(2)
+    size = torch.tensor([0.01, 1.0, 50.0])
+    several = {"a": torch.randn(3, 5, 2, generator=generator), "b": torch.randn(3, 4, generator=generator)}
+    several = {name: gradient * size.view(3, *[1] * (gradient.ndim - 1)) for name, gradient in several.items()}
+    alone = [{name: gradient[i].clone() for name, gradient in several.items()} for i in range(3)]
+    for one in alone:
+        clip(one)
+    clip_each(several)
+    for i, one in enumerate(alone):
+        for name, gradient in one.items():
+            torch.testing.assert_close(several[name][i], gradient)

@@ -108,15 +108,15 @@ def test_a_loss_is_told_what_the_paper_sets():
     trainer = Trainer(config, 12, statistics(ROWS))
     seen = []
     for _ in range(6):
-        seen.append(trainer._settings().sparsity)
+        seen.append(trainer.settings().sparsity)
         trainer.step(ROWS[:64])
     assert seen == pytest.approx([0.75, 1.5, 2.25, 3, 3, 3])
-    settings = trainer._settings()
+    settings = trainer.settings()
     assert settings.aux_k == 6 and settings.aux_coefficient == 0.25  # half of d, not of m
     assert settings.bandwidth == pytest.approx(0.001 * math.sqrt(12))
     jump = Trainer(replace(SMALL, architecture="jumprelu", bandwidth=0.3, l0_coefficient=7.0), 12, statistics(ROWS))
-    assert jump._settings().bandwidth == 0.3 and jump._settings().sparsity == 7.0
-    assert jump._settings().target_l0 == 2.0 and jump._settings().dead is None
+    assert jump.settings().bandwidth == 0.3 and jump.settings().sparsity == 7.0
+    assert jump.settings().target_l0 == 2.0 and jump.settings().dead is None
 
 
 def test_a_trainer_starts_from_unit_directions_without_bias():
@@ -203,10 +203,10 @@ def test_k_falls_from_d_and_stays_below_m(d, m, first):
     trainer, seen = Trainer(config, d, statistics(ROWS)), []
     for done in range(40):
         trainer.done = done
-        seen.append(trainer._settings().k)
+        seen.append(trainer.settings().k)
     assert seen == [round(first + (2 - first) * done / 10) for done in range(10)] + [2] * 30
     topk = Trainer(replace(config, architecture="topk"), d, statistics(ROWS))
-    assert topk._settings().k == 2
+    assert topk.settings().k == 2
 
 
 def test_dead_latents_are_shown_to_the_losses_that_revive_them():
@@ -219,15 +219,15 @@ def test_dead_latents_are_shown_to_the_losses_that_revive_them():
     ):
         trainer = Trainer(replace(SMALL, architecture=architecture, revive=revive), 12, statistics(ROWS))
         trainer.silent[3] = 10_000
-        dead = trainer._settings().dead
+        dead = trainer.settings().dead
         assert (dead is not None) == shown
         if dead is not None:
             assert dead.nonzero().flatten().tolist() == [3]
 
 
 def test_auxk_uses_one_latent_where_d_is_one():
-    assert Trainer(SMALL, 1, statistics(ROWS[:, :1]))._settings().aux_k == 1
-    assert Trainer(SMALL, 5, statistics(ROWS[:, :5]))._settings().aux_k == 2
+    assert Trainer(SMALL, 1, statistics(ROWS[:, :1])).settings().aux_k == 1
+    assert Trainer(SMALL, 5, statistics(ROWS[:, :5])).settings().aux_k == 2
 
 
 def test_the_backend_is_the_one_asked_for():

@@ -23,6 +23,14 @@ def clip(gradients: dict[str, Tensor], limit: float = 1.0) -> None:
         torch._foreach_mul_(values, limit / norm)
 
 
+def clip_each(gradients: dict[str, Tensor]) -> None:
+    """`clip` of several dictionaries' gradients, whose first dimension says whose they are."""
+    norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients.values()])
+    factors = torch.tensor([1 / max(1.0, math.hypot(*parts)) for parts in norms.T.tolist()], dtype=norms.dtype)
+    for gradient in gradients.values():
+        gradient *= factors.view(-1, *[1] * (gradient.ndim - 1))
+
+
 class Adam:
     """First and second moments of named parameters, and the number of steps taken.
 

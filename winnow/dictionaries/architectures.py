@@ -119,34 +119,35 @@ def gated(parameters: Parameters, rows: Tensor, settings: Settings, target: Tens
     """A gate decides which latents are active, a second reading of the same weights how strongly.
 
     The gate learns from sparsity * sum_j relu(gate_j) |W_dec,j| and from reconstructing x by relu(gate) with
-    a frozen decoder, because the step function passes no gradient on.
+    a frozen decoder, because the step function passes no gradient on. All tensors may have one more dimension in front,
+    of several autoencoders, whose losses are added.
     """
     encoder, decoder = parameters["encoder"], parameters["decoder"]
-    b, (centred, wanted) = len(rows), _centred(parameters, rows, target)
-    inner, scale = centred @ encoder.T, parameters["log_scale"].exp()
-    gate, magnitude = inner + parameters["b_gate"], scale * inner + parameters["b_enc"]
+    b, (centred, wanted) = rows.shape[-2], _centred(parameters, rows, target)
+    inner, scale = centred @ encoder.mT, parameters["log_scale"].exp()[..., None, :]
+    gate, magnitude = inner + parameters["b_gate"][..., None, :], scale * inner + parameters["b_enc"][..., None, :]
     opened, open_gate = above(gate, 0.0), gate.clamp(min=0)
     active = above(magnitude, 0.0).mul_(opened)
     code = Dense(magnitude * active, active)
     residual, aux_residual = wanted - code.decode(decoder), wanted - open_gate @ decoder
     grad, aux_grad = residual * (-2 / b), aux_residual * (-2 / b)
-    norms, slope = torch.linalg.vector_norm(decoder, dim=1), settings.sparsity / b
+    norms, slope = torch.linalg.vector_norm(decoder, dim=-1), settings.sparsity / b
     magnitude_grad = code.dots(grad, decoder)
-    gate_grad = (aux_grad @ decoder.T + slope * norms).mul_(opened)
+    gate_grad = (aux_grad @ decoder.mT + slope * norms[..., None, :]).mul_(opened)
     inner_grad = gate_grad + scale * magnitude_grad
-    usage = open_gate.sum(0)
+    usage = open_gate.sum(-2)
     gradients = {
-        "encoder": inner_grad.T @ centred,
-        "b_enc": magnitude_grad.sum(0),
-        "b_gate": gate_grad.sum(0),
-        "log_scale": (magnitude_grad * inner).sum(0) * scale,
-        "decoder": code.outer(grad) + (slope * usage / norms)[:, None] * decoder,
-        "b_dec": grad.sum(0),
+        "encoder": inner_grad.mT @ centred,
+        "b_enc": magnitude_grad.sum(-2),
+        "b_gate": gate_grad.sum(-2),
+        "log_scale": (magnitude_grad * inner).sum(-2) * scale[..., 0, :],
+        "decoder": code.outer(grad) + (slope * usage / norms)[..., None] * decoder,
+        "b_dec": grad.sum(-2),
     }
-    taken = encoder.T @ inner_grad.sum(0)
+    taken = (encoder.mT @ inner_grad.sum(-2)[..., None])[..., 0]
     gradients[_input_bias(parameters)] = gradients["b_dec"] - taken if target is None else -taken
     error = _squared_error(residual)
-    loss = error + _squared_error(aux_residual) + slope * float(usage @ norms)
+    loss = error + _squared_error(aux_residual) + slope * float(usage.flatten() @ norms.flatten())
     return Step(loss, error, gradients, code, residual)
 
 
@@ -166,8 +167,8 @@ def _input_bias(parameters: Parameters) -> str:
 
 def _centred(parameters: Parameters, rows: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
     """What is read and what is to be decoded, each without its bias; the same tensor where they are the same."""
-    centred = rows - parameters[_input_bias(parameters)]
-    return centred, centred if target is None else target - parameters["b_dec"]
+    centred = rows - parameters[_input_bias(parameters)][..., None, :]
+    return centred, centred if target is None else target - parameters["b_dec"][..., None, :]
 
 
 def _encode(parameters: Parameters, rows: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -177,7 +178,7 @@ def _encode(parameters: Parameters, rows: Tensor, target: Tensor | None) -> tupl
 
 
 def _squared_error(residual: Tensor) -> float:
-    return float(torch.linalg.vector_norm(residual)) ** 2 / len(residual)
+    return float(torch.linalg.vector_norm(residual)) ** 2 / residual.shape[-2]
 
 
 def _gradients(parameters: Parameters, centred: Tensor, code: Code, grad: Tensor, value_grad: Tensor) -> Gradients:

@@ -80,10 +80,10 @@ class Dense:
         return self.values @ weight
 
     def dots(self, grad: Tensor, weight: Tensor) -> Tensor:
-        return (grad @ weight.T).mul_(self.active)
+        return (grad @ weight.mT).mul_(self.active)
 
     def outer(self, grad: Tensor) -> Tensor:
-        return self.values.T @ grad
+        return self.values.mT @ grad
 
     def column_sums(self) -> Tensor:
         return self.values.sum(0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from winnow.dictionaries.adam import Adam, clip
-from winnow.dictionaries.architectures import ARCHITECTURES, Parameters, Settings, Step
+from winnow.dictionaries.architectures import ARCHITECTURES, Gradients, Parameters, Settings, Step
 from winnow.dictionaries.codes import make_backend
 from winnow.dictionaries.config import SaeConfig
 from winnow.dictionaries.dictionary import Dictionary, write_atomically
@@ -71,10 +72,20 @@ class Trainer:
             raise InputError(f"store: rows have {rows.shape[1]} dimensions, the dictionary {width}; use one hook point")
         target = rows[:, self.d :] * self.scale_out if self.transcodes else None
         rows = rows[:, : self.d] * self.scale
-        result = ARCHITECTURES[self.config.architecture](self.parameters, rows, self._settings(), target)
+        result = ARCHITECTURES[self.config.architecture](self.parameters, rows, self.settings(), target)
+        self.check(result)
+        self.update(self.parameters, result.gradients, self.adam, clip)
+        self.note(result, rows, target)
+        self._record(result, len(rows))
+        self.done += 1
+
+    def check(self, result: Step) -> None:
+        """Raise InputError for a loss that is not finite."""
         if not math.isfinite(result.loss):
             raise InputError(f"lr: {self.config.peak_lr:g} diverges at step {self.done}; lower it")
-        self._update(result)
+
+    def note(self, result: Step, rows: Tensor, target: Tensor | None = None) -> None:
+        """After an update by the loss at scaled rows: which latents fired, thresholds, latents that restart."""
         self.silent += len(rows)
         self.silent.masked_fill_(result.code.fired(), 0)
         self._follow_threshold(result)
@@ -83,10 +94,9 @@ class Trainer:
             self.config.steps // 2,
         ):
             self._resample(rows, result.residual, target)
-        self._record(result, len(rows))
-        self.done += 1
 
-    def _settings(self) -> Settings:
+    def settings(self) -> Settings:
+        """What the loss is told at this step."""
         config, share = self.config, self.done / self.config.steps
         k, d = config.k, len(self.parameters["b_dec"])
         if config.architecture == "batchtopk" and share < config.anneal:
@@ -106,15 +116,17 @@ class Trainer:
     def _warmup(self) -> float:
         return min(1.0, (self.done + 1) / max(1.0, self.config.warmup * self.config.steps))
 
-    def _update(self, result: Step) -> None:
-        """Tangent decoder gradient, clip, Adam, unit decoder rows: in this order."""
-        decoder, gradient = self.parameters["decoder"], result.gradients["decoder"]
-        gradient -= (gradient * decoder).sum(1, keepdim=True) * decoder
-        clip(result.gradients)
+    def update(
+        self, parameters: Parameters, gradients: Gradients, adam: Adam, clip: Callable[[Gradients], None]
+    ) -> None:
+        """Tangent decoder gradient, clip, Adam, unit decoder rows: in this order, and as far as this step's lr says."""
+        decoder, gradient = parameters["decoder"], gradients["decoder"]
+        gradient -= (gradient * decoder).sum(-1, keepdim=True) * decoder
+        clip(gradients)
         left = (self.config.steps - self.done) / max(1.0, self.config.decay * self.config.steps)
         lr = self.config.peak_lr * self._warmup() * min(1.0, left)
-        self.adam.step(self.parameters, result.gradients, lr, {"log_threshold": self.config.threshold_lr})
-        decoder /= torch.linalg.vector_norm(decoder, dim=1, keepdim=True)
+        adam.step(parameters, gradients, lr, {"log_threshold": self.config.threshold_lr})
+        decoder /= torch.linalg.vector_norm(decoder, dim=-1, keepdim=True)
 
     def _follow_threshold(self, result: Step) -> None:
         """batchtopk: a running mean of the smallest kept value, which stands in for the batch at inference.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from winnow.dictionaries.attribution_l1 import fit_attribution_l1
+from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.sae import SaeConfig
 from winnow.evaluate.dictionary_toys import closest_in_l0
 from winnow.evaluate.supervised_dictionaries import Features
@@ -38,13 +39,13 @@ def attribution_features(scene: Scene, settings: Any, seed: int) -> tuple[list[F
     plain = SaeConfig(
         "relu_l1", m=settings.width, steps=settings.steps, batch=settings.batch_size, seed=seed, revive="none"
     )
-    without, whole = [], []
-    for rows, slopes in zip(scene.seen.unbind(1), answer_gradients(scene).unbind(1), strict=True):
-        rows, slopes = rows.contiguous(), slopes.contiguous()
-        configs = [replace(plain, l1=penalty) for penalty in settings.penalties]
-        fitted = [fit_attribution_l1(rows, slopes, config) for config in configs]
-        best = closest_in_l0(fitted, rows, settings.k)
-        config = next(config for config, one in zip(configs, fitted, strict=True) if one is best)
-        without.append(of_dictionary(best))
-        whole.append(of_dictionary(fit_attribution_l1(rows, slopes, config, UNEXPLAINED)))
-    return without, whole
+    rows, slopes, configs = scene.seen, answer_gradients(scene), [replace(plain, l1=p) for p in settings.penalties]
+    fitted = list(zip(*[fit_attribution_l1(rows, slopes, config) for config in configs], strict=True))
+    best = [closest_in_l0(own, part, settings.k) for own, part in zip(fitted, rows.unbind(1), strict=True)]
+    whole: dict[int, Dictionary] = {}
+    for number, config in enumerate(configs):
+        nodes = [i for i, own in enumerate(fitted) if own[number] is best[i]]
+        if nodes:
+            made = fit_attribution_l1(rows[:, nodes], slopes[:, nodes], config, UNEXPLAINED)
+            whole |= dict(zip(nodes, made, strict=True))
+    return [of_dictionary(own) for own in best], [of_dictionary(whole[i]) for i in range(len(best))]

@@ -30,9 +30,13 @@ def nearest_in_l0(rows: Tensor, config: SaeConfig, penalties: Sequence[float], a
 
     Of a penalised architecture one is fitted for each penalty; others have the number in their settings.
     """
-    by_penalty = config.architecture in ("relu_l1", "gated")
-    configs = [replace(config, l1=penalty) for penalty in penalties] if by_penalty else [config]
-    return closest_in_l0([dictionary for dictionary, _ in fit_many(rows, configs)], rows, active)
+    fitted = fit_many(rows, penalised(config, penalties))
+    return closest_in_l0([dictionary for dictionary, _ in fitted], rows, active)
+
+
+def penalised(config: SaeConfig, penalties: Sequence[float]) -> list[SaeConfig]:
+    """The configuration with each of the penalties, where its architecture has one."""
+    return [replace(config, l1=p) for p in penalties] if config.architecture in ("relu_l1", "gated") else [config]
 
 
 def closest_in_l0(fitted: Sequence[Dictionary], rows: Tensor, active: float) -> Dictionary:

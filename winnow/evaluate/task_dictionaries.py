@@ -10,7 +10,8 @@ from torch import Tensor
 
 from winnow.dictionaries.dictionary import Dictionary
 from winnow.dictionaries.sae import SaeConfig
-from winnow.evaluate.dictionary_toys import nearest_in_l0
+from winnow.dictionaries.side_by_side import fit_side_by_side
+from winnow.evaluate.dictionary_toys import closest_in_l0, penalised
 from winnow.evaluate.supervised_dictionaries import Features, Node
 from winnow.models.hooked_transformer import HookedTransformer
 from winnow.randomness import torch_generator
@@ -30,9 +31,9 @@ def autoencoders(rows: Tensor, architecture: str, settings: Any, seed: int) -> l
     config = SaeConfig(
         architecture, m=settings.width, k=settings.k, steps=settings.steps, batch=settings.batch_size, seed=seed
     )
+    fitted = [fit_side_by_side(rows, one) for one in penalised(config, settings.penalties)]
     return [
-        of_dictionary(nearest_in_l0(part.contiguous(), config, settings.penalties, settings.k))
-        for part in rows.unbind(1)
+        of_dictionary(closest_in_l0(own, part, settings.k)) for *own, part in zip(*fitted, rows.unbind(1), strict=True)
     ]
 
 
