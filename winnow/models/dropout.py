@@ -1,4 +1,4 @@
-"""Dropout in a quarter of the time of torch's, which draws each chance with 53 bits and one number at a time.
+"""Dropout in less time than torch's, which draws each chance with 53 bits and one number at a time.
 
 Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014.
 """
