@@ -146,6 +146,15 @@ def test_dense_codes_are_those_of_encode_spelt_out_with_either_kind_of_loop(monk
         assert dictionary.dense(ROWS[:0]).shape == (0, dictionary.m)
 
 
+def test_gradients_reach_the_rows_though_compiled_loops_are_loaded(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", sys)
+    for dictionary in (make(), make(activation="jumprelu")):
+        rows = ROWS.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(dictionary.dense(rows).sum(), rows)
+        # Each active latent passes on its column of the encoder.
+        torch.testing.assert_close(slope, (dictionary.dense(ROWS) > 0).float() @ dictionary.W_enc.T)
+
+
 def test_no_rows_have_an_empty_code():
     assert make().encode(torch.zeros(0, 6)).values.shape == (0, 4)
     for width, dictionary in ((1, make("jumprelu")), (4, make())):

@@ -87,8 +87,9 @@ class Dictionary:
     def _codes(self, x: Tensor) -> Iterator[Code]:
         """Codes of pieces of x that keep memory small. Errors as `encode`."""
         _check_rows(x, self.W_enc.shape[0])
-        # Loading the compiled loops takes longer than coding a few rows.
-        compiled = "numba" in sys.modules or len(x) * self.m > 2**25
+        # Loading the compiled loops takes longer than coding a few rows, and they carry no gradient.
+        followed = torch.is_grad_enabled() and x.requires_grad
+        compiled = not followed and ("numba" in sys.modules or len(x) * self.m > 2**25)
         backend = make_backend("auto" if compiled else "torch")
         return (self._code(backend, part) for part in x.split(max(1, ENTRIES_AT_ONCE // self.m)) if len(part))
 
