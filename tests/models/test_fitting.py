@@ -113,6 +113,15 @@ def test_training_runs_in_train_mode_and_validation_in_eval_mode_without_gradien
     assert modes == 2 * (3 * [("loss", True, True)] + [("valid", False, False)])
 
 
+def test_a_run_that_is_not_validated_trains_alike_and_measures_nothing(blobs):
+    measured = model_of()
+    history = run(measured, blobs, epochs=2)
+    blobs.metrics = None  # which nobody can call
+    model = model_of()
+    assert run(model, blobs, epochs=2, validated=False) == [row for row in history if row[0][:6] != "valid_"]
+    assert same(bits(model), bits(measured)) and not model.training
+
+
 def test_every_group_of_an_optimizer_follows_the_schedule_from_its_own_rate(blobs):
     made = []
 

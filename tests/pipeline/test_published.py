@@ -156,3 +156,13 @@ def test_the_revision_is_the_commit_and_tells_of_changed_code(tmp_path):
     (tmp_path / "new.py").write_text("a = 1\n")  # not tracked, so no job of this revision knew it
     subprocess.run([*git, "checkout", "-q", "--", "params.yaml"], check=True)
     assert revision(tmp_path) == head[:8]
+
+
+def test_a_repository_without_a_commit_or_without_files_has_no_revision(tmp_path):
+    begun, bare = tmp_path / "begun", tmp_path / "bare"
+    subprocess.run(["git", "init", "-q", str(begun)], check=True)
+    assert revision(begun) == "unversioned"
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "-C", str(begun), *identity, "commit", "-qm", "Begin", "--allow-empty"], check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", str(begun), str(bare)], check=True)
+    assert revision(bare) == "unversioned"  # its code lies nowhere, changed or not
