@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.ndimage import binary_dilation
 from skimage.draw import polygon2mask
 
@@ -75,6 +76,45 @@ def test_length_and_width_of_a_part_are_those_of_its_frame_and_grow_with_the_ani
         assert small == pytest.approx(ANIMAL.looks[part].stretch * np.linalg.norm(bare[part][:, :2], axis=0))
 
 
+# Joint, tip, where half its width more would lie, and point: from the centre, in lengths of the animal; y runs down.
+UPRIGHT = {
+    "tail": ((-0.200, 0.000), (-0.548, -0.093), (0.052, -0.193), (-0.374, -0.047)),
+    "leg": ((0.020, 0.100), (0.020, 0.370), (-0.070, 0.000), (0.020, 0.235)),
+    "body": ((-0.270, 0.000), (0.270, 0.000), (0.000, 0.320), (0.054, 0.096)),
+    "wing": ((0.120, -0.050), (-0.206, -0.202), (0.085, -0.181), (-0.043, -0.126)),
+    "crest": ((0.252, -0.260), (0.170, -0.485), (0.122, -0.044), (0.211, -0.372)),
+    "head": ((0.150, -0.100), (0.371, -0.255), (0.138, 0.197), (0.244, -0.107)),
+    "beak": ((0.352, -0.212), (0.591, -0.191), (-0.010, 0.120), (0.471, -0.202)),
+    "eye": ((0.248, -0.204), (0.306, -0.244), (0.040, 0.057), (0.277, -0.224)),
+}
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_an_upright_animal_has_its_parts_where_it_always_had_them(head):
+    """Or pictures of one version of the drawing would be of two; a head that is not drawn holds its parts alike."""
+    parts = [part for part in PARTS if head or part != "head"]
+    bare = Scene({part: Look(0.0, 0.0, 1.0, 0.0, "plain", "round") for part in parts}, WHITE, size=0.8)
+    frames, points = part_frames(bare, 100), picture(bare, 100).points
+    assert frames.keys() == set(parts)
+    for part, frame in frames.items():
+        joint, tip, width, point = (50 + 80 * np.array(place) for place in UPRIGHT[part])
+        assert frame @ [0, 0, 1] == pytest.approx(joint, abs=0.05)
+        assert frame @ [1, 0, 1] == pytest.approx(tip, abs=0.05)
+        assert frame @ [0, 1, 0] + 50 == pytest.approx(width, abs=0.05)
+        assert points[part] == pytest.approx(tuple(point), abs=0.05)
+
+
+def test_a_part_turns_about_its_joint_by_as_much_as_its_look_says():
+    for part in PARTS:
+        own = ANIMAL.looks[part]
+        plain, turned = (
+            part_frames(replace(ANIMAL, looks=ANIMAL.looks | {part: replace(own, turn=turn)}), SIDE)[part]
+            for turn in (0.0, 30.0)
+        )
+        cos, sin = 3**0.5 / 2, 0.5  # clockwise, as y runs down
+        assert turned == pytest.approx(np.column_stack([[[cos, -sin], [sin, cos]] @ plain[:, :2], plain[:, 2]]))
+
+
 def test_parts_of_the_head_stay_on_it_when_it_grows_and_turns():
     head = ANIMAL.looks["head"]
     other = replace(ANIMAL, looks=ANIMAL.looks | {"head": replace(head, stretch=1.3, turn=head.turn + 70)})
@@ -103,10 +143,13 @@ def test_pixels_are_covered_by_as_much_as_the_polygon_has_of_area(shape):
     assert columns.start == 0 and 0 < half.sum() < cover.sum() * 0.75
 
 
-def test_what_lies_outside_is_not_seen_and_its_point_is_told():
-    away = picture(replace(ANIMAL, centre=(3.0, 0.5)), SIDE)
+@pytest.mark.parametrize("centre", [(3.0, 0.5), (-2.0, 0.5), (0.5, 3.0), (0.5, -2.0), (3.0, 3.0)])
+def test_what_lies_outside_is_not_seen_and_its_point_is_told(centre):
+    away = picture(replace(ANIMAL, centre=centre), SIDE)
     assert (away.pixels == 255).all() and not any(seen.any() for seen in away.seen.values())
-    assert all(x > SIDE for x, _ in away.points.values())
+    for point in away.points.values():
+        for place, middle in zip(point, centre, strict=True):
+            assert np.sign(place - SIDE / 2) == np.sign(middle - 0.5) or middle == 0.5
 
 
 def test_contrast_and_noise_act_on_the_whole_picture():
@@ -171,12 +214,52 @@ def test_backdrops_lie_between_their_two_colours(kind):
     share = (shown - first) / (np.array(second) - first)
     assert np.allclose(share[..., 0], share[..., 2], atol=0.02) and np.ptp(share[..., 0]) > 0.5
     if kind == "gradient":  # direction 0: from left to right, and all rows alike
-        assert (np.diff(share[0, :, 0]) > -0.01).all() and np.allclose(share, share[:1], atol=0.01)
+        assert np.allclose(share[..., 0], (np.arange(SIDE) + 0.5) / SIDE, atol=0.01)
         down = picture(replace(empty, backdrop=Backdrop(kind, (first, second), np.pi / 2, 3)), SIDE).pixels
         np.testing.assert_array_equal(down, picture(empty, SIDE).pixels.transpose(1, 0, 2))
     else:
         other = picture(replace(empty, backdrop=Backdrop(kind, (first, second), 0.0, 4)), SIDE).pixels
         assert (other != picture(empty, SIDE).pixels).any()
+
+
+def shares_of(kind, side, seeds):
+    """How far each pixel is from black to white, float[seeds, side, side]."""
+    colours = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return np.stack([picture(Scene({}, Backdrop(kind, colours, 0.0, s)), side).pixels[..., 0] for s in seeds]) / 255
+
+
+def test_blobs_are_eight_discs_that_lie_anywhere_with_soft_edges():
+    shares = shares_of("blobs", 48, range(400))
+    # A disc of radius r lies over a place away from the border with chance pi r^2; eight miss it all the same.
+    radii = np.linspace(0.05, 0.15, 1001)
+    covered = 1 - (1 - np.pi * np.square(radii).mean()) ** 8
+    for part in (shares[:, 8:24, 8:24], shares[:, 24:40, 8:24], shares[:, 8:24, 24:40], shares[:, 24:40, 24:40]):
+        assert part.mean() == pytest.approx(covered, abs=0.025)
+    # From none to all within a 24th of the side, which is two pixels.
+    assert np.abs(np.diff(shares, axis=1)).max() == pytest.approx(0.5, abs=0.01)
+    assert np.abs(np.diff(shares, axis=2)).max() == pytest.approx(0.5, abs=0.01)
+
+
+def test_grain_is_noise_of_a_sixteenth_of_the_side():
+    cells = shares_of("grain", 16, range(20))
+    assert stats.kstest(cells.ravel(), stats.uniform.cdf).pvalue > 0.001
+    finer = shares_of("grain", 160, [0])[0].reshape(16, 10, 16, 10)
+    assert np.corrcoef(finer[:, 4:6, :, 4:6].mean(axis=(1, 3)).ravel(), cells[0].ravel())[0, 1] > 0.99
+
+
+def test_a_slanted_gradient_rises_along_its_direction():
+    colours = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    shown = picture(Scene({}, Backdrop("gradient", colours, np.radians(30), 0)), 100).pixels[..., 0] / 255
+    x, y = 0.2, -0.1  # from the centre: its share is a half, and what 30 degrees make of both
+    assert shown[39, 69] == pytest.approx(0.5 + (x - 0.005) * 3**0.5 / 2 + (y - 0.005) / 2, abs=0.005)
+    assert shown[0, 0] == 0 and shown[-1, -1] == 1  # beyond both colours there is no other
+
+
+def test_unless_told_an_animal_of_seven_tenths_stands_upright_in_the_middle():
+    told = Scene(ANIMAL.looks, WHITE, 0.7, 0.0, False, (0.5, 0.5), 1.0, 0.0, 0, None, (0.35, 0.3, 0.25), None, "")
+    assert Scene(ANIMAL.looks, WHITE) == told
+    assert Look(0.1, 0.2, 0.3, 0.4, "dots", "round") == Look(0.1, 0.2, 0.3, 0.4, "dots", "round", 0.0, 1.0)
+    assert replace(told, source="elsewhere") == told and replace(told, group="g") != told
 
 
 @pytest.mark.parametrize("shape", SHAPES)
