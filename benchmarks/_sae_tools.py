@@ -1,10 +1,11 @@
 """One tool of sae_throughput.py in a process of its own: a job a line comes in, its result a line goes out.
 
-    python benchmarks/_sae_tools.py {winnow,winnow-torch,saelens,dictionary_learning}
+    python benchmarks/_sae_tools.py {winnow,winnow-torch,saelens,dictionary_learning,sparsify}
 
-A job is JSON: architecture, m, k, batch, steps, lr, seed, rows (an .npz of train, valid, test and atoms), and, for
-SAELens, decoder_init_norm. Before the first job of each architecture two steps are taken that do not count:
-they load what is loaded late. What is not named below is left at the tool's own default.
+A job is JSON: architecture, d, m, k, batch, steps, lr, seed, rows (an .npz of train, valid, test and atoms; a row of a
+transcoder's has the d dimensions that are read and the d that are decoded), and, for SAELens, decoder_init_norm, for
+sparsify, optimizer. Before the first job of each architecture two steps are taken that do not count: they load what
+is loaded late. What is not named below is left at the tool's own default.
 """
 
 from __future__ import annotations
@@ -70,11 +71,12 @@ def measure(fitted: Fitted, rows: Tensor, job: Job) -> dict[str, float]:
     with torch.no_grad():
         norms = fitted.decoder.norm(dim=1)
         for piece in rows.split(job["batch"]):
-            code, made = fitted.forward(piece)
-            missed += float((piece - made).double().square().sum())
+            code, made = fitted.forward(piece[:, : job["d"]])
+            missed += float((piece[:, -job["d"] :] - made).double().square().sum())
             active += float((code != 0).sum())
             weight += float((code.abs() @ norms).sum())
-    spread = float((rows - rows.mean(0)).double().square().sum())
+    wanted = rows[:, -job["d"] :]
+    spread = float((wanted - wanted.mean(0)).double().square().sum())
     l0 = active / len(rows)
     penalty = {"relu_l1": L1 * weight / len(rows), "jumprelu": L0_WEIGHT * (l0 / TARGET_L0 - 1) ** 2}
     return {"fvu": missed / spread, "l0": l0, "loss": missed / len(rows) + penalty.get(job["architecture"], 0.0)}
@@ -84,8 +86,11 @@ def with_winnow(rows: Rows, job: Job, backend: str) -> Fitted:
     from winnow.dictionaries.sae import SaeConfig, fit
 
     settings = {key: job[key] for key in ("architecture", "m", "k", "steps", "batch", "lr", "seed")}
+    inputs = None
+    if job["architecture"] == "transcoder":
+        inputs, settings["architecture"] = job["d"], "topk"
     penalties = {"l1": L1, "target_l0": TARGET_L0, "l0_coefficient": L0_WEIGHT}
-    dictionary, _ = fit(rows, SaeConfig(**settings, **penalties, backend=backend))
+    dictionary, _ = fit(rows, SaeConfig(**settings, **penalties, backend=backend), inputs=inputs)
     return Fitted(lambda x: (dictionary.dense(x), dictionary.reconstruct(x)), dictionary.W_dec)
 
 
@@ -176,11 +181,51 @@ def with_dictionary_learning(rows: Rows, job: Job) -> Fitted:
     return Fitted(forward, decoder.detach())
 
 
+def with_sparsify(rows: Rows, job: Job) -> Fitted:
+    """Its trainer reads a language model, so its coder, loss and optimizers stand in a bare loop here, set as there.
+
+    There a thousand steps warm Adam's learning rate up; here a twentieth of all steps does, as with the other tools.
+    """
+    from schedulefree import ScheduleFreeWrapper
+    from sparsify import SparseCoder, SparseCoderConfig
+    from sparsify.sign_sgd import SignSGD
+    from transformers import get_linear_schedule_with_warmup
+
+    coder = SparseCoder(job["d"], SparseCoderConfig(num_latents=job["m"], k=job["k"], transcode=True))
+    if job["optimizer"] == "signum":
+        optimizer = ScheduleFreeWrapper(SignSGD(coder.parameters(), job["lr"]), momentum=0.95)
+        optimizer.train()
+        schedule = None
+    else:
+        optimizer = torch.optim.Adam(coder.parameters(), job["lr"])
+        schedule = get_linear_schedule_with_warmup(optimizer, job["steps"] // 20, job["steps"])
+    for step in range(job["steps"]):
+        x, y = next(rows).split(job["d"], 1)
+        if step == 0:
+            coder.encoder.bias.data = -x.mean(0) @ coder.encoder.weight.data.T
+            coder.b_dec.data = y.mean(0)
+        coder(x=x, y=y).fvu.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if schedule is not None:
+            schedule.step()
+    if schedule is None:
+        optimizer.eval()
+
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        values, indices, _ = coder.encode(x)
+        code = torch.zeros(len(x), job["m"]).scatter_(1, indices, values)
+        return code, coder.decode(values, indices)
+
+    return Fitted(forward, coder.W_dec.detach())
+
+
 TOOLS: dict[str, Callable[[Rows, Job], Fitted]] = {
     "winnow": partial(with_winnow, backend="numba"),
     "winnow-torch": partial(with_winnow, backend="torch"),
     "saelens": with_saelens,
     "dictionary_learning": with_dictionary_learning,
+    "sparsify": with_sparsify,
 }
 
 

@@ -6,9 +6,9 @@ All tools fit the same planted rows in the same order with equal d, m, k, batch,
 thread, each in a process of its own (_sae_tools.py) in the virtual environment .cache/benchmarks/sae, made on
 first use from sae_peers.txt. Each tool gets the lr of lowest validation loss on the first planted dictionary:
 from 3e-3, where all start, the search goes up, or else down, by a factor of about three for as long as the
-loss falls, so that no tool is held at an edge. SAELens chooses its decoder_init_norm too, because the start
-that winnow takes was itself chosen on planted rows. Then come the repeats, each on another dictionary, tools
-taking turns.
+loss falls, so that no tool is held at an edge. SAELens chooses its decoder_init_norm too, with a search for
+each, because the start that winnow takes was itself chosen on planted rows. Then come the repeats, each on
+another dictionary, tools taking turns.
 
 Counted is time.process_time of the whole fit. Figures other than time are of test rows, at the chosen
 settings. Before all that, equal weights must give equal reconstructions in all tools (test_peers.py).
@@ -41,8 +41,11 @@ STEPS = {"topk": 100, "batchtopk": 100, "relu_l1": 50, "jumprelu": 50}
 """The claims are about topk and batchtopk, which get 409,600 rows; the others get half."""
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 FIRST_RATE = 2
-INIT_NORMS = (0.1, 0.3)
-"""SAELens' default, and the norm at which winnow's encoder rows start."""
+CHOICES: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "saelens": ("decoder_init_norm", (0.1, 0.3)),
+    "sparsify": ("optimizer", ("signum", "adam")),
+}
+"""What a tool chooses besides its lr: its default, and what winnow has (for SAELens, where winnow's encoder starts)."""
 HELD_OUT = 20_480
 MEASURED = """\
 Sparse autoencoders fitted by each tool to the same planted rows, in the same order, on one thread. Speed is rows
@@ -58,7 +61,7 @@ COLUMNS = [
     ("rows_per_cpu_second", "rows per CPU s"),
     ("lowest", "lowest"),
     ("highest", "highest"),
-    ("ratio_to_saelens", "times SAELens"),
+    ("ratio", "times SAELens"),
     ("fvu", "FVU"),
     ("l0", "L0"),
     ("recovery", "recovery"),
@@ -93,17 +96,21 @@ def main() -> None:
             table += compare(jobs, workers, rows)
     report = {
         "title": "Sparse autoencoders: rows per CPU second",
-        "measured": " ".join(MEASURED.split()),
+        "measured": MEASURED,
         "columns": COLUMNS,
-        "command": "make bench",
-        "machine": f"{machine()}, {versions()}",
+        "machine": f"{machine()}, {versions('sae-lens', 'dictionary-learning')}",
         "problem": problem,
         "repeats": arguments.repeats,
         "table": table,
         "metrics": [row for entry in table for row in metric_rows(entry)],
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    write_report(arguments.out, report)
+
+
+def write_report(path: Path, report: Result) -> None:
+    report = {**report, "measured": " ".join(report["measured"].split()), "command": "make bench"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
 
 
 def environment(torch_index: str | None) -> None:
@@ -135,23 +142,31 @@ def surroundings() -> dict[str, str]:
 
 
 @contextmanager
-def planted(problem: Result, steps: int, repeats: int) -> Iterator[list[Path]]:
-    """One file for each repeat: rows of a planted dictionary of its own, scaled to a mean norm of sqrt(d)."""
+def planted(problem: Result, steps: int, repeats: int, spaces: int = 1) -> Iterator[list[Path]]:
+    """One file for each repeat: rows of a planted dictionary of its own, scaled to a mean norm of sqrt(d).
+
+    spaces: in how many the same features are written, side by side in a row, each with atoms of its own. The atoms
+    that are to be recovered are those of the last.
+    """
     import numpy as np
 
     from winnow.dictionaries.planted import planted_dictionary
 
+    splits = {"train": steps * problem["batch"], "valid": HELD_OUT, "test": HELD_OUT}
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         files = []
         for seed in range(repeats):
-            truth = planted_dictionary(problem["atoms"], problem["d"], problem["active"], seed=seed)
-            splits = {"train": steps * problem["batch"], "valid": HELD_OUT, "test": HELD_OUT}
-            rows = {name: truth.sample(count, i).numpy() for i, (name, count) in enumerate(splits.items())}
-            scale = problem["d"] ** 0.5 / np.linalg.norm(rows["train"], axis=1).mean()
-            for part in rows.values():
-                part *= scale
+            rows: dict[str, list[Any]] = {name: [] for name in splits}
+            for space in range(spaces):
+                truth = planted_dictionary(
+                    problem["atoms"], problem["d"], problem["active"], seed=seed + space * repeats
+                )
+                drawn = {name: truth.sample(count, i).numpy() for i, (name, count) in enumerate(splits.items())}
+                scale = problem["d"] ** 0.5 / np.linalg.norm(drawn["train"], axis=1).mean()
+                for name in splits:
+                    rows[name].append(drawn[name] * scale)
             files.append(Path(folder) / f"{seed}.npz")
-            np.savez(files[-1], **rows, atoms=truth.atoms.numpy())
+            np.savez(files[-1], **{name: np.hstack(parts) for name, parts in rows.items()}, atoms=truth.atoms.numpy())
         yield files
 
 
@@ -189,7 +204,7 @@ def processes(names: Iterable[str]) -> Iterator[list[Tool]]:
         yield tools
 
 
-def compare(problem: Result, tools: list[Tool], rows: list[Path]) -> list[Result]:
+def compare(problem: Result, tools: list[Tool], rows: list[Path], peer: str = "saelens") -> list[Result]:
     """Best settings of each tool, then repeats in turn; prints and returns one row of the table per tool."""
     searches: dict[str, list[Result]] = {}
     for tool in tools:
@@ -205,10 +220,10 @@ def compare(problem: Result, tools: list[Tool], rows: list[Path]) -> list[Result
     table = [summary(name, of_tool, searches[name]) for name, of_tool in runs.items()]
     speed = {row["tool"]: row["rows_per_cpu_second"] for row in table}
     for row in table:
-        row["ratio_to_saelens"] = row["rows_per_cpu_second"] / speed["saelens"] if "saelens" in speed else None
+        row["ratio"] = row["rows_per_cpu_second"] / speed[peer] if peer in speed else None
         print(
             f"{row['architecture']:10} {row['tool']:20} {row['rows_per_cpu_second']:9.0f} rows/CPU s  "
-            f"{row['ratio_to_saelens'] or 0:5.2f}x  lr {row['lr']:g}  FVU {row['fvu']:.4f}  L0 {row['l0']:.1f}  "
+            f"{row['ratio'] or 0:5.2f}x  lr {row['lr']:g}  FVU {row['fvu']:.4f}  L0 {row['l0']:.1f}  "
             f"recovery {row['recovery']:.3f}",
             flush=True,
         )
@@ -216,19 +231,20 @@ def compare(problem: Result, tools: list[Tool], rows: list[Path]) -> list[Result
 
 
 def search(tool: Tool, job: Result) -> list[Result]:
-    """Runs at rising lr, or else at falling lr, until the validation loss no longer falls."""
-    start = {"decoder_init_norm": INIT_NORMS[0]} if tool.name == "saelens" else {}
-    tried = [tool.run({**job, **start, "lr": RATES[FIRST_RATE]})]
+    """Runs at rising lr, or else at falling lr, until the validation loss no longer falls; so for each other choice."""
+    key, values = CHOICES.get(tool.name, ("", (None,)))
+    return [run for value in values for run in _rates(tool, {**job, key: value} if key else job)]
+
+
+def _rates(tool: Tool, job: Result) -> list[Result]:
+    tried = [tool.run({**job, "lr": RATES[FIRST_RATE]})]
     for rates in (RATES[FIRST_RATE + 1 :], RATES[:FIRST_RATE][::-1]):
         if min(tried, key=validation) is tried[0]:
             for lr in rates:
                 best = min(map(validation, tried))
-                tried.append(tool.run({**job, **start, "lr": lr}))
+                tried.append(tool.run({**job, "lr": lr}))
                 if validation(tried[-1]) >= best:
                     break
-    if tool.name == "saelens":
-        lr = min(tried, key=validation)["lr"]
-        tried += [tool.run({**job, "lr": lr, "decoder_init_norm": norm}) for norm in INIT_NORMS[1:]]
     return tried
 
 
@@ -244,7 +260,7 @@ def finite(number: float) -> float | None:
 
 def settings(run: Result) -> Result:
     """What a run was given beyond the problem."""
-    return {key: run[key] for key in ("lr", "decoder_init_norm") if key in run}
+    return {key: run[key] for key in ("lr", *(key for key, _ in CHOICES.values())) if key in run}
 
 
 def summary(tool: str, runs: list[Result], tried: list[Result]) -> Result:
@@ -262,7 +278,7 @@ def summary(tool: str, runs: list[Result], tried: list[Result]) -> Result:
         "lowest": min(repeat["rows_per_cpu_second"] for repeat in repeats),
         "highest": max(repeat["rows_per_cpu_second"] for repeat in repeats),
         "lr": first["lr"],
-        "decoder_init_norm": first.get("decoder_init_norm"),
+        **{key: first.get(key) for key, _ in CHOICES.values()},
         "startup_seconds": first["startup_seconds"],
         "repeats": repeats,
         "tried": [settings(run) | {"valid_loss": finite(run["valid_loss"])} for run in tried],
@@ -281,10 +297,10 @@ def metric_rows(entry: Result) -> list[Result]:
     ]
 
 
-def versions() -> str:
-    """Those of the tools that are compared."""
+def versions(*peers: str) -> str:
+    """Those of torch, numba and the peers that are compared."""
     pins = dict(line.split("==") for line in PEERS.read_text().splitlines() if "==" in line)
-    return ", ".join(f"{name} {pins[name]}" for name in ("torch", "sae-lens", "dictionary-learning", "numba"))
+    return ", ".join(f"{name} {pins[name]}" for name in ("torch", *peers, "numba"))
 
 
 if __name__ == "__main__":

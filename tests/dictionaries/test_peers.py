@@ -53,6 +53,22 @@ def test_topk_forward_equals_dictionary_learning():
         torch.testing.assert_close(ours.reconstruct(ROWS), peer(ROWS), atol=1e-5, rtol=1e-5)
 
 
+def test_transcoder_forward_equals_sparsify():
+    sparsify = pytest.importorskip("sparsify")
+    reads_as_is = {"b_dec_in": torch.zeros(24), "b_dec_out": torch.arange(24.0)}
+    ours = replace(random_dictionary(), **reads_as_is)
+    peer = sparsify.SparseCoder(24, sparsify.SparseCoderConfig(num_latents=96, k=5, transcode=True))
+    with torch.no_grad():
+        peer.encoder.weight.copy_(ours.W_enc.T)
+        peer.encoder.bias.copy_(ours.b_enc)
+        peer.W_dec.copy_(ours.W_dec)
+        peer.b_dec.copy_(ours.b_dec_out)
+        values, indices, _ = peer.encode(ROWS)
+        codes = torch.zeros(len(ROWS), 96).scatter_(1, indices, values)
+        torch.testing.assert_close(ours.dense(ROWS), codes, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.reconstruct(ROWS), peer(ROWS).sae_out, atol=1e-5, rtol=1e-5)
+
+
 def thresholded():
     threshold = torch.rand(96, generator=torch.Generator().manual_seed(2))
     return replace(random_dictionary(), architecture="jumprelu", activation="jumprelu", k=None, threshold=threshold)
