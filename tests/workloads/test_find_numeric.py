@@ -171,11 +171,13 @@ def test_stretches_fill_the_places_and_lengths_that_the_paper_says():
         assert_fills(ends[side][:, 1 if side == "below" else 0], low, high)
     assert (ends["below"][:, 0] < -EDGE).all() and (ends["above"][:, 1] > EDGE).all()
     assert_fills(ends["inside"][:, 0], -120.0, 95.0)
-    assert_fills(ends["inside"][:, 1] - ends["inside"][:, 0], 5.0, 25.0)
-    # In tenths, so that a description can name them; nearly all are no whole numbers.
-    told = np.concatenate([ends["inside"].ravel(), ends["below"][:, 1], ends["above"][:, 0]])
-    np.testing.assert_allclose(told * 10, np.round(told * 10), atol=1e-9)
-    assert 0.85 < (told != np.round(told)).mean() < 0.95
+    lengths = ends["inside"][:, 1] - ends["inside"][:, 0]
+    assert_fills(lengths, 5.0, 25.0)
+    # In tenths, so that a description can name them; nine of ten are no whole numbers.
+    for told in (ends["inside"][:, 0], lengths, ends["below"][:, 1], ends["above"][:, 0]):
+        np.testing.assert_allclose(told * 10, np.round(told * 10), atol=1e-9)
+        assert 0.85 < (abs(told - np.round(told)) > 0.05).mean() < 0.95
+    assert str(find.corrupted(["constant", -0.01], generator)["level"]) == "0.0"
 
 
 def test_noise_is_of_its_law_and_drawn_afresh_at_each_call():
