@@ -1,5 +1,6 @@
 """One run of the study on a small transformer, and its numbers."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,8 @@ from tests.evaluate.circuits import random_transformer
 from winnow.evaluate import circuit_discovery as discovery
 from winnow.evaluate import circuit_study as study
 from winnow.evaluate.circuit_search import Faithfulness
+from winnow.evaluate.claims_schema import load_claims
+from winnow.pipeline.params import load_params
 from winnow.workloads.names_language import vocabulary
 
 SETTINGS = SimpleNamespace(
@@ -85,3 +88,12 @@ def test_a_circuit_has_the_best_nodes_with_their_words_and_what_they_give_to_eac
         assert (row["task"], row["seed"]) == ("names0", 4)
     given = [row for row in rows if row["to"]]
     assert given and all(nodes[row["from"]]["layer"] < nodes[row["to"]]["layer"] for row in given)
+
+
+def test_draws_and_seeds_are_as_many_pairs_as_the_claims_need():
+    root = Path(study.__file__).parents[2]
+    _, workloads = load_params(root / "params.yaml", {"scale": "laptop"}, root / "scales")
+    settings = workloads["algorithmic"].evaluate.contextual_decomposition
+    claims = [claim for claim in load_claims(root / "claims.yaml") if claim.system == "contextual_decomposition"]
+    paired = [claim for claim in claims if claim.measure and claim.measure.pair_by == "step"]
+    assert paired and max(claim.minimum_pairs for claim in paired) <= settings.draws * len(settings.seeds)
