@@ -107,6 +107,43 @@ def test_saelens_topk_of_unit_norm(tmp_path):
     check(from_saelens(saelens(tmp_path, "topk", w, k=K)), codes, w["W_dec"], w["b_dec"])
 
 
+OUT = 4
+"""Dimensions that a transcoder writes."""
+
+
+def transcoder():
+    """Weights of a transcoder as SAELens names them."""
+    return weights() | {"W_dec": random(M, OUT, seed=10), "b_dec": random(OUT, seed=11)}
+
+
+@pytest.mark.parametrize("kind", ["transcoder", "jumprelu_transcoder"])
+def test_saelens_transcoders_take_no_bias_off_what_goes_in(tmp_path, kind):
+    w = transcoder() | ({"threshold": random(M, seed=5).abs()} if kind == "jumprelu_transcoder" else {})
+    pre = ROWS @ w["W_enc"] + w["b_enc"]
+    hooks = {"hook_name": "h", "hook_name_out": "out"}
+    found = from_saelens(saelens(tmp_path, kind, w, apply_b_dec_to_input=False, metadata=hooks))
+    check(found, relu(pre) * (pre > w.get("threshold", 0)), w["W_dec"], w["b_dec"])
+    assert found.info["hook_out"] == "out" and (found.architecture == "jumprelu") == ("threshold" in w)
+
+
+@pytest.mark.parametrize("name", ["activation_fn", "activation_fn_str"])
+def test_saelens_before_version_6_has_topk_as_the_function_of_a_standard_autoencoder(tmp_path, name):
+    w = weights(unit=True)
+    codes = largest((ROWS - w["b_dec"]) @ w["W_enc"] + w["b_enc"])
+    older = {name: "topk", "activation_fn_kwargs": {"k": K}, "normalize_activations": False, "metadata": None}
+    found = from_saelens(saelens(tmp_path, "standard", w, **older, hook_point="h"))
+    check(found, codes, w["W_dec"], w["b_dec"])
+    assert (found.activation, found.k) == ("topk", K)
+
+
+def test_saelens_files_that_name_no_architecture_are_standard(tmp_path):
+    w = weights()
+    folder = saelens(tmp_path, None, w, activation_fn="relu", hook_name="h", metadata=None)
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps({k: v for k, v in config.items() if k != "architecture"}))
+    check(from_saelens(folder), relu((ROWS - w["b_dec"]) @ w["W_enc"] + w["b_enc"]), w["W_dec"], w["b_dec"])
+
+
 def state(decoder_bias="b_dec", unit=False):
     w = weights(unit)
     found = {"encoder.weight": w["W_enc"].T, "decoder.weight": w["W_dec"].T, decoder_bias: w["b_dec"]}
@@ -215,7 +252,13 @@ def test_what_is_no_autoencoder_of_theirs_is_an_error(tmp_path):
         (saelens(tmp_path / "d", "topk", w, k=K), "not of unit norm"),
         (saelens(tmp_path / "e", "gated", w), "has no b_gate"),
         (saelens(tmp_path / "f", "jumprelu", w), "has no threshold"),
-        (saelens(tmp_path / "g", "standard", w | {"W_dec": w["W_dec"][:5].clone()}), "no pair of one autoencoder"),
+        (saelens(tmp_path / "g", "standard", w | {"W_dec": w["W_dec"][:5].clone()}), "no pair of one dictionary"),
+        (saelens(tmp_path / "h", "transcoder", transcoder() | {"b_dec": w["b_dec"]}), "no pair of one dictionary"),
+        (saelens(tmp_path / "i", "skip_transcoder", transcoder()), "architecture 'skip_transcoder' is none of"),
+        (saelens(tmp_path / "j", "standard", w, activation_fn_str="tanh-relu"), "activation_fn is 'tanh-relu'"),
+        (saelens(tmp_path / "k", "gated", w, activation_fn="topk"), "activation_fn is 'topk'"),
+        (saelens(tmp_path / "l", "standard", w, finetuning_scaling_factor=True), "finetuning_scaling_factor is set"),
+        (saelens(tmp_path / "m", "standard", w, normalize_activations=True), "normalize_activations is True"),
         (tmp_path / "absent", r"cfg.json: cannot be read"),
     ]
     for folder, message in cases:
@@ -244,10 +287,39 @@ def test_what_dictionary_learning_cannot_have_written_is_an_error(tmp_path):
         from_dictionary_learning(tmp_path / "b")
 
 
-@pytest.mark.parametrize("write", [to_saelens, to_dictionary_learning])
-def test_what_maps_between_widths_is_not_written(tmp_path, write):
-    parts = (torch.zeros(3, M), torch.zeros(M), weights(unit=True)["W_dec"], torch.zeros(3), torch.zeros(D))
-    wide = Dictionary(*parts, torch.zeros(M), "relu_l1", "jumprelu")
-    with pytest.raises(InputError, match="maps 3 to 6 dimensions"):
-        write(wide, tmp_path / "never")
+def between(activation, hook_out=None, d_in=3):
+    w = weights(unit=True)
+    enc, inner = random(d_in, M, seed=1), random(d_in, seed=9)
+    k, threshold = (K if activation == "topk" else None), random(M, seed=5).abs()
+    info = {"hook": "h"} | ({"hook_out": hook_out} if hook_out else {})
+    return Dictionary(enc, w["b_enc"], w["W_dec"], inner, w["b_dec"], threshold, "relu_l1", activation, k, info)
+
+
+@pytest.mark.parametrize("d_in", [3, D])
+def test_transcoders_are_written_as_saelens_has_them(tmp_path, d_in):
+    dictionary, rows = between("jumprelu", "out", d_in), ROWS[:, :d_in]
+    to_saelens(dictionary, tmp_path)
+    config, stored = json.loads((tmp_path / "cfg.json").read_text()), load_file(tmp_path / "sae_weights.safetensors")
+    assert (config["architecture"], config["d_in"], config["d_out"]) == ("jumprelu_transcoder", d_in, D)
+    assert config["apply_b_dec_to_input"] is False  # which its class refuses
+    assert config["metadata"] == {"hook_name": "h", "hook_name_out": "out"}
+    pre = rows @ stored["W_enc"] + stored["b_enc"]
+    made = (relu(pre) * (pre > stored["threshold"])) @ stored["W_dec"] + stored["b_dec"]
+    torch.testing.assert_close(made, dictionary.reconstruct(rows), **CLOSE)
+    again = from_saelens(tmp_path)
+    torch.testing.assert_close(again.dense(rows), dictionary.dense(rows), **CLOSE)
+    assert (again.info["hook"], again.info["hook_out"]) == ("h", "out")
+
+
+@pytest.mark.parametrize(
+    ("write", "activation", "message"),
+    [
+        (to_saelens, "topk", "maps 3 to 6 dimensions by topk"),
+        (to_dictionary_learning, "jumprelu", "maps 3 to 6 dimensions; "),
+        (to_dictionary_learning, "topk", "maps 3 to 6 dimensions; "),
+    ],
+)
+def test_what_their_formats_cannot_say_of_transcoders_is_not_written(tmp_path, write, activation, message):
+    with pytest.raises(InputError, match=message):
+        write(between(activation), tmp_path / "never")
     assert not (tmp_path / "never").exists()

@@ -103,6 +103,18 @@ def test_untouched_autoencoders_of_saelens_are_read(tmp_path, name):
         torch.testing.assert_close(ours.reconstruct(ROWS), peer(ROWS), atol=1e-5, rtol=1e-5)
 
 
+def test_saelens_reads_our_transcoders_and_we_its_own(tmp_path):
+    saes = pytest.importorskip("sae_lens.saes.sae")
+    wide = thresholded()
+    decoder = torch.nn.functional.normalize(wide.W_dec[:, :10], dim=1)
+    ours = replace(wide, W_dec=decoder, b_dec_out=wide.b_dec_out[:10].clone(), info={"hook": "in", "hook_out": "out"})
+    to_saelens(ours, tmp_path / "ours")
+    peer = saes.SAE.load_from_disk(tmp_path / "ours", device="cpu")
+    same(ours, peer)
+    peer.save_model(tmp_path / "theirs")
+    same(from_saelens(tmp_path / "theirs"), peer)
+
+
 @pytest.mark.parametrize(
     ("ours", "kind"),
     [(random_dictionary(), "trainers.top_k:AutoEncoderTopK"), (thresholded(), "dictionary:JumpReluAutoEncoder")],

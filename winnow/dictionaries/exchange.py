@@ -1,6 +1,7 @@
 """Dictionaries of SAELens and of dictionary_learning, read into ours and written from ours.
 
-SAELens (J. Bloom, C. Tigges, A. Duong, D. Chanin, 2024): a folder with cfg.json and sae_weights.safetensors.
+SAELens (J. Bloom, C. Tigges, A. Duong, D. Chanin, 2024): a folder with cfg.json and sae_weights.safetensors, of
+autoencoders and transcoders; files from before its version 6 name their settings otherwise.
 dictionary_learning (S. Marks, A. Karvonen, A. Mueller, 2024): a folder with config.json and ae.pt, which is read as
 tensors alone: a file that would have to be unpickled is refused. Norms of decoder rows are folded into the encoder, a
 gate into a threshold, so that all of them become one of two activations: the k largest, or those above a threshold.
@@ -22,8 +23,9 @@ from winnow.dictionaries.dictionary import Dictionary, write_atomically
 from winnow.errors import InputError
 
 Weights = dict[str, Tensor]
-NOT_NORMALISED = (None, "none")
+NOT_NORMALISED = (None, False, "none")
 OURS = {"standard": "relu_l1", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
+TRANSCODERS = {"transcoder": "relu_l1", "jumprelu_transcoder": "jumprelu"}
 CLASSES = {
     "AutoEncoder": "relu_l1",
     "AutoEncoderTopK": "topk",
@@ -34,58 +36,83 @@ CLASSES = {
 
 
 def from_saelens(folder: Path | str) -> Dictionary:
-    """The autoencoder of SAELens in a folder: standard, topk, jumprelu (which batchtopk is saved as) or gated.
+    """What SAELens saved in a folder: standard, topk, jumprelu (which batchtopk is saved as), gated, or a transcoder.
 
     Raises InputError for files that are missing or damaged, another architecture, and what no dictionary of ours
-    computes: activations that are normalised at run time, and topk that ranks by more than the activation itself.
+    computes: activations that are normalised at run time, topk that ranks by more than the activation itself, other
+    activation functions than relu and topk, and codes that are scaled once more after fine-tuning.
     """
     folder = Path(folder)
     config, weights = _json(folder / "cfg.json"), _tensors(folder / "sae_weights.safetensors")
-    place, kind = folder / "cfg.json", config.get("architecture")
-    if kind not in OURS:
-        raise InputError(f"{place}: architecture {kind!r} is none of {', '.join(OURS)}; convert one of these")
+    place = folder / "cfg.json"
+    kind, k = _kind(place, config)
+    known = OURS | TRANSCODERS
+    if kind not in known:
+        raise InputError(f"{place}: architecture {kind!r} is none of {', '.join(known)}; convert one of these")
     if config.get("normalize_activations") not in NOT_NORMALISED:
         found = config["normalize_activations"]
         raise InputError(f"{place}: normalize_activations is {found!r}; fold it into the weights in SAELens first")
     if config.get("reshape_activations") not in NOT_NORMALISED:
         raise InputError(f"{place}: reshape_activations is {config['reshape_activations']!r}; only none is read")
+    if config.get("finetuning_scaling_factor"):
+        raise InputError(f"{place}: finetuning_scaling_factor is set; multiply W_dec by it in SAELens first")
     names = ("W_enc", "W_dec", "b_dec", *{"gated": ("b_gate", "r_mag", "b_mag")}.get(kind, ("b_enc",)))
-    _need(folder / "sae_weights.safetensors", weights, (*names, *(("threshold",) if kind == "jumprelu" else ())))
-    inner = weights["b_dec"] if config.get("apply_b_dec_to_input", True) else torch.zeros_like(weights["b_dec"])
+    threshold = ("threshold",) if known[kind] == "jumprelu" else ()
+    _need(folder / "sae_weights.safetensors", weights, (*names, *threshold))
+    taken = kind in OURS and config.get("apply_b_dec_to_input", True)
+    inner = weights["b_dec"] if taken else weights["W_enc"].new_zeros(len(weights["W_enc"]))
     if kind == "gated":
         weights |= _ungated(weights["W_enc"], weights["r_mag"], weights["b_gate"], weights["b_mag"])
-    hook = (config.get("metadata") or {}).get("hook_name", config.get("hook_name"))
-    return _folded(
-        place,
-        OURS[kind],
-        weights,
-        inner,
-        k=config.get("k"),
-        by_norm=bool(config.get("rescale_acts_by_decoder_norm", False)),
-        hook=hook,
+    by_norm = bool(config.get("rescale_acts_by_decoder_norm", False))
+    named = config | (config.get("metadata") or {})
+    found = _folded(
+        place, known[kind], weights, inner, k=k, by_norm=by_norm, hook=named.get("hook_name", named.get("hook_point"))
     )
+    if named.get("hook_name_out"):
+        found.info["hook_out"] = named["hook_name_out"]
+    return found
+
+
+def _kind(place: Path, config: dict[str, Any]) -> tuple[str, Any]:
+    """Architecture and k of what cfg.json describes.
+
+    Before version 6, topk was the activation function of a standard autoencoder, and some files name no architecture.
+    """
+    kind, k = config.get("architecture", "standard"), config.get("k")
+    function = config.get("activation_fn", config.get("activation_fn_str", "relu"))
+    if function == "topk" and kind in ("standard", "topk"):
+        return "topk", (config.get("activation_fn_kwargs") or {}).get("k", k)
+    if function != "relu":
+        raise InputError(f"{place}: activation_fn is {function!r}; only relu and topk are read")
+    return kind, k
 
 
 def to_saelens(dictionary: Dictionary, folder: Path | str) -> None:
-    """Write an autoencoder as SAELens reads it, as topk or as jumprelu.
+    """Write a dictionary as SAELens reads it: an autoencoder as topk or jumprelu, a transcoder as jumprelu_transcoder.
 
-    Raises InputError for a dictionary between activations of different width.
+    Raises InputError for topk between activations of different width, of which it has no class.
     """
-    _square(dictionary)
+    (d_in, _), d_out = dictionary.W_enc.shape, dictionary.W_dec.shape[1]
+    hooks = {"hook_name": dictionary.info.get("hook"), "hook_name_out": dictionary.info.get("hook_out")}
+    transcodes = d_in != d_out or (dictionary.activation == "jumprelu" and hooks["hook_name_out"] is not None)
+    if transcodes and dictionary.activation == "topk":
+        raise InputError(f"dictionary: maps {d_in} to {d_out} dimensions by topk, of which SAELens has no class")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights, shared = _one_bias(dictionary)
+    weights, shared = _one_bias(dictionary, shareable=not transcodes)
     config: dict[str, Any] = {
-        "architecture": dictionary.activation,
-        "d_in": dictionary.W_enc.shape[0],
+        "architecture": "jumprelu_transcoder" if transcodes else dictionary.activation,
+        "d_in": d_in,
         "d_sae": dictionary.m,
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": shared,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": {"hook_name": dictionary.info.get("hook")},
+        "metadata": {name: hook for name, hook in hooks.items() if hook or name == "hook_name"},
     }
+    if transcodes:
+        config["d_out"] = d_out
     if dictionary.activation == "topk":
         config |= {"k": dictionary.k, "rescale_acts_by_decoder_norm": False}
     else:
@@ -172,9 +199,9 @@ def to_dictionary_learning(dictionary: Dictionary, folder: Path | str) -> None:
     write_atomically(folder / "config.json", lambda path: path.write_text(text))
 
 
-def _one_bias(dictionary: Dictionary) -> tuple[Weights, bool]:
-    """W_enc, b_enc, W_dec, b_dec, and whether b_dec is taken off what goes in; else it is folded into b_enc."""
-    shared = torch.equal(dictionary.b_dec_in, dictionary.b_dec_out)
+def _one_bias(dictionary: Dictionary, shareable: bool = True) -> tuple[Weights, bool]:
+    """W_enc, b_enc, W_dec, b_dec, and whether b_dec is taken off what goes in; else b_dec_in is folded into b_enc."""
+    shared = shareable and torch.equal(dictionary.b_dec_in, dictionary.b_dec_out)
     b_enc = dictionary.b_enc if shared else dictionary.b_enc - dictionary.b_dec_in @ dictionary.W_enc
     weights = {"W_enc": dictionary.W_enc, "b_enc": b_enc, "W_dec": dictionary.W_dec, "b_dec": dictionary.b_dec_out}
     return weights, shared
@@ -193,9 +220,10 @@ def _folded(
     place: Path, architecture: str, weights: Weights, inner: Tensor, *, k: Any, by_norm: bool, hook: Any
 ) -> Dictionary:
     """A dictionary of the weights with decoder rows of unit norm; a row of zeros stays silent."""
-    if weights["W_enc"].shape != weights["W_dec"].T.shape:
+    shape = (len(weights["W_dec"]), *weights["b_dec"].shape)
+    if weights["W_enc"].shape != (len(inner), shape[0]) or weights["W_dec"].shape != shape:
         shapes = f"{tuple(weights['W_enc'].shape)} and {tuple(weights['W_dec'].shape)}"
-        raise InputError(f"{place}: W_enc and W_dec are {shapes}, no pair of one autoencoder; correct the files")
+        raise InputError(f"{place}: W_enc and W_dec are {shapes}, no pair of one dictionary; correct the files")
     single = {name: tensor.float() for name, tensor in weights.items()}
     norm = single["W_dec"].norm(dim=1)
     silent = norm == 0
