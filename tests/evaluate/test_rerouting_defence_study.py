@@ -34,6 +34,9 @@ def test_detectors_are_shown_attacks_that_succeed_or_all_where_none_does(wins, s
     found, rows, _ = defences.detection(scene, asked, suffixes, frozenset({0}), seed=0)
     assert set(found) == {"monitor", "disagreement", "surprise", "distance"}
     assert sum(row["attack"] for row in rows) == 4 * (2 if wins else 6)
+    for values in found.values():
+        noticed = round(values["detected"] * 2)
+        assert values["unnoticed"] == pytest.approx((2 - noticed) / 6 if wins else 0)
 
 
 def test_what_evades_the_monitor_is_part_of_what_succeeds(scene, asked):
@@ -71,7 +74,9 @@ def test_detectors_are_judged_on_attacks_beside_benign_prompts_with_drawn_suffix
         return {"a": torch.arange(len(prompts)) + 100.0 * len(seen), "b": -torch.ones(len(prompts))}
 
     monkeypatch.setattr(defences.defence, "suspicion", suspicion)
-    monkeypatch.setattr(defences.defence, "judged", lambda *scores: {"told": [part.tolist() for part in scores]})
+    monkeypatch.setattr(
+        defences.defence, "judged", lambda *scores: {"told": [part.tolist() for part in scores], "detected": 0.25}
+    )
     won = torch.tensor([True, False, True, False, False, False])
     monkeypatch.setattr(defences, "succeeded", lambda *arguments: won)
     suffixes = torch.arange(18).view(6, 3)
@@ -87,7 +92,7 @@ def test_detectors_are_judged_on_attacks_beside_benign_prompts_with_drawn_suffix
     assert second.shape == (len(others), 3) and not torch.equal(first[:5], second[:5])
     assert min(int(part.min()) for part in (first, second)) >= len(SPECIAL)
     scores = [(100.0 * (i + 1) + torch.arange(len(p))).tolist() for i, (p, _) in enumerate(seen)]
-    assert found["a"]["told"] == scores
+    assert found["a"]["told"] == scores and found["a"]["unnoticed"] == pytest.approx(2 / 6 * 0.75)
     told = [(row["attack"], row["score"]) for row in rows if row["detector"] == "a"]
     assert told == [(True, score) for score in scores[0]] + [(False, score) for score in scores[1]]
     assert {row["score"] for row in rows if row["detector"] == "b"} == {-1.0}

@@ -29,6 +29,8 @@ def detection(
 ) -> tuple[dict[str, dict[str, float]], Rows, defence.Detectors]:
     """(detector -> how well it tells attacks that succeed, or all where none does, from benign prompts; a row a score;
     the detectors).
+
+    unnoticed: share of all attacked prompts that are rerouted without notice, which is what success is left to be.
     """
     model, slots = scene.model, suffixes.shape[1]
     generator, vocabulary = torch_generator(seed, "rerouting", "detectors"), model.embed.num_embeddings
@@ -36,13 +38,16 @@ def detection(
     detectors = defence.fit_detectors(model, *fitted)
     other = held_out(model, asked)
     won = succeeded(model, scene.attacked, suffixes)
-    if not won.any():
+    success = float(won.double().mean())
+    if not success:
         won = ~won  # attempts are what is left to notice
     drawn = [defence.random_suffixes(len(some), slots, vocabulary, generator) for some in (scene.benign, other)]
     attacks = defence.suspicion(model, detectors, scene.attacked.where(won), suffixes[won])
     benign = defence.suspicion(model, detectors, scene.benign, drawn[0])
     others = defence.suspicion(model, detectors, other, drawn[1])
     found = {k: defence.judged(attacks[k].numpy(), benign[k].numpy(), others[k].numpy()) for k in attacks}
+    for values in found.values():
+        values["unnoticed"] = success * (1 - values["detected"])
     rows = [
         {"detector": name, "attack": kind, "score": score}
         for kind, scores in ((True, attacks), (False, benign))
