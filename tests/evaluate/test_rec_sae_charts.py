@@ -44,10 +44,12 @@ def card(**changes):
 
 
 def test_cards_say_rule_effect_and_titles():
-    rows = drawn(rec_sae_charts.cards(pa.Table.from_pylist([card(), card(share_before=None, share_after=None)])))
+    five = card(titles=["A", "B", "C", "D", "E"], share_before=None, share_after=None)
+    rows = drawn(rec_sae_charts.cards(pa.Table.from_pylist([card(), five])))
     assert [row["effect"] for row in rows] == ["0.50 → 0.25", "not edited"]
-    assert rows[0]["rule"] == "last item: Horror" and rows[0]["f1"] == "0.91"
-    assert (rows[0]["title 0"], rows[0]["title 2"]) == ("Alien", "") and len(rows[0]["title 1"]) == 24
+    assert (rows[0]["latent"], rows[0]["rule"], rows[0]["f1"]) == ("1", "last item: Horror", "0.91")
+    assert (rows[0]["title 0"], rows[0]["title 2"]) == ("Alien", "") and len(rows[0]["title 1"]) == 20
+    assert [rows[1][f"title {i}"] for i in range(5)] == ["A", "B", "C", "D", "E"]
     with pytest.raises(InputError, match="no latents with a concept"):
         rec_sae_charts.cards(pa.Table.from_pylist([card()]).slice(0, 0))
 

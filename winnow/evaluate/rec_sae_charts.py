@@ -62,29 +62,33 @@ def _kinds(tables: list[pa.Table], concepts: list[pa.Table]) -> alt.LayerChart:
 
 
 def cards(table: pa.Table) -> alt.HConcatChart:
-    """A row for each latent: its rule, F1, effect of taking it out, and titles where it is strongest.
+    """A row for each latent: its number, rule, F1, effect of taking it out, and the titles where it is strongest.
 
     table: what `winnow.evaluate.rec_sae_study.cards` tells.
     """
-    rows = [_card(place, row) for place, row in enumerate(some(table.to_pylist(), "latents with a concept"))]
+    told = some(table.to_pylist(), "latents with a concept")
+    titles = max(len(row["titles"]) for row in told)
+    rows = [_card(place, row, titles) for place, row in enumerate(told)]
     columns = [
-        _words(rows, "rule", "rule", 330),
-        _words(rows, "f1", "F1", 60),
-        _words(rows, "effect", "share, taken out", 160),
-        *(_words(rows, f"title {i}", "strongest after" if i == 0 else "", 215) for i in range(3)),
+        _words(rows, "latent", "latent", 60),
+        _words(rows, "rule", "rule", 285),
+        _words(rows, "f1", "F1", 45),
+        _words(rows, "effect", "share, taken out", 155),
+        *(_words(rows, f"title {i}", "strongest after" if i == 0 else "", 155) for i in range(titles)),
     ]
     return styled(alt.hconcat(*columns, spacing=4))
 
 
-def _card(place: int, row: dict[str, Any]) -> dict[str, Any]:
+def _card(place: int, row: dict[str, Any], count: int) -> dict[str, Any]:
     before, after = row["share_before"], row["share_after"]
-    titles = [_short(title, 24) for title in row["titles"]]
+    titles = [_short(title, 20) for title in row["titles"]]
     return {
         "place": place,
+        "latent": str(row["latent"]),
         "rule": _short(row["text"], 42),
         "f1": f"{row['f1']:.2f}",
         "effect": "not edited" if before is None else f"{before:.2f} → {after:.2f}",
-        **{f"title {i}": titles[i] if i < len(titles) else "" for i in range(3)},
+        **{f"title {i}": titles[i] if i < len(titles) else "" for i in range(count)},
     }
 
 
