@@ -196,6 +196,12 @@ def test_training_curves_are_means_over_seeds_at_each_step():
     assert [r["step"] for r in drawn(chart) if r["mean"] == 0.9] == [5]
 
 
+def test_a_metric_of_one_step_is_a_point_as_no_line_of_it_can_be_seen():
+    loss, accuracy = model_charts.training_curves(history_rows()).to_dict()["hconcat"]
+    marks = [{mark["type"] for mark in found(panel, "mark")} for panel in (loss, accuracy)]
+    assert "point" not in marks[0] and "point" in marks[1]
+
+
 def test_long_training_curves_are_averaged_to_200_points():
     table = sorted(
         (r["step"], r["mean"]) for r in drawn(model_charts.training_curves(history_rows(1000))) if r["mean"] != 0.9

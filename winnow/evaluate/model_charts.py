@@ -54,7 +54,8 @@ def training_curves(history: pa.Table) -> alt.HConcatChart:
         mine = [row for row in rows if row["metric"] == metric]
         x = alt.X("step:Q", title="optimiser step")
         y = alt.Y("mean:Q", title=titled(metric, mine), scale=alt.Scale(zero=False))
-        curves = lines(mean_bands(_thinned(mine), ["variant", "step"]), x, y, key, markers=False)
+        alone = len({row["step"] for row in mine}) == 1  # a line of one point is not seen
+        curves = lines(mean_bands(_thinned(mine), ["variant", "step"]), x, y, key, markers=alone)
         panels.append(curves.properties(width=WIDE / len(metrics), height=HEIGHT))
     return styled(alt.hconcat(*panels, spacing=30), legend="bottom")
 

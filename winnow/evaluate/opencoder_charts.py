@@ -86,7 +86,7 @@ def reasons(dropped: pa.Table) -> alt.LayerChart:
     shown = [{"reason": reason, "files": count} for reason, count in counts.most_common()]
     base = alt.Chart(data(shown)).encode(
         y=alt.Y("reason:N", title="first reason", sort=None, axis=alt.Axis(labelLimit=240)),
-        x=alt.X("files:Q", title="files"),
+        x=alt.X("files:Q", title="files", axis=alt.Axis(tickCount=8)),
     )
     labels = base.mark_text(align="left", dx=6, fontSize=15).encode(text="files:Q")
     return styled((base.mark_bar(color=BLUE) + labels).properties(width=WIDTH, height=26 * len(shown)))
