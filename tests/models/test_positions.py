@@ -209,6 +209,23 @@ def test_places_that_fill_a_row_up_are_seen_by_no_token(mode):
         assert torch.allclose(torch.cat([found, last], 1)[row, blank:], alone[0], atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("mode", MODES)
+def test_a_model_that_reads_on_gives_the_logits_of_the_whole_text(mode):
+    made = build("positional_transformer", vocabulary=11, width=16, layers=2, heads=2, position=mode, seed=1).eval()
+    x = torch.randint(11, (2, 9), generator=torch.Generator().manual_seed(0))
+    blank = torch.tensor([2, 0])  # the first row's text begins at its third place
+    for told in (None, blank):
+        first, cache = made.read(x[:, :4], blank=told)
+        assert cache.length == 4 and len(cache.keys) == len(cache.values) == 2
+        second, cache = made.read(x[:, 4:6], cache)
+        third, cache = made.read(x[:, 6:], cache)
+        assert cache.length == 9 and all(keys.shape == (2, 2, 9, 8) for keys in cache.keys)
+        found = made.logits(torch.cat([first, second, third], dim=1))
+        for row, begin in enumerate((blank if told is not None else torch.zeros(2)).int().tolist()):
+            assert torch.allclose(found[row, begin:], made(x[row : row + 1, begin:])[0], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -100,7 +100,7 @@ def test_a_width_that_heads_do_not_divide_is_refused():
         model(width=12, heads=4)
 
 
-@pytest.mark.parametrize(("layers", "width"), [(1, 128), (2, 768), (8, 256)])
+@pytest.mark.parametrize(("layers", "width"), [(1, 128), (2, 768), (8, 256), (1, 512)])
 def test_weights_begin_as_wide_as_the_width_asks_and_less_where_they_add_to_the_residual_stream(layers, width):
     """As in Radford et al. (2019), .02 at 768: by the root of the number of residual layers, two a block."""
     net = model(vocabulary=500, width=width, layers=layers)
@@ -109,7 +109,7 @@ def test_weights_begin_as_wide_as_the_width_asks_and_less_where_they_add_to_the_
             assert (weight == 1).all()
         else:
             adds = name.endswith(("attention.output.weight", "mlp.down.weight"))
-            usual = {128: 0.02 * 6**0.5, 256: 0.02 * 3**0.5, 768: 0.02}[width]
+            usual = {128: 0.02 * 6**0.5, 256: 0.02 * 3**0.5, 512: 0.02 * 1.5**0.5, 768: 0.02}[width]
             expected = usual / (2 * layers) ** 0.5 if adds else usual
             assert float(weight.std()) == pytest.approx(expected, rel=0.03), name
             assert abs(float(weight.mean())) < 0.02 * expected

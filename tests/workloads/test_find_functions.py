@@ -13,10 +13,14 @@ from winnow.workloads.find_functions import (
     BudgetExceeded,
     Function,
     Shares,
+    entity_functions,
+    evaluator,
     library,
     normalised_error,
     numeric_functions,
     numeric_record,
+    relation_functions,
+    string_functions,
 )
 
 SHARES = Shares(0.25, 0.3, 0.1, 0.2)
@@ -90,6 +94,61 @@ def test_complications_exclude_one_another_and_come_in_their_shares():
         spec = json.loads(record["spec"])
         assert bool(spec["noise"]) == (record["complication"] == "noise") == bool(record["noise"])
         assert bool(spec["corruption"]) == (record["complication"] == "corruption")
+
+
+def test_a_record_says_what_its_function_is_made_of(records):
+    for record in records:
+        tree = json.loads(record["spec"])["tree"]
+        if record["complication"] != "approximation":  # whose tree is a network
+            parts = [part[0] for part in tree[1:]] if tree[0] in ("sum", "product") else [tree[0]]
+            assert record["family"] == " ".join(parts) and record["composed"] == (len(parts) == 2)
+            assert not find_numeric.spoiled(tree) and record["approximation_error"] is None
+        low, high = json.loads(record["domain"]) or (None, None)
+        told = record["description"].split(", but near ")
+        assert len(told) == (2 if record["complication"] == "corruption" else 1)
+        if len(told) == 2:
+            level = json.loads(record["spec"])["corruption"]["level"]
+            assert told[1] == f"{level:g} from {low:g} to {high:g}"
+    assert [r["function_id"] for r in records if not r["twin_of"]] == [f"numeric{i:04d}" for i in range(60)]
+    assert all(r["function_id"] == f"{r['twin_of']}-clean" for r in records if r["twin_of"])
+    assert numeric_functions(1, 0, SHARES) == records[: 1 + (records[0]["complication"] == "corruption")]
+
+
+def test_kinds_of_noise_come_in_the_published_shares():
+    generator = numpy_generator(0, "t")
+    drawn = [numeric_record("a", ["constant", 1.0], "noise", generator)["noise"] for _ in range(3000)]
+    for name, share in {"uniform": 0.44, "normal": 0.34, "poisson": 0.22}.items():
+        assert drawn.count(name) / 3000 == pytest.approx(share, abs=0.03)
+
+
+def test_exemplars_are_the_words_that_a_function_answers_to_most_the_first_of_ties():
+    (record,) = entity_functions(1, 0)
+    of, words = evaluator(record), ["dog", "oak", "csv", "cat", "pine", "chess", "python", "go", "iron"]
+    function = Function(record, 0, 0)
+    found = function.exemplars(words, 9)
+    assert sorted(found) == sorted(words) and function.calls == 0
+    for before, after in zip(found, found[1:], strict=False):
+        assert of(before) > of(after) or (of(before) == of(after) and words.index(before) < words.index(after))
+    assert function.exemplars(words, 3) == found[:3]
+
+
+@pytest.mark.parametrize("make", [string_functions, entity_functions, relation_functions])
+def test_records_without_numbers_answer_as_their_code_does(make):
+    kind = make.__name__.split("_")[0]
+    records = make(40, 0)
+    assert make(1, 0) == records[:1] and library(records).to_pylist() == records
+    assert [r["function_id"] for r in records] == [f"{kind}{i:04d}" for i in range(40)]
+    for record in records[:5]:
+        scope = {}
+        exec(record["code"], scope)
+        inputs = ["dog", "france", "iron", "KeyError", "a b"]
+        assert Function(record, 0, 5).query(inputs) == [scope["f"](given) for given in inputs]
+        assert (record["kind"], record["twin_of"], record["noise"]) == (kind, "", "")
+        corrupted = kind == "relation"
+        assert record["complication"] == ("corruption" if corrupted else "clean")
+        assert (json.loads(record["domain"]) is not None) == corrupted and record["approximation_error"] is None
+    share = np.mean([r["composed"] for r in make(200, 1)])
+    assert share == pytest.approx(0.0 if corrupted else 0.3, abs=0.0 if corrupted else 0.1)
 
 
 def test_a_corrupted_function_is_its_clean_twin_but_for_a_stretch_near_its_mean(records):
