@@ -12,7 +12,7 @@ from winnow.workloads.names_language import vocabulary
 
 SETTINGS = SimpleNamespace(width=12, k=2, steps=2, batch_size=64, penalties=[2.0], sizes=[1], least_ceiling=0.0,
                            arms=["topk"], queries=False)  # fmt: skip
-SUPERVISED = {"supervised_mean", "supervised_mse", "supervised_joint", "ceiling", "unedited"}
+SUPERVISED = {"supervised_mean", "supervised_mse", "supervised_joint", "supervised_names", "ceiling", "unedited"}
 FLOORS = {"random", "components"}
 
 

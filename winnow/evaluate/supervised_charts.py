@@ -27,6 +27,7 @@ NAMES = {
     "supervised_mse": "supervised, least squares",
     "supervised_mean": "supervised, means",
     "supervised_joint": "supervised, with order",
+    "supervised_names": "supervised, no roles",
     "sae_topk": "TopK",
     "sae_batchtopk": "BatchTopK",
     "sae_relu_l1": "ReLU, L1",

@@ -124,12 +124,17 @@ class SupervisedDictionary:
 
 
 def supervised(
-    x: Tensor, attributes: Attributes, kind: Literal["mean", "mse"] = "mse", shared: Tensor | None = None
+    x: Tensor,
+    attributes: Attributes,
+    kind: Literal["mean", "mse"] = "mse",
+    shared: Tensor | None = None,
+    tied: Sequence[str] = (),
 ) -> SupervisedDictionary:
     """The dictionary of activations float[n, d] and their prompts' attributes.
 
     shared: int64[n], what the values of all attributes have in common, such as the order in (name, order) joined. A
     constant of each of its values is then free to move between attributes, as one constant is without it.
+    tied: attributes whose values are of one kind, such as two names; a value has one code, whichever of them has it.
 
     mean: the mean of the prompts with a value, less the mean of all. mse: the codes whose sums come nearest to the
     activations, of least norm. The two agree where attributes are independent; where they hang together, mean codes
@@ -137,14 +142,15 @@ def supervised(
     than five prompts, and for attributes that tell one another, which leaves their codes undecided.
     """
     rows, mean = x.double(), x.double().mean(0)
-    counts = {name: torch.bincount(values) for name, values in attributes.items()}
-    for name, count in counts.items():
+    blocks = [[name] for name in attributes if name not in tied] + ([list(tied)] if tied else [])
+    sizes = [1 + max(int(attributes[name].max()) for name in block) for block in blocks]
+    design = torch.cat([_ones(attributes, block, size) for block, size in zip(blocks, sizes, strict=True)], 1).double()
+    held = design.sum(0)
+    for block, count in zip(blocks, held.split(sizes), strict=True):
         if bool(((count > 0) & (count < LEAST_PROMPTS)).any()):
             value = int(((count > 0) & (count < LEAST_PROMPTS)).nonzero()[0])
-            told = f"{name} {value}: has {int(count[value])} prompts"
+            told = f"{' or '.join(block)} {value}: has {int(count[value])} prompts"
             raise InputError(f"attribute {told}; give at least {LEAST_PROMPTS} of each value")
-    design = torch.cat([torch.nn.functional.one_hot(v, len(counts[n])) for n, v in attributes.items()], 1).double()
-    held = design.sum(0)
     if kind == "mean":
         stacked = design.T @ (rows - mean) / held[:, None]
     else:
@@ -155,15 +161,19 @@ def supervised(
         values, vectors = torch.linalg.eigh(gram)
         kept = values > values.max() * 1e-10
         groups = 1 if shared is None else len(shared.unique())
-        least = int(present.sum()) - (len(attributes) - 1) * groups
+        least = int(present.sum()) - (len(blocks) - 1) * groups
         if int(kept.sum()) < least:
             raise InputError(f"attributes {', '.join(attributes)}: tell one another; leave one out or draw them apart")
         basis = vectors[:, kept]
         stacked = torch.full((len(held), x.shape[1]), float("nan"), dtype=torch.float64)
         stacked[present] = basis @ ((basis.T @ cross) / values[kept, None])
-    return SupervisedDictionary(
-        mean, dict(zip(attributes, stacked.split([len(c) for c in counts.values()]), strict=True))
-    )
+    tables = zip(blocks, stacked.split(sizes), strict=True)
+    return SupervisedDictionary(mean, {name: table for block, table in tables for name in block})
+
+
+def _ones(attributes: Attributes, block: Sequence[str], size: int) -> Tensor:
+    """int64[n, size]: how many attributes of the block have each value."""
+    return torch.stack([torch.nn.functional.one_hot(attributes[name], size) for name in block]).sum(0)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from winnow.evaluate.supervised_dictionaries import (
 from winnow.evaluate.supervised_task import Task, joined
 from winnow.evaluate.task_scene import Scene, accuracy, explained, recovered
 
-SYSTEMS = ("supervised_mean", "supervised_mse", "supervised_joint")
+SYSTEMS = ("supervised_mean", "supervised_mse", "supervised_joint", "supervised_names")
 GOOD = 0.8
 """F1 from which on a feature counts as telling a value."""
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -30,10 +30,13 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 def _supervised(scene: Scene, system: str, seen: Tensor) -> SupervisedDictionary:
-    """The dictionary of rows float[n, d] of the fit prompts: of three attributes, or of names joined with the order."""
+    """The dictionary of rows float[n, d] of the fit prompts: of three attributes, of names joined with the order, or
+    with one code of a name whether it comes or is said again."""
     attributes = scene.fit.attributes
     if system == "supervised_joint":
         return supervised(seen, joined(attributes), "mse", shared=attributes["order"])
+    if system == "supervised_names":
+        return supervised(seen, attributes, "mse", tied=("indirect", "subject"))
     return supervised(seen, attributes, "mean" if system == "supervised_mean" else "mse")
 
 
