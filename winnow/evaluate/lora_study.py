@@ -37,8 +37,8 @@ TOLERANCE = 1e-3
 FAST_DEGREE = 2
 SLACK = 0.02
 """Nats that fast gradients may lose, and that tuning has to gain for this to say anything."""
-CHUNK = 256
-"""Queries at a time of exact gradients, so that long inputs fit in memory."""
+CHUNK = 64
+"""Queries at a time of exact gradients: their scores with all keys of a long input fit in the cache."""
 
 
 def drawn_head(length: int, size: int, rank: int, gamma: float, seed: int) -> tuple[Head, dict[str, Adapter]]:

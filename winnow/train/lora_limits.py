@@ -69,17 +69,21 @@ def lora_gradients_exact(
     size = chunk or len(head.inputs)
     for query, target in zip(parts.query.split(size), head.target.split(size), strict=True):
         weights = (scale * query @ parts.key.T).softmax(1)  # f
-        by_score = score_gradient(query, parts.key, parts.value, target, scale)
-        by_query.append(scale * by_score @ parts.key)
-        by_key = by_key + scale * by_score.T @ query
-        by_value = by_value + weights.T @ (weights @ parts.value - target)
+        missed = weights @ parts.value - target  # c
+        by_score = _by_score(weights, missed, parts.value)
+        by_query.append(scale * (by_score @ parts.key))
+        by_key = by_key + scale * (by_score.T @ query)
+        by_value = by_value + weights.T @ missed
     return _of_adapters(head, adapters, alpha, _Parts(torch.cat(by_query), by_key, by_value))
 
 
 def score_gradient(query: Tensor, key: Tensor, value: Tensor, target: Tensor, scale: float) -> Tensor:
     """float[L, L]: the loss by each score, p = f * q - diag((f * q) 1) f; its rows sum to 0."""
     weights = (scale * query @ key.T).softmax(1)
-    missed = weights @ value - target  # c
+    return _by_score(weights, weights @ value - target, value)
+
+
+def _by_score(weights: Tensor, missed: Tensor, value: Tensor) -> Tensor:
     product = weights * (missed @ value.T)
     return product - product.sum(1, keepdim=True) * weights
 
