@@ -164,6 +164,8 @@ def test_a_random_search_of_equal_cost_ignores_the_parent():
     ("call", "told"),
     [
         (lambda: Space((0, 0), (1, 1), ((0,),), (1, 1)), "each unit once"),
+        (lambda: Space((0, 0), (1, 1, 1), ((0, 1),), (1, 1)), "each unit once"),
+        (lambda: Space((0, 0), (1, 1), ((0, 1),), (1, 1, 1)), "each unit once"),
         (lambda: Space((0, 0), (1, 1), ((0, 1),), (1, 2)), "several sizes"),
         (lambda: dropping(3).require((0, 2, 0)), "unit 1 has level 2; the database has 0 to 1"),
         (lambda: dropping(3).require((0, 0)), "has 2 levels; there are 3 units"),
@@ -206,3 +208,11 @@ def test_one_child_of_another_cost_among_many_is_refused():
     drawn = iter([(0, 1, 0, 0), (1, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)] * 9)
     with pytest.raises(InputError, match="propose: a child costs other than its parent"):
         search(dropping(4), [(1, 0, 0, 0)], lambda s, d: 0.0, propose=lambda parent, generator: next(drawn))
+
+
+def test_a_parent_without_other_children_stays_after_a_hundred_draws_for_each():
+    drawn = []
+    found = search(
+        dropping(4), [(1, 0, 0, 0)], lambda s, d: 0.5, generations=1, propose=lambda p, g: drawn.append(p) or p
+    )
+    assert len(drawn) == 100 * 4 and found.history == [(0.5, 4, (1, 0, 0, 0))]

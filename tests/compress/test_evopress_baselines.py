@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from tests.loud_transformer import loud_transformer
 from winnow.compress.evopress import Space
 from winnow.compress.evopress_baselines import (
-    OUTLIER,
-    SPREAD,
     additive_scores,
     block_influence,
     dp_allocate,
@@ -118,10 +116,10 @@ def test_owl_keeps_more_where_there_are_more_outliers():
     scores = [torch.ones(1000) for _ in range(3)]
     scores[1][:10], scores[2][:5] = 100.0, 100.0
     shares = owl_sparsities(scores, 0.6)
-    assert shares.mean() == pytest.approx(0.6) and shares.max() - shares.min() == pytest.approx(2 * SPREAD)
+    assert shares.mean() == pytest.approx(0.6) and shares.max() - shares.min() == pytest.approx(2 * 0.08)
     assert shares[1] < shares[2] < shares[0]
     # 0, 1 and .5 of the span of outliers
-    assert shares == pytest.approx(0.6 + SPREAD - 2 * SPREAD * np.array([0, 1, 0.5]), abs=1e-12)
+    assert shares == pytest.approx(0.6 + 0.08 - 2 * 0.08 * np.array([0, 1, 0.5]), abs=1e-12)
     assert owl_sparsities([torch.ones(5)] * 2, 0.6).tolist() == [0.6, 0.6]
     with pytest.raises(InputError, match="leaves OWL no room"):
         owl_sparsities(scores, 0.99)
@@ -131,9 +129,9 @@ def test_owl_keeps_more_where_there_are_more_outliers():
 
 def test_outliers_are_above_five_times_the_mean():
     block = torch.ones(100)
-    block[0] = OUTLIER * 100 / 95 * 1.01  # a little above five times the mean, which it raises itself
+    block[0] = 5 * 100 / 95 * 1.01  # a little above five times the mean, which it raises itself
     below = torch.ones(100)
-    below[0] = OUTLIER * 99 / 95 * 0.99
+    below[0] = 5 * 99 / 95 * 0.99
     shares = owl_sparsities([block, below], 0.5)
     assert shares[0] < shares[1]
 
