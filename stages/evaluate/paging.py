@@ -35,7 +35,7 @@ def paging(inputs, outputs, params, log):
             tables.append(metric_rows(found, variant=f"{policy}-{name}-{100 * share:g}", **labels))
         progress(done + 1, len(traces) * len(params.shares))
     n = params.audited_requests
-    for policy in ("flush_when_all_0", "mark0", "mark_and_predict"):
+    for policy in ("flush_when_all_0", "mark0", "mark0_returning", "mark_and_predict"):
         for k in params.audited_sizes:
             searched = audit_search(3 * n, k, policy, params.search_starts, params.search_steps, params.seed)
             for how, audit in (("all", audit_all(n, k, policy)), ("searched", searched)):

@@ -48,7 +48,7 @@ def test_furthest_in_the_future_faults_as_little_as_can_be(trace, k):
 @settings(deadline=None, max_examples=100)
 @given(traces, st.integers(1, 4), st.integers(0, 9))
 def test_true_discard_bits_make_two_policies_optimal(trace, k, seed):
-    for policy in ("flush_when_all_0", "mark0", "blind"):
+    for policy in ("flush_when_all_0", "mark0", "mark0_returning", "blind"):
         assert simulate(np.array(trace), bits_for(policy, trace, k), k, policy, seed).faults == optimum(tuple(trace), k)
 
 
@@ -124,6 +124,15 @@ def test_when_all_bits_are_0_everything_goes():
 def test_mark0_keeps_no_page_whose_bit_is_1():
     assert simulate(np.array([1, 1, 1]), np.ones(3, int), 2, "mark0").faults == 3
     assert simulate(np.array([1, 1, 1]), np.array([0, 1, 0]), 2, "mark0").faults == 2
+
+
+def test_an_old_page_that_comes_back_takes_the_place_of_another_though_there_be_room():
+    """3 begins a phase, in which one of 1 and 2 goes, and leaves at once; where 1 went, it comes back for 2."""
+    trace, bits = np.array([1, 2, 3, 1, 2]), np.array([0, 0, 1, 0, 0])
+    assert {simulate(trace, bits, 2, "mark0", seed).faults for seed in range(40)} == {4}
+    assert {simulate(trace, bits, 2, "mark0_returning", seed).faults for seed in range(40)} == {4, 5}
+    hits = [simulate(trace, bits, 2, "mark0_returning", seed).hits.tolist() for seed in range(40)]
+    assert {tuple(each[3:]) for each in hits} == {(False, False), (True, False)}
 
 
 def test_on_a_cycle_wrong_bits_cost_mark_and_predict_a_logarithm():

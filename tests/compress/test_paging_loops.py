@@ -12,7 +12,7 @@ sizes = st.integers(1, 4)
 POLICIES = {
     "lru": loops.LRU, "lfu": loops.LFU, "fifo": loops.FIFO, "marker": loops.MARKER, "blind": loops.BLIND,
     "flush": loops.FLUSH, "mark0": loops.MARK0, "mark_predict": loops.MARK_PREDICT,
-    "mark_predict_lru": loops.MARK_PREDICT_LRU,
+    "mark_predict_lru": loops.MARK_PREDICT_LRU, "mark0_returning": loops.MARK0_RETURNING,
 }  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def victims(cache, policy, draw):
         return [min(slots, key=recent)]
     if all(page in cache["marked"] for page in slots):
         cache["marked"].clear()
+        cache["old"] = set(slots)
     unmarked = [page for page in slots if page not in cache["marked"]]
     if policy.startswith("mark_predict"):
         unmarked = [page for page in unmarked if cache["bit"][page] == 1] or unmarked
@@ -47,7 +48,7 @@ def victims(cache, policy, draw):
 
 def served(trace, bits, k, policy, draws):
     """(hits, (page, request) of each eviction) of a policy, written out."""
-    cache = {"slots": [], "bit": {}, "marked": set(), "last": {}, "entered": {}, "uses": {}}
+    cache = {"slots": [], "bit": {}, "marked": set(), "last": {}, "entered": {}, "uses": {}, "old": set()}
     hits, gone = [], []
 
     def leave(page, t):
@@ -60,7 +61,9 @@ def served(trace, bits, k, policy, draws):
     for t, (page, bit) in enumerate(zip(trace, bits, strict=True)):
         hits.append(page in cache["slots"])
         if not hits[-1]:
-            if len(cache["slots"]) == k:
+            # An old page is one that was held when the phase began; others of its kind are those not yet marked.
+            returns = page in cache["old"] and not set(cache["slots"]) <= cache["marked"]
+            if len(cache["slots"]) == k or (policy == "mark0_returning" and returns):
                 for other in victims(cache, policy, draws[t]):
                     leave(other, t)
             cache["slots"].append(page)
@@ -68,7 +71,7 @@ def served(trace, bits, k, policy, draws):
         cache["bit"][page], cache["last"][page] = bit, t
         cache["uses"][page] += 1
         cache["marked"].add(page)
-        if policy == "mark0" and bit == 1:
+        if policy in ("mark0", "mark0_returning") and bit == 1:
             leave(page, t)
     return hits, gone
 

@@ -44,8 +44,9 @@ def test_policies_are_simulated_on_the_second_half_with_bits_learned_on_the_firs
         faults = faults_of_runs(test, bits, k, policy, 1).mean()
         assert told["faults"] == faults and told["faults_over_optimum"] == pytest.approx(faults / optimum)
         assert told["gap_closed"] == pytest.approx((lru - faults) / (lru - optimum))
+        assert told["hit_rate"] == pytest.approx(1 - faults / len(test))
         if bits is None:
-            assert set(told) == {"faults", "faults_over_optimum", "gap_closed"}
+            assert set(told) == {"faults", "faults_over_optimum", "hit_rate", "gap_closed"}
         else:
             zeros, ones = errors(bits, truths[kind])
             assert (told["eta_0"], told["eta_1"]) == (zeros, ones)
@@ -97,6 +98,7 @@ def test_each_layer_has_a_cache_of_its_own_share_and_faults_add_up():
         faults = sum(part[policy]["faults"] for part in each)
         assert told["faults"] == faults and told["faults_over_optimum"] == pytest.approx(faults / optimum)
         assert told["gap_closed"] == pytest.approx((lru - faults) / (lru - optimum))
+        assert told["hit_rate"] == pytest.approx(1 - faults / 600)
     # A cache of one page tells no phases apart.
     assert "mark_and_predict" not in on_layers(trace, experts=10, k=2, seed=2)
 

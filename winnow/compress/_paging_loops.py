@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-LRU, LFU, FIFO, MARKER, BLIND, FLUSH, MARK0, MARK_PREDICT, MARK_PREDICT_LRU = range(9)
+LRU, LFU, FIFO, MARKER, BLIND, FLUSH, MARK0, MARK_PREDICT, MARK_PREDICT_LRU, MARK0_RETURNING = range(10)
 
 
 @numba.njit(cache=True)
@@ -62,6 +62,7 @@ def serve(
     slots = np.empty(k, np.int64)
     where = np.full(count, -1, np.int64)
     bit, marked = np.zeros(count, np.uint8), np.zeros(count, np.bool_)
+    old = np.zeros(count, np.bool_)  # what was held when the latest phase began
     last, entered, uses = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
     hits = np.zeros(len(trace), np.bool_)
     gone, when = np.empty(len(trace) + 1, np.int64), np.empty(len(trace) + 1, np.int64)
@@ -71,8 +72,13 @@ def serve(
         hits[t] = where[page] >= 0
         if not hits[t]:
             first, end = 0, 0
-            if size == k:
-                first = _victim(slots, bit, marked, last, entered, uses, policy, draws[t])
+            if policy == MARK0_RETURNING and size == k and marked[slots].all():
+                old[:] = False
+                old[slots] = True
+            # An old page that comes back takes the place of another one, though there be room.
+            returns = policy == MARK0_RETURNING and size > 0 and old[page] and not marked[slots[:size]].all()
+            if size == k or returns:
+                first = _victim(slots[:size], bit, marked, last, entered, uses, policy, draws[t])
                 end = first + 1
                 if first < 0:  # all bits are 0: everything goes
                     first, end = 0, k
@@ -86,7 +92,7 @@ def serve(
             uses[page] = 0
         bit[page], marked[page], last[page] = bits[t], True, t
         uses[page] += 1
-        if policy == MARK0 and bits[t] == 1:
+        if policy in (MARK0, MARK0_RETURNING) and bits[t] == 1:
             gone[left], when[left] = page, t
             left += 1
             size = _remove(slots, where, marked, size, where[page])
@@ -112,9 +118,9 @@ def _victim(
     policy: int,
     draw: float,
 ) -> int:
-    """The slot of a full cache whose page goes; -1 for all of them."""
+    """Of the slots that are filled, the one whose page goes; -1 for all of them."""
     k = len(slots)
-    if policy in (MARKER, MARK0, MARK_PREDICT, MARK_PREDICT_LRU):
+    if policy in (MARKER, MARK0, MARK0_RETURNING, MARK_PREDICT, MARK_PREDICT_LRU):
         if marked[slots].all():  # a new phase
             for slot in range(k):
                 marked[slots[slot]] = False

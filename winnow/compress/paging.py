@@ -28,13 +28,17 @@ POLICIES = {
     "blind": loops.BLIND,
     "flush_when_all_0": loops.FLUSH,
     "mark0": loops.MARK0,
+    "mark0_returning": loops.MARK0_RETURNING,
     "mark_and_predict": loops.MARK_PREDICT,
     "mark_and_predict_lru": loops.MARK_PREDICT_LRU,
 }
-"""blind evicts the least recent page whose bit is 1, or the least recent page."""
-DISCARD = ("blind", "flush_when_all_0", "mark0", "robust_flush", "robust_mark0")
+"""blind evicts the least recent page whose bit is 1, or the least recent page. mark0_returning is another reading of
+Mark0: a page that was held when the phase began, left since and comes back takes the place of one that has not been
+requested in the phase, though there be room.
+"""
+DISCARD = ("blind", "flush_when_all_0", "mark0", "mark0_returning", "robust_flush", "robust_mark0")
 PHASE = ("mark_and_predict", "mark_and_predict_lru")
-RANDOMISED = ("marker", "mark0", "mark_and_predict", "robust_mark0")
+RANDOMISED = ("marker", "mark0", "mark0_returning", "mark_and_predict", "robust_mark0")
 SWITCH = 2.0
 """A robust policy leaves the algorithm that it follows when that costs this many times what the other costs."""
 

@@ -41,6 +41,7 @@ def bound(policy: str, k: int) -> tuple[float, float, float]:
     known = {
         "flush_when_all_0": (1.0, k - 1.0, 1.0),
         "mark0": (1.0, 2 * harmonic(k), 1.0),
+        "mark0_returning": (1.0, 2 * harmonic(k), 1.0),
         "mark_and_predict": (2.0, harmonic(k), 1.0),
     }
     if policy not in known:
@@ -51,40 +52,51 @@ def bound(policy: str, k: int) -> tuple[float, float, float]:
 def expected_cost(trace: np.ndarray, bits: np.ndarray, k: int, policy: str) -> float:
     """Faults that a policy expects, over all its random choices: exact, by the distribution of its states.
 
-    A state is what the cache holds and which of it is marked; short traces only. Deterministic policies are simulated.
+    Short traces only. Deterministic policies are simulated.
     """
-    if policy not in ("marker", "mark0", "mark_and_predict"):
+    if policy not in ("marker", "mark0", "mark0_returning", "mark_and_predict"):
         return float(simulate(trace, bits, k, policy).faults)
-    states = {(frozenset[int](), frozenset[int]()): 1.0}
+    nothing = frozenset[int]()
+    states = {_State(nothing, nothing, nothing): 1.0}
     told: dict[int, int] = {}
     cost = 0.0
     for page, bit in zip(np.asarray(trace).tolist(), np.asarray(bits).tolist(), strict=True):
-        after: dict[tuple[frozenset[int], frozenset[int]], float] = {}
-        for (cache, marked), chance in states.items():
-            cost += chance * (page not in cache)
-            for held, kept, share in _after_request(cache, marked, page, k, told, policy):
-                leaves = policy == "mark0" and bit == 1
-                state = (held - {page}, kept - {page}) if leaves else (held | {page}, kept | {page})
-                after[state] = after.get(state, 0.0) + chance * share
+        after: dict[_State, float] = {}
+        for before, chance in states.items():
+            cost += chance * (page not in before.cache)
+            for (cache, marked, old), share in _after_request(before, page, k, told, policy):
+                leaves = policy in ("mark0", "mark0_returning") and bit == 1
+                here = (cache - {page}, marked - {page}) if leaves else (cache | {page}, marked | {page})
+                after[_State(*here, old)] = after.get(_State(*here, old), 0.0) + chance * share
         states = after
         told[page] = bit
     return cost
 
 
+class _State(NamedTuple):
+    """What the cache holds, which of it is marked, and, where a policy asks, what it held when the phase began."""
+
+    cache: frozenset[int]
+    marked: frozenset[int]
+    old: frozenset[int]
+
+
 def _after_request(
-    cache: frozenset[int], marked: frozenset[int], page: int, k: int, told: dict[int, int], policy: str
-) -> Iterator[tuple[frozenset[int], frozenset[int], float]]:
-    """What the cache can hold once there is room for the page, what of it is marked, and the chance of it."""
-    if page in cache or len(cache) < k:
-        yield cache, marked, 1.0
+    before: _State, page: int, k: int, told: dict[int, int], policy: str
+) -> Iterator[tuple[_State, float]]:
+    """What there can be once there is room for the page, and the chance of it."""
+    cache, marked, old = before
+    returns = page in old and cache != marked
+    if page in cache or (len(cache) < k and not returns):
+        yield before, 1.0
         return
     if marked == cache:
-        marked = frozenset()
+        marked, old = frozenset(), cache if policy == "mark0_returning" else old
     choice = cache - marked
     if policy == "mark_and_predict":
         choice = frozenset(p for p in choice if told[p]) or choice
     for victim in choice:
-        yield cache - {victim}, marked - {victim}, 1 / len(choice)
+        yield _State(cache - {victim}, marked - {victim}, old), 1 / len(choice)
 
 
 def canonical_traces(n: int, pages: int) -> Iterator[np.ndarray]:

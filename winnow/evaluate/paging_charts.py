@@ -30,7 +30,8 @@ def gap_closed(metrics: pa.Table) -> alt.HConcatChart:
     rows = []
     for row in some(metric_values(metrics, "gap_closed"), "policies on traces"):
         policy, trace, percent = row["variant"].rsplit("-", 2)
-        if policy not in ("lru", "fifo", "lfd"):  # the ends of the axis, and one more than there are colours
+        # The ends of the axis, and what would be more than there are colours.
+        if policy not in ("lru", "fifo", "mark0_returning", "lfd"):
             rows.append(row | {"policy": policy.replace("_", " "), "trace": trace, "percent": float(percent)})
     key = key_of("policy", "policy", rows)
     traces = list(dict.fromkeys(row["trace"] for row in rows))

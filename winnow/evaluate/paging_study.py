@@ -16,7 +16,15 @@ from winnow.randomness import numpy_generator
 from winnow.statistics import t_interval
 
 PLAIN = ("lru", "lfu", "fifo", "marker")
-PREDICTED = ("blind", "flush_when_all_0", "mark0", "robust_flush", "robust_mark0", "mark_and_predict")
+PREDICTED = (
+    "blind",
+    "flush_when_all_0",
+    "mark0",
+    "mark0_returning",
+    "robust_flush",
+    "robust_mark0",
+    "mark_and_predict",
+)
 NOISY = ("flush_when_all_0", "mark0", "mark_and_predict", "robust_flush")
 FLIPS: dict[str, tuple[int, ...]] = {"keep told as evict": (0,), "evict told as keep": (1,), "both": (0, 1)}
 """Which true bits are flipped."""
@@ -38,10 +46,11 @@ def faults_of_runs(
 
 
 def on_trace(trace: np.ndarray, k: int, seed: int) -> dict[str, dict[str, float]]:
-    """Policy -> faults, faults over the optimum, share of the way from LRU to it, eta_0 and eta_1 on the second half.
+    """Policy -> what it does on the second half: faults, hit_rate, faults_over_optimum, gap_closed, eta_0 and eta_1.
 
-    Every policy starts the second half with an empty cache. Bits are learned on the first half; policies whose true
-    bits are all equal there, which leaves nothing to learn, are left out.
+    gap_closed: share of the way from LRU to the optimum. Every policy starts the second half with an empty cache. Bits
+    are learned on the first half; policies whose true bits are all equal there, which leaves nothing to learn, are left
+    out.
     """
     half = len(trace) // 2
     test = trace[half:]
@@ -58,6 +67,7 @@ def on_trace(trace: np.ndarray, k: int, seed: int) -> dict[str, dict[str, float]
         found[policy] = {
             "faults": faults,
             "faults_over_optimum": faults / optimum,
+            "hit_rate": 1 - faults / len(test),
             "gap_closed": (lru - faults) / (lru - optimum) if lru > optimum else float("nan"),
         }
         if kind is not None:
@@ -86,10 +96,12 @@ def on_layers(trace: np.ndarray, experts: int, k: int, seed: int) -> dict[str, d
     common = [policy for policy in each[0] if all(policy in found for found in each)]
     faults = {policy: sum(found[policy]["faults"] for found in each) for policy in common}
     lru, optimum = faults["lru"], faults["lfd"]
+    requests = sum(len(part) - len(part) // 2 for part in layers)
     return {
         policy: {
             "faults": count,
             "faults_over_optimum": count / optimum,
+            "hit_rate": 1 - count / requests,
             "gap_closed": (lru - count) / (lru - optimum) if lru > optimum else float("nan"),
         }
         for policy, count in faults.items()
