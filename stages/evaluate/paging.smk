@@ -14,6 +14,8 @@ rule paging:
         timeline="results/{workload}/evaluate/paging/seed{seed}/timeline.parquet",
     log:
         "logs/{workload}/evaluate/paging/seed{seed}.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("text"),
     params:
         settings=flow.settings("evaluate", "paging"),
         code=flow.closure("stages/evaluate/paging.py"),
@@ -47,8 +49,49 @@ rule plot_paging:
         ),
     log:
         "logs/{workload}/evaluate/plot_paging.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("text"),
     params:
         settings={},
         code=flow.closure("stages/evaluate/plot_paging.py"),
     script:
         "plot_paging.py"
+
+
+rule paging_of_items:
+    input:
+        train="results/{workload}/curate/all/seed0/train.parquet",
+        valid="results/{workload}/curate/all/seed0/valid.parquet",
+        test="results/{workload}/curate/all/seed0/test.parquet",
+    output:
+        metrics="results/{workload}/evaluate/paging/seed{seed}/metrics.parquet",
+    log:
+        "logs/{workload}/evaluate/paging/seed{seed}.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("interactions"),
+    params:
+        settings=flow.settings("evaluate", "paging"),
+        code=flow.closure("stages/evaluate/paging_of_items.py"),
+    script:
+        "paging_of_items.py"
+
+
+rule plot_paging_of_items:
+    input:
+        metrics=flow.tables("evaluate", "metrics.parquet", "paging"),
+    output:
+        gap=report(
+            "results/{workload}/evaluate/paging/gap.svg",
+            caption="../../docs/report/paging_of_items.rst",
+            category="Compression",
+            labels={"workload": "{workload}", "figure": "paging: what a bit saves"},
+        ),
+    log:
+        "logs/{workload}/evaluate/plot_paging.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("interactions"),
+    params:
+        settings={},
+        code=flow.closure("stages/evaluate/plot_paging_of_items.py"),
+    script:
+        "plot_paging_of_items.py"

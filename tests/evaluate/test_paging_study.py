@@ -15,11 +15,15 @@ from winnow.evaluate.paging_study import (
     NOISY,
     PLAIN,
     PREDICTED,
+    block_gaps,
     faults_of_runs,
+    hits_of_runs,
     noise_sweep,
     on_layers,
     on_trace,
+    served,
     timeline,
+    told,
     worst,
 )
 from winnow.workloads.traces import cyclic_trace, zipf_trace
@@ -38,19 +42,19 @@ def test_policies_are_simulated_on_the_second_half_with_bits_learned_on_the_firs
     truths = {"discard": discard, "phase": phase_truth(test, k)}
     assert list(found) == [*PLAIN, *PREDICTED, "lfd"]
     lru = simulate(test, None, k, "lru").faults
-    for policy, told in found.items():
+    for policy, values in found.items():
         kind = "phase" if policy in PHASE else "discard"
         bits = fit_bits(TRACE[:450], k, kind, 1).bits(test) if policy in PREDICTED else None
         faults = faults_of_runs(test, bits, k, policy, 1).mean()
-        assert told["faults"] == faults and told["faults_over_optimum"] == pytest.approx(faults / optimum)
-        assert told["gap_closed"] == pytest.approx((lru - faults) / (lru - optimum))
-        assert told["hit_rate"] == pytest.approx(1 - faults / len(test))
+        assert values["faults"] == faults and values["faults_over_optimum"] == pytest.approx(faults / optimum)
+        assert values["gap_closed"] == pytest.approx((lru - faults) / (lru - optimum))
+        assert values["hit_rate"] == pytest.approx(1 - faults / len(test))
         if bits is None:
-            assert set(told) == {"faults", "faults_over_optimum", "hit_rate", "gap_closed"}
+            assert set(values) == {"faults", "faults_over_optimum", "hit_rate", "gap_closed"}
         else:
             zeros, ones = errors(bits, truths[kind])
-            assert (told["eta_0"], told["eta_1"]) == (zeros, ones)
-            assert told["error"] == pytest.approx(float((bits != truths[kind]).mean()))
+            assert (values["eta_0"], values["eta_1"]) == (zeros, ones)
+            assert values["error"] == pytest.approx(float((bits != truths[kind]).mean()))
     assert found["lru"]["gap_closed"] == 0 and found["lfd"]["gap_closed"] == found["lfd"]["faults_over_optimum"] == 1
 
 
@@ -61,6 +65,22 @@ def test_faults_of_randomised_policies_are_means_over_runs_that_no_other_seed_sh
         assert faults_of_runs(test, None, 6, "marker", seed).tolist() == runs[DRAWS * seed : DRAWS * (seed + 1)]
     assert len(set(runs)) > 1
     assert faults_of_runs(test, None, 6, "lru", 7).tolist() == [simulate(test, None, 6, "lru").faults]
+
+
+def test_stretches_share_out_what_is_saved_of_the_gap(found):
+    ran = served(TRACE, 6, seed=1, draws=DRAWS)
+    assert told(TRACE[450:], 6, ran) == found
+    gaps = block_gaps(ran, 7)
+    for policy, each in gaps.items():
+        assert each.shape == (7,)
+        # 450 requests do not part evenly: the mean over stretches is that of their sums.
+        assert each.mean() == pytest.approx(found[policy]["gap_closed"])
+    test, lru, best = TRACE[450:], ran.hits["lru"][0], ran.hits["lfd"][0]
+    hits = np.array([simulate(test, None, 6, "marker", seed).hits for seed in range(DRAWS, 2 * DRAWS)])
+    assert (hits_of_runs(test, None, 6, "marker", 1) == hits).all() and len(ran.hits["mark0"]) == DRAWS
+    first = hits[:, :65].mean(0).sum() - lru[:65].sum()  # 450 = 2 * 65 + 5 * 64
+    assert gaps["marker"][0] == pytest.approx(first / ((best.sum() - lru.sum()) / 7))
+    assert np.isnan(block_gaps(served(settled(), 2, seed=0), 3)["lru"]).all()
 
 
 def test_policies_are_left_out_whose_bits_cannot_be_learned():
@@ -94,11 +114,11 @@ def test_each_layer_has_a_cache_of_its_own_share_and_faults_add_up():
     each = [on_trace(trace[layer::3], 3, 2) for layer in range(3)]
     assert set(found) == set(each[0])
     lru, optimum = (sum(part[policy]["faults"] for part in each) for policy in ("lru", "lfd"))
-    for policy, told in found.items():
+    for policy, values in found.items():
         faults = sum(part[policy]["faults"] for part in each)
-        assert told["faults"] == faults and told["faults_over_optimum"] == pytest.approx(faults / optimum)
-        assert told["gap_closed"] == pytest.approx((lru - faults) / (lru - optimum))
-        assert told["hit_rate"] == pytest.approx(1 - faults / 600)
+        assert values["faults"] == faults and values["faults_over_optimum"] == pytest.approx(faults / optimum)
+        assert values["gap_closed"] == pytest.approx((lru - faults) / (lru - optimum))
+        assert values["hit_rate"] == pytest.approx(1 - faults / 600)
     # A cache of one page tells no phases apart.
     assert "mark_and_predict" not in on_layers(trace, experts=10, k=2, seed=2)
 

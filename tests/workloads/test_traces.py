@@ -7,7 +7,15 @@ import pytest
 
 from winnow.errors import InputError
 from winnow.evaluate.paging_audit import harmonic
-from winnow.workloads.traces import cyclic_trace, own_trace, requests_of, trace_of, trace_table, zipf_trace
+from winnow.workloads.traces import (
+    cyclic_trace,
+    items_in_time,
+    own_trace,
+    requests_of,
+    trace_of,
+    trace_table,
+    zipf_trace,
+)
 
 
 def test_imports_and_calls_are_told_in_the_order_of_the_text():
@@ -54,6 +62,14 @@ def test_a_table_holds_every_request_of_every_trace_in_order():
     assert table.to_pydict() == {"trace": ["a", "a", "a", "b"], "t": [0, 1, 2, 0], "key": [5, 5, 7, 0]}
     assert table.schema.field("key").type == pa.int32()
     assert trace_of([], "calls").dtype == np.int64 and len(trace_of([], "calls")) == 0
+
+
+def test_items_come_in_the_order_of_time_whoever_took_them_and_of_rows_where_times_are_equal():
+    train = pa.table({"user": [1, 1, 2], "item": [7, 9, 4], "time": [30.0, 10.0, 20.0], "row": [0, 1, 2]})
+    test = pa.table({"user": [1, 2], "item": [9, 7], "time": [20.0, 20.0], "row": [9, 1]})
+    assert items_in_time([train, test]).tolist() == [2, 1, 0, 2, 1]  # 9, then 7, 4 and 9 at one time, then 7
+    with pytest.raises(InputError, match="events: are 3; a trace needs 4 or more"):
+        items_in_time([train])
 
 
 def test_a_trace_of_one_s_own_is_read_in_the_order_of_time(tmp_path):

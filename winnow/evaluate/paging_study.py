@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,43 +37,87 @@ CONFIDENCE = 0.998
 Rows = list[dict[str, Any]]
 
 
+class Served(NamedTuple):
+    """What policies did on a stretch of requests."""
+
+    hits: dict[str, np.ndarray]
+    """Policy -> bool[runs, n]."""
+    bits: dict[Kind, np.ndarray]
+    """The bits that they were told."""
+
+
+def hits_of_runs(
+    trace: np.ndarray, bits: np.ndarray | None, k: int, policy: str, seed: int, draws: int = DRAWS
+) -> np.ndarray:
+    """bool[runs, n]: whether a policy had each page, a randomised one in `draws` runs that no other seed shares."""
+    seeds = range(draws * seed, draws * (seed + 1)) if policy in RANDOMISED else (seed,)
+    return np.array([simulate(trace, bits, k, policy, each).hits for each in seeds])
+
+
 def faults_of_runs(
     trace: np.ndarray, bits: np.ndarray | None, k: int, policy: str, seed: int, draws: int = DRAWS
 ) -> np.ndarray:
-    """float64[runs]: faults of a policy on a trace, of a randomised one in `draws` runs that no other seed shares."""
-    seeds = range(draws * seed, draws * (seed + 1)) if policy in RANDOMISED else (seed,)
-    return np.array([simulate(trace, bits, k, policy, each).faults for each in seeds], float)
+    """float64[runs]: faults of the same runs."""
+    return (~hits_of_runs(trace, bits, k, policy, seed, draws)).sum(1).astype(float)
+
+
+def served(trace: np.ndarray, k: int, seed: int, draws: int = DRAWS) -> Served:
+    """The second half of a trace, which every policy starts with an empty cache.
+
+    Bits are learned on the first half; policies whose true bits are all equal there, which leaves nothing to learn, are
+    left out.
+    """
+    half = len(trace) // 2
+    test, bits = trace[half:], _learned(trace[:half], trace[half:], k, seed)
+    kinds = {policy: _kind(policy) for policy in (*PLAIN, *PREDICTED, "lfd")}
+    hits = {
+        policy: hits_of_runs(test, None if kind is None else bits[kind], k, policy, seed, draws)
+        for policy, kind in kinds.items()
+        if kind is None or kind in bits
+    }
+    return Served(hits, bits)
+
+
+def _kind(policy: str) -> Kind | None:
+    return None if policy not in PREDICTED else "phase" if policy in PHASE else "discard"
 
 
 def on_trace(trace: np.ndarray, k: int, seed: int) -> dict[str, dict[str, float]]:
-    """Policy -> what it does on the second half: faults, hit_rate, faults_over_optimum, gap_closed, eta_0 and eta_1.
+    """Policy -> `told` of what it did on the second half of a trace, as `served`."""
+    return told(trace[len(trace) // 2 :], k, served(trace, k, seed))
 
-    gap_closed: share of the way from LRU to the optimum. Every policy starts the second half with an empty cache. Bits
-    are learned on the first half; policies whose true bits are all equal there, which leaves nothing to learn, are left
-    out.
-    """
-    half = len(trace) // 2
-    test = trace[half:]
-    optimum, discard = lfd(test, k)
-    truth: dict[Kind, np.ndarray] = {"discard": discard, "phase": phase_truth(test, k)}
-    bits = _learned(trace[:half], test, k, seed)
-    lru = simulate(test, None, k, "lru").faults
-    found = {}
-    for policy in (*PLAIN, *PREDICTED, "lfd"):
-        kind: Kind | None = None if policy not in PREDICTED else "phase" if policy in PHASE else "discard"
-        if kind is not None and kind not in bits:
-            continue
-        faults = float(faults_of_runs(test, None if kind is None else bits[kind], k, policy, seed).mean())
-        found[policy] = {
-            "faults": faults,
-            "faults_over_optimum": faults / optimum,
-            "hit_rate": 1 - faults / len(test),
-            "gap_closed": (lru - faults) / (lru - optimum) if lru > optimum else float("nan"),
+
+def told(test: np.ndarray, k: int, found: Served) -> dict[str, dict[str, float]]:
+    """Policy -> faults, hit_rate, faults_over_optimum, gap_closed (the way from LRU to the optimum), eta_0, eta_1."""
+    truth: dict[Kind, np.ndarray] = {"discard": lfd(test, k)[1], "phase": phase_truth(test, k)}
+    faults = {policy: float((~hits).sum(1).mean()) for policy, hits in found.hits.items()}
+    lru, optimum = faults["lru"], faults["lfd"]
+    values = {}
+    for policy, count in faults.items():
+        values[policy] = {
+            "faults": count,
+            "faults_over_optimum": count / optimum,
+            "hit_rate": 1 - count / len(test),
+            "gap_closed": (lru - count) / (lru - optimum) if lru > optimum else float("nan"),
         }
-        if kind is not None:
-            zeros, ones = errors(bits[kind], truth[kind])
-            found[policy] |= {"eta_0": float(zeros), "eta_1": float(ones), "error": (zeros + ones) / len(test)}
-    return found
+        if (kind := _kind(policy)) is not None:
+            zeros, ones = errors(found.bits[kind], truth[kind])
+            values[policy] |= {"eta_0": float(zeros), "eta_1": float(ones), "error": (zeros + ones) / len(test)}
+    return values
+
+
+def block_gaps(found: Served, blocks: int) -> dict[str, np.ndarray]:
+    """Policy -> float64[blocks]: faults that it saves beside LRU in stretches of equal length, over the mean gap.
+
+    The gap of a stretch is the optimum's saving, as a mean over all of them, so that the mean is `gap_closed`; NaN
+    where LRU is optimal. For intervals: requests that lie near one another are alike.
+    """
+    faults = {
+        policy: np.array([part.sum() for part in np.array_split((~hits).mean(0), blocks)])
+        for policy, hits in found.hits.items()
+    }
+    gap = float((faults["lru"] - faults["lfd"]).mean())
+    return {policy: (faults["lru"] - each) / (gap or float("nan")) for policy, each in faults.items()}
 
 
 def _learned(train: np.ndarray, test: np.ndarray, k: int, seed: int) -> dict[Kind, np.ndarray]:

@@ -51,6 +51,18 @@ def trace_of(files: Iterable[tuple[str, str]], what: Requests) -> np.ndarray:
     return np.array(trace, np.int64)
 
 
+def items_in_time(events: Sequence[pa.Table]) -> np.ndarray:
+    """int64[n]: the items of all events of all users, in the order of their `time` and, where equal, of `row`.
+
+    events: tables with the columns item, time and row. Raises InputError for fewer than 4 events.
+    """
+    table = pa.concat_tables(part.select(["item", "time", "row"]) for part in events)
+    if table.num_rows < 4:
+        raise InputError(f"events: are {table.num_rows}; a trace needs 4 or more")
+    order = np.lexsort((table["row"].to_numpy(), table["time"].to_numpy()))
+    return np.unique(table["item"].to_numpy()[order], return_inverse=True)[1].astype(np.int64)
+
+
 def cyclic_trace(pages: int, n: int) -> np.ndarray:
     """Pages in turn, again and again: the worst there is for LRU with a cache of one page less."""
     return np.arange(n) % pages

@@ -34,7 +34,7 @@ from winnow.pipeline.settings.lora_limits import LoraLimits
 from winnow.pipeline.settings.moe_x import MoeX
 from winnow.pipeline.settings.opencoder import Opencoder
 from winnow.pipeline.settings.opencoder_training import OpencoderTraining
-from winnow.pipeline.settings.paging import Paging
+from winnow.pipeline.settings.paging import ItemPaging, Paging
 from winnow.pipeline.settings.planted_reasons import PlantedReasons
 from winnow.pipeline.settings.protopnet import PrototypeScores
 from winnow.pipeline.settings.prototype_reasons import PrototypeReasons
@@ -335,6 +335,8 @@ class EvaluateInteractions(EvaluateModels):
     """Concepts of a recommender's states."""
     word2vec_ceo: Word2VecCeo | None = None
     """Settings of word2vec, on items that users took, found by the cross-entropy method."""
+    paging: ItemPaging | None = None
+    """Caches of items that are told one bit for each request."""
 
 
 class EvaluateSequences(EvaluateModels):

@@ -46,3 +46,19 @@ class Paging(System):
     """Changes tried from each."""
     seeds: Seeds | None = [0, 1, 2, 3, 4]
     """Orders of the packages, and random choices."""
+
+
+class ItemPaging(System):
+    """Caches that are told one bit for each request, on the items that all users took, in the order of time."""
+
+    pictures = ("gap",)
+    shares: Shares = [0.05, 0.1, 0.2]
+    """Sizes of the cache, as shares of the items."""
+    limit: int = Field(100_000, ge=100)
+    """Events that are used, the first in time."""
+    draws: int = Field(20, ge=1)
+    """Runs of each randomised policy, of which the mean counts."""
+    blocks: int = Field(20, ge=2)
+    """Stretches of the second half over which intervals are taken."""
+    seeds: Seeds | None = [0]
+    """Random choices; there is one trace, and its bits are learned once."""
