@@ -53,7 +53,7 @@ def test_searches_are_means_over_seeds_a_panel_a_kind():
         found = {(r["arm"], r["evaluations"]): r["mean"] for r in panel["layer"][0]["data"]["values"]}
         expected = {(arm, n): 0.5 + n / 10 for arm in ("evopress", "random") for n in (2, 4)}
         assert found == pytest.approx(expected)
-    assert titles(chart) == {"windows evaluated", "divergence (nats a token)"}
+    assert titles(chart) == {"windows evaluated", "divergence (nats)"}
 
 
 def losses():

@@ -57,6 +57,12 @@ def arms(model, x, layers):
     return all_arms(model, x, layers, SETTINGS, 0, lambda kind: lambda step, total: None)
 
 
+def test_two_shares_that_drop_as_many_layers_are_refused(model, x):
+    settings = SimpleNamespace(**{**vars(SETTINGS), "dropped": [0.25, 0.3]})
+    with pytest.raises(InputError, match="dropped: 0.3 of 4 layers are 1, as another share's; leave one out"):
+        all_arms(model, x, [], settings, 0, lambda kind: lambda step, total: None)
+
+
 def test_all_arms_of_a_kind_cost_the_same(model, arms, layers):
     found, blocks = arms
     assert list(found) == ["dense", "depth-25", "depth-50", "sparsity", "bits"]

@@ -64,7 +64,7 @@ def searches(histories: list[Rows]) -> alt.HConcatChart:
     panels: list[alt.LayerChart] = []
     for (kind,), found in grouped(bands, ["kind"]).items():
         x = alt.X("evaluations:Q", title="windows evaluated", axis=alt.Axis(tickCount=3))
-        y = alt.Y("mean:Q", title=None if panels else "divergence (nats a token)", scale=alt.Scale(zero=False))
+        y = alt.Y("mean:Q", title=None if panels else "divergence (nats)", scale=alt.Scale(zero=False))
         chart = lines(found, x, y, key, markers=False)
         panels.append(chart.properties(width=WIDE / 3, height=HEIGHT / 2, title=_named(kind)))
     return styled(alt.concat(*panels, columns=3), "bottom")

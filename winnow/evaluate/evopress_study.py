@@ -134,8 +134,8 @@ def all_arms(
     depth, blocks = depth_database(model), depth_database(model, whole_blocks=True)
     fitness = Divergence(model, depth, x)
     arms = {"dense": {"dense": Arm({})}}
-    for share in params.dropped:
-        dropped, kind = round(share * len(model.blocks)), f"depth-{100 * share:g}"
+    for share, dropped in _counts(params.dropped, len(model.blocks)).items():
+        kind = f"depth-{100 * share:g}"
         arms[kind] = depth_arms(model, depth, fitness, dropped, budget, seed, report(kind))
     for database, level in layers:
         fitness = Divergence(model, database, x)
@@ -144,6 +144,17 @@ def all_arms(
     arms["sparsity"]["owl"] = Arm(owl_weights(model, x, params.sparsity))
     fitness = Divergence(model, blocks, x)
     return arms, block_search(blocks, fitness, params.blocks, budget, seed, report("blocks"))
+
+
+def _counts(shares: Iterable[float], blocks: int) -> dict[float, int]:
+    """How many of the layers of a kind each share drops; InputError where two drop as many."""
+    counts: dict[float, int] = {}
+    for share in shares:
+        dropped = round(share * blocks)
+        if dropped in counts.values():
+            raise InputError(f"dropped: {share:g} of {blocks} layers are {dropped}, as another share's; leave one out")
+        counts[share] = dropped
+    return counts
 
 
 def depth_arms(

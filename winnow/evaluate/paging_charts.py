@@ -96,7 +96,7 @@ def fault_raster(timeline: pa.Table) -> alt.LayerChart:
         .mark_tick(thickness=2, height=40)
         .encode(
             x=alt.X("request:Q", title="request"),
-            y=alt.Y("policy:N", title="policy (faults)", sort=None, axis=alt.Axis(labelLimit=400)),
+            y=alt.Y("policy:N", title="policy (faults)", sort=None, axis=alt.Axis(labelLimit=400, titlePadding=25)),
             color=colour,
             opacity=alt.condition("datum.what == 'fault'", alt.value(1), alt.value(0.25)),
         )
