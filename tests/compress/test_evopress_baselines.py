@@ -121,7 +121,9 @@ def test_owl_keeps_more_where_there_are_more_outliers():
     # 0, 1 and .5 of the span of outliers
     assert shares == pytest.approx(0.6 + 0.08 - 2 * 0.08 * np.array([0, 1, 0.5]), abs=1e-12)
     assert owl_sparsities([torch.ones(5)] * 2, 0.6).tolist() == [0.6, 0.6]
-    with pytest.raises(InputError, match="leaves OWL no room"):
+    # A score of just five times the mean is none above it.
+    assert owl_sparsities([torch.tensor([5.0, 0, 0, 0, 0]), torch.ones(5)], 0.6).tolist() == [0.6, 0.6]
+    with pytest.raises(InputError, match=r"leaves OWL no room of 0\.08 on either side; give 0\.08 to 0\.92"):
         owl_sparsities(scores, 0.99)
     with pytest.raises(InputError, match="sparsity: 0.01 leaves OWL no room"):
         owl_sparsities(scores, 0.01)
