@@ -6,7 +6,7 @@ Interpretable", ICML 2025; the balancing loss is that of Fedus, Zoph and Shazeer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -111,14 +111,19 @@ class MoEX(nn.Module):
         weights, chosen = self.routed(flat)
         found = torch.zeros_like(flat)
         # Each expert sees its own tokens alone; running all and masking would cost experts / k times as much.
-        for expert in range(len(self.encoder)):
+        for expert, (encoder, bias, decoder) in enumerate(self._experts()):
             rows, slots = (chosen == expert).nonzero(as_tuple=True)
-            hidden = self._hidden(flat[rows], expert)
-            found = found.index_add(0, rows, weights[rows, slots, None] * (hidden @ self.decoder[expert]))
+            hidden = self._hidden(flat[rows], encoder, bias)
+            found = found.index_add(0, rows, weights[rows, slots, None] * (hidden @ decoder))
         return found.view_as(x)
 
-    def _hidden(self, x: Tensor, expert: int) -> Tensor:
-        return ACTIVATIONS[self.activation](x @ self.encoder[expert] + self.bias[expert])
+    def _experts(self) -> Iterator[tuple[Tensor, ...]]:
+        """Encoder, bias and decoder of each expert."""
+        # Of each expert taken by its number, the gradient would be as large as that of all, and mostly 0.
+        return zip(self.encoder.unbind(), self.bias.unbind(), self.decoder.unbind(), strict=True)
+
+    def _hidden(self, x: Tensor, encoder: Tensor, bias: Tensor) -> Tensor:
+        return ACTIVATIONS[self.activation](x @ encoder + bias)
 
     def as_wide_mlp(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The layer as one wide one: units float[n, experts * hidden], not yet weighted, and its gates of that shape.
@@ -129,7 +134,7 @@ class MoEX(nn.Module):
         flat = x.flatten(0, -2)
         weights, chosen = self.routed(flat)
         gates = flat.new_zeros(len(flat), len(self.encoder)).scatter(1, chosen, weights)
-        units = torch.stack([self._hidden(flat, expert) for expert in range(len(self.encoder))], dim=1)
+        units = torch.stack([self._hidden(flat, encoder, bias) for encoder, bias, _ in self._experts()], dim=1)
         return units.flatten(1), gates[:, :, None].expand_as(units).flatten(1)
 
 
