@@ -137,6 +137,15 @@ def test_exchanged_slots_are_within_bounds_and_fall_with_the_loss(count, ratios,
     assert slots_replaced(count, 1.0, coefficient) == count
 
 
+def test_at_a_quarter_of_the_loss_half_of_the_slots_are_exchanged_where_the_coefficient_is_two():
+    assert [slots_replaced(count, 0.25, 2.0) for count in (8, 9, 1)] == [4, 4, 1]
+    assert slots_replaced(1000, 2**-1.8, 1.8) in (499, 500) and slots_replaced(8, 0.25, 1.0) == 2
+
+
+def test_the_authors_settings_are_those_of_a_search_that_is_not_told():
+    assert SearchConfig() == SearchConfig(256, 64, 10, 1.8, 10, 60, 0.05, ())
+
+
 @given(seed=st.integers(0, 99), replaced=st.integers(1, 3))
 @settings(deadline=None, max_examples=30)
 def test_candidates_exchange_so_many_slots_for_promising_tokens(seed, replaced):

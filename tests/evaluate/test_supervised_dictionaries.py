@@ -10,10 +10,12 @@ from winnow.errors import InputError
 from winnow.evaluate.supervised_dictionaries import (
     Features,
     Node,
+    check_nodes,
     edit_agnostic,
     edit_aware,
     f1_of_unions,
     interpret,
+    keys_values,
     logits_with,
     read,
     supervised,
@@ -108,6 +110,34 @@ def test_an_aware_edit_takes_the_tellers_of_the_old_value_out_and_puts_those_of_
     assert edit_aware(axes(), x, y, scores, old, new, 9).values.tolist() == [[0, 3, 0, 1]]
 
 
+def test_the_weight_of_an_edit_is_the_share_of_the_reconstruction_that_it_takes_out():
+    # Along the axes a feature's share is its square's; what was not active has nothing to take out.
+    x, y = torch.tensor([[3.0, 1, 2, 0], [1, 0, 1, 0]]), torch.tensor([[0.0, 1, 2, 0], [1, 0, 1, 5]])
+    edited = edit_agnostic(axes(), x, y, 2)
+    assert edited.values.tolist() == y.tolist() and edited.weight.tolist() == [pytest.approx(9 / 14), 0]
+    assert axes().weights(torch.zeros(1, 4)).tolist() == [[0.0] * 4]
+    shifted = Features(lambda x: x.clamp(min=0), 2 * torch.eye(4), torch.arange(4.0))
+    assert shifted.reconstruct(torch.tensor([[1.0, -1, 2, 0]])).tolist() == [[2.0, 1, 6, 3]]
+
+
+def test_greedy_changes_take_the_feature_that_lowers_the_distance_most():
+    """Beside trying every feature in turn, and none where all lead away."""
+    g = torch.Generator().manual_seed(4)
+    decoder = torch.randn(7, 4, generator=g)
+    features = Features(lambda x: (x @ decoder.T).clamp(min=0), decoder, torch.zeros(4))
+    x, y = torch.randn(2, 20, 4, generator=g).unbind(0)
+    step, found = features.encode(y) - features.encode(x), edit_agnostic(features, x, y, 2).values
+    for row in range(20):
+        at, left = x[row], set(range(7))
+        for _ in range(2):
+            tried = {k: float((at + step[row, k] * decoder[k] - y[row]).square().sum()) for k in left}
+            best = min(tried, key=tried.get)
+            if tried[best] < float((at - y[row]).square().sum()):
+                at = at + step[row, best] * decoder[best]
+                left.remove(best)
+        torch.testing.assert_close(found[row], at, rtol=1e-4, atol=1e-5)
+
+
 def test_weights_of_a_row_sum_to_one():
     g = torch.Generator().manual_seed(0)
     decoder = torch.randn(9, 5, generator=g)
@@ -128,6 +158,35 @@ def test_f1_is_scikit_learns_and_unions_are_the_best_prefix():
             assert found.f1[feature, value] == pytest.approx(expected, abs=1e-12)
     assert found.union[4] == 1.0 and (found.union >= found.f1.max(1).values - 1e-12).all()
     assert interpret(active, values, 4, union=1).union[4] < 1
+
+
+@pytest.mark.parametrize(("union", "most"), [(1, 1), (3, 3), (None, 10)])
+def test_unions_are_the_best_of_all_that_take_the_values_most_fired_on_first(union, most):
+    g = torch.Generator().manual_seed(2)
+    values = torch.randint(0, 12, (600,), generator=g)
+    chance = torch.rand(12, 6, generator=g)
+    active = torch.rand(600, 6, generator=g) < chance[values]
+    active[:, 5] = False  # a feature that never fires tells nothing
+    active[:, 4] = values < 11  # and one that fires nearly always would take more values than it may
+    found = interpret(active, values, 12, *([] if union is None else [union]))
+    for feature in range(6):
+        rate = [float(active[values == value, feature].double().mean()) for value in range(12)]
+        order = sorted(range(12), key=lambda value: (-rate[value], value))
+        told = {
+            k: f1_score(torch.isin(values, torch.tensor(order[:k])).numpy(), active[:, feature].numpy())
+            for k in range(1, most + 1)
+        }
+        best = max(told, key=told.get)
+        assert found.union[feature] == pytest.approx(told[best], abs=1e-12)
+        if feature != 5:
+            assert sorted(order[:best]) == found.members[feature].nonzero()[:, 0].tolist()
+
+
+def test_values_without_rows_and_features_that_never_fire_have_an_f1_of_0():
+    found = interpret(torch.tensor([[True, False]] * 4), torch.zeros(4, dtype=torch.int64), 3)
+    assert found.f1.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]] and found.union.tolist() == [1.0, 0.0]
+    never, values = torch.zeros(4, 1, dtype=torch.bool), torch.zeros(4, dtype=torch.int64)
+    assert f1_of_unions(never, values, torch.zeros(1, 3, dtype=torch.bool)).tolist() == [0.0]
 
 
 def test_unions_that_were_chosen_are_scored_on_other_rows_as_scikit_learn_does():
@@ -210,6 +269,48 @@ def test_own_values_in_all_nodes_change_nothing_and_others_are_read_back(model):
             patch={"blocks.1.attn.hook_z": lambda z: put(z, -1, 0), "blocks.0.attn.hook_v": lambda v: put(v, 2, 1)},
         )[0]
     torch.testing.assert_close(logits_with(model, tokens, some, torch.ones(5, 2, 4)), expected)
+
+
+def test_more_prompts_than_are_read_at_once_are_read_alike(model):
+    tokens = torch.randint(0, 9, (300, 6), generator=torch.Generator().manual_seed(1))
+    nodes = [Node(1, "z", 0, -1), Node(0, "k", 1, 2)]
+    parts = torch.cat([read(model, part, nodes) for part in tokens.split(100)])
+    torch.testing.assert_close(read(model, tokens, nodes), parts)
+
+
+def test_prompts_go_on_from_keys_and_values_of_what_they_begin_with(model):
+    tokens = torch.randint(0, 9, (5, 6), generator=torch.Generator().manual_seed(0))
+    held = read(model, tokens, [Node(1, "z", 0, 4)])
+    past = keys_values(model, tokens[:, :4])
+    assert len(past) == 2 and all(part.shape == (5, 4, 2, 4) for pair in past for part in pair)
+    found = logits_with(model, tokens[:, 4:], [Node(1, "z", 0, 0)], held, past)
+    torch.testing.assert_close(found, model(tokens)[:, 4:])
+
+
+def test_nodes_lie_in_the_model_and_in_prompts_from_either_end(model):
+    for layer, head, position in ((0, 0, -6), (1, 1, 5), (0, 1, 0), (1, 0, -1)):
+        check_nodes(model, [Node(layer, "z", head, position)], 6)
+        assert read(model, torch.zeros(1, 6, dtype=torch.int64), [Node(layer, "z", head, position)]).shape == (1, 1, 4)
+    for layer, head, position in ((-1, 0, 0), (2, 0, 0), (0, -1, 0), (0, 2, 0), (0, 0, -7), (0, 0, 6)):
+        with pytest.raises(InputError, match="lies outside of 2 layers, 2 heads, 6 positions; name another"):
+            check_nodes(model, [Node(0, "z", 0, 0), Node(layer, "z", head, position)], 6)
+
+
+@pytest.mark.parametrize("kind", ["mean", "mse"])
+def test_five_prompts_of_a_value_are_enough_and_four_are_not(kind):
+    x = torch.rand(20, 2)
+    supervised(x, {"a": (torch.arange(20) < 5).long()}, kind)
+    with pytest.raises(InputError, match="attribute a 1: has 4 prompts; give at least 5 of each value"):
+        supervised(x, {"a": (torch.arange(20) < 4).long()}, kind)
+
+
+def test_mean_codes_are_means_of_a_value_less_the_mean_of_all():
+    x, attributes, _ = additive(correlated=True)
+    found = supervised(x, {"a": 2 * attributes["a"]}, "mean")
+    for value in range(4):
+        expected = x[attributes["a"] == value].mean(0) - x.mean(0)
+        torch.testing.assert_close(found.codes["a"][2 * value], expected)
+    assert found.codes["a"].isnan().any(1).tolist() == [False, True, False, True, False, True, False]
 
 
 def put(tensor, position, head):
