@@ -196,3 +196,14 @@ def test_more_routes_than_can_be_tried_are_refused(x):
     deep = DuoTransformer(20, width=8, layers=13, heads=1, big=2, small=1)
     with pytest.raises(InputError, match="layers is 13; all routes can be tried for 1 to 12"):
         oracle_table(deep, x, x[None])
+
+
+@torch.no_grad()
+def test_a_new_router_scores_nothing_above_0_and_picks_the_small_layers(model, x):
+    router = Router(model)
+    logits, shares = router.routed(model, x, hard=True)
+    assert not shares.any() and torch.allclose(logits, model(x, torch.full((3,), SMALL)), atol=1e-6)
+    given = torch.ones(2, 6, 16)
+    assert not router.choice(1, given).any()
+    router.layers[1].bias.fill_(1e-6)
+    assert router.choice(1, given).tolist() == [[1] * 6] * 2 and not router.choice(0, given).any()
