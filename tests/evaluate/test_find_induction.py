@@ -1,19 +1,21 @@
 """Programs are found from their answers, as brute force finds them; what is said of them is scored as defined."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from tests.evaluate.drawing import drawn, found
 from winnow.errors import InputError
-from winnow.evaluate import find_charts, find_study
+from winnow.evaluate import find_charts, find_induction, find_study
 from winnow.evaluate.find_benchmark import interpret, scored
 from winnow.evaluate.find_induction import TEXT_INTERPRETERS, Induction, RandomProgram, TextMemoriser, agreeing
 from winnow.pipeline.tables import metric_rows
-from winnow.workloads.find_functions import string_functions
+from winnow.workloads.find_functions import Function, string_functions
 from winnow.workloads.find_strings import apply, describe, draw_texts, parse, program_of, source, steps
 
 RECORDS = string_functions(12, 3)
@@ -56,6 +58,56 @@ def test_adaptive_queries_stop_when_one_candidate_is_left_and_random_ones_use_th
     assert calls == 64
 
 
+def test_each_text_that_is_asked_tells_most_of_the_candidates_apart(monkeypatch):
+    """The first four are drawn, without the empty text; then the entropy of answers, by scipy, decides among 60."""
+    pools, asked, plain = [], [], find_induction.draw_texts
+
+    def drawing(count, generator):
+        pools.append(plain(count, generator))
+        return pools[-1]
+
+    class Watched(Function):
+        def query(self, inputs):
+            asked.append(list(inputs))
+            return super().query(inputs)
+
+    def surprise(text):
+        return stats.entropy(list(Counter(apply(program, text) for program in left[:200]).values()), base=2)
+
+    monkeypatch.setattr(find_induction, "draw_texts", drawing)
+    searched = 0
+    for seed, record in enumerate(RECORDS):
+        pools.clear(), asked.clear()
+        said = Induction().interpret(Watched(record, 0, 20), np.random.default_rng(seed))
+        assert asked[0] == pools[0][1:] and len(asked[0]) == 4
+        true = program_of_record(record)
+        left = agreeing(asked[0], [apply(true, text) for text in asked[0]])
+        for pool, texts in zip(pools[1:], asked[1:], strict=False):
+            assert len(pool) == 60 and len(texts) == 1 and len(left) > 1
+            assert surprise(texts[0]) == pytest.approx(max(map(surprise, pool))) != 0
+            left = [program for program in left if apply(program, texts[0]) == apply(true, texts[0])]
+            searched += 1
+        assert len(left) == 1 or max(map(surprise, pools[-1])) == 0
+        assert said.confidence == 1 / len(left) and said.code == source(left[0])
+        assert said.description == describe(left[0])
+    assert searched > 3
+
+
+def test_a_budget_of_the_first_texts_alone_is_kept_to():
+    said, calls = interpret(RECORDS[0], Induction(), 4, 0)
+    assert calls == 4 and said.confidence > 0
+
+
+def test_a_memory_has_the_answers_and_leaves_other_texts_as_they_are():
+    function = Function(RECORDS[0], 0, 16)
+    said = TextMemoriser().interpret(function, np.random.default_rng(0))
+    scope, true = {}, program_of_record(RECORDS[0])
+    exec(said.code, scope)
+    texts = draw_texts(16, np.random.default_rng(0))
+    assert [scope["f"](text) for text in texts] == [apply(true, text) for text in texts]
+    assert scope["f"]("never asked") == "never asked" and said.confidence == 0
+
+
 def test_answers_of_no_program_are_owned_up_to(monkeypatch):
     monkeypatch.setattr("winnow.evaluate.find_induction.agreeing", lambda texts, answers: [])
     said, _ = interpret(RECORDS[0], Induction(), 8, 0)
@@ -68,6 +120,7 @@ def test_baselines_remember_or_guess():
     said, calls = interpret(RECORDS[0], RandomProgram(), 16, 0)
     assert calls == 0 and len(parse(said.description)) == 1
     assert [i.name for i in TEXT_INTERPRETERS] == ["induction", "induction_random", "text_memoriser", "random_program"]
+    assert [i.adaptive for i in TEXT_INTERPRETERS[:2]] == [True, False]
 
 
 def test_functions_of_texts_go_through_arms_audit_summaries_and_charts():
