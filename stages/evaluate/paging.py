@@ -10,7 +10,7 @@ def paging(inputs, outputs, params, log):
     import pyarrow as pa
 
     from winnow.evaluate import paging_study
-    from winnow.evaluate.paging_audit import audit_all, audit_search
+    from winnow.evaluate.paging_audit import Audit, audit_search
     from winnow.pipeline.progress import Progress
     from winnow.pipeline.tables import metric_rows, read_parquet, write_parquet
     from winnow.randomness import numpy_generator
@@ -34,13 +34,13 @@ def paging(inputs, outputs, params, log):
         for policy, found in told.items():
             tables.append(metric_rows(found, variant=f"{policy}-{name}-{100 * share:g}", **labels))
         progress(done + 1, len(traces) * len(params.shares))
-    n = params.audited_requests
-    for policy in ("flush_when_all_0", "mark0", "mark0_returning", "mark_and_predict"):
-        for k in params.audited_sizes:
-            searched = audit_search(3 * n, k, policy, params.search_starts, params.search_steps, params.seed)
-            for how, audit in (("all", audit_all(n, k, policy)), ("searched", searched)):
-                log.info("%s, k %d, %s: %s", policy, k, how, audit)
-                tables.append(metric_rows(audit._asdict(), variant=f"{policy}-{how}-k{k}", **labels))
+    for row in read_parquet(inputs.audit).to_pylist():
+        policy, k = row.pop("policy"), row.pop("k")
+        length, starts, steps = 3 * params.audited_requests, params.search_starts, params.search_steps
+        searched = audit_search(length, k, policy, starts, steps, params.seed)
+        log.info("%s, k %d, searched: %s", policy, k, searched)
+        for how, audit in (("all", Audit(**row)), ("searched", searched)):
+            tables.append(metric_rows(audit._asdict(), variant=f"{policy}-{how}-k{k}", **labels))
     bad = {"cycle": (cyclic_trace(21, 4000), 20), "zipf": (zipf_trace(200, 4000, generator), 20)}
     rows = paging_study.noise_sweep(bad, params.chances, params.seed, Progress(log, "wrong bits", "runs"))
     for policy in paging_study.NOISY:

@@ -1,3 +1,17 @@
+rule paging_audit:
+    output:
+        audit="results/{workload}/evaluate/paging/audit.parquet",
+    log:
+        "logs/{workload}/evaluate/paging_audit.log",
+    wildcard_constraints:
+        workload=flow.workloads_of("text"),
+    params:
+        settings=flow.settings("evaluate", "paging"),
+        code=flow.closure("stages/evaluate/paging_audit.py"),
+    script:
+        "paging_audit.py"
+
+
 rule paging:
     input:
         documents=[
@@ -7,6 +21,7 @@ rule paging:
             "results/{workload}/curate/all/seed0/held_out.parquet",
         ],
         traces=flow.named_files("paging", "traces"),
+        audit="results/{workload}/evaluate/paging/audit.parquet",
     output:
         metrics="results/{workload}/evaluate/paging/seed{seed}/metrics.parquet",
         noise="results/{workload}/evaluate/paging/seed{seed}/noise.parquet",

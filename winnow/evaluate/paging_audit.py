@@ -17,6 +17,8 @@ from winnow.errors import InputError
 from winnow.randomness import numpy_generator
 
 SLACK = 1e-9
+BOUNDED = ("flush_when_all_0", "mark0", "mark0_returning", "mark_and_predict")
+"""Policies whose bounds are audited."""
 
 
 class Audit(NamedTuple):
