@@ -74,9 +74,9 @@ def test_ranking_by_states_is_the_models_and_so_is_that_by_a_dictionary_that_los
     log = workload(tmp_path, walks(users=30))
     model = log.build("sasrec", d=8, seed=3).eval()
     own = log.ranks(model, "test")
-    assert np.array_equal(ranking_with(log, model, "test", lambda h: h), own)
-    assert np.array_equal(ranking_with(log, model, "test", identity(8).reconstruct), own)
-    assert not np.array_equal(ranking_with(log, model, "test", lambda h: -h), own)
+    assert np.array_equal(ranking_with(log, model, "test")(lambda h: h), own)
+    assert np.array_equal(ranking_with(log, model, "test")(identity(8).reconstruct), own)
+    assert not np.array_equal(ranking_with(log, model, "test")(lambda h: -h), own)
     expected = log.metrics(model, "valid")["ndcg10"]
     assert ranking_of(log, model, "valid")(identity(8)) == pytest.approx(expected, abs=1e-12)
 

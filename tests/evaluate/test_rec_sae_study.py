@@ -194,7 +194,7 @@ def test_reconstructions_are_ranked_beside_states_for_test_users_alone(scene):
     everyone = scene.workload.asked("test").users.tolist()
     group = dict(zip(people()["user"].to_pylist(), people()["group"].to_pylist(), strict=True))
     own = [i for i, user in enumerate(everyone) if group[user] == "test"]
-    placed = ranking_with(scene.workload, scene.model, "test", scene.dictionary.reconstruct)[own]
+    placed = ranking_with(scene.workload, scene.model, "test")(scene.dictionary.reconstruct)[own]
     assert found["reconstructions"]["metrics"] == ranking_metrics(placed) != found["states"]["metrics"]
     users = [everyone[i] for i in own]
     assert found["reconstructions"]["users"] == [

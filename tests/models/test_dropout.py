@@ -1,4 +1,4 @@
-"""What is dropped follows one uniform number each, at its rate, and nothing is where nothing trains."""
+"""What is dropped follows torch's seed, at its rate and each number alone, and nothing is where nothing trains."""
 
 import pytest
 import torch
@@ -6,18 +6,36 @@ import torch
 from winnow.models.dropout import Dropout
 
 
-@pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
-def test_drops_by_one_uniform_number_each(p):
-    x = torch.randn(40, 50, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    torch.manual_seed(2)
-    kept = torch.rand(40, 50) < 1 - p
-    after = torch.rand(3)
-    torch.manual_seed(2)
-    found = Dropout(p)(x)
-    assert torch.equal(found, x * kept.float().div_(1 - p))
-    assert torch.equal(torch.rand(3), after)
+def dropped(p, seed, shape=(40, 51)):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    torch.manual_seed(seed)
+    return x, Dropout(p)(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_goes_through_and_comes_back_is_0_or_divided_by_the_share_that_is_kept(dtype):
+    x = torch.randn(40, 51, dtype=dtype).requires_grad_()
+    found = Dropout(0.25)(x)
+    factors = found.detach() / x.detach()
+    assert found.dtype == dtype and torch.allclose(factors[factors > 0], torch.tensor(4 / 3, dtype=dtype))
     found.sum().backward()
-    assert torch.equal(x.grad, kept.float().div_(1 - p))
+    assert torch.equal(x.grad == 0, found == 0) and torch.allclose(x.grad, factors)
+
+
+def test_torchs_seed_decides_what_is_dropped():
+    assert torch.equal(dropped(0.3, 1)[1], dropped(0.3, 1)[1])
+    assert not torch.equal(dropped(0.3, 1)[1], dropped(0.3, 2)[1])
+    torch.manual_seed(1)
+    drops, x = Dropout(0.3), torch.ones(40, 51)
+    assert not torch.equal(drops(x), drops(x))
+
+
+def test_one_number_that_is_dropped_tells_nothing_of_those_beside_it():
+    torch.manual_seed(4)
+    kept = (Dropout(0.5)(torch.ones(4000, 53)) > 0).double() - 0.5
+    for apart in (1, 2, 3, 4, 8):  # four draws share a word; a standard error is 0.25 / sqrt(pairs)
+        together = (kept[:, apart:] * kept[:, :-apart]).mean()
+        assert abs(float(together)) < 4 * 0.25 / (4000 * (53 - apart)) ** 0.5
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
@@ -29,7 +47,7 @@ def test_keeps_what_is_expected_of_each_number(p):
     deviation = (p / (1 - p)) ** 0.5
     assert (found.mean(0) - 1).abs().max() < 4.5 * deviation / 4000**0.5
     assert abs(float(found.mean()) - 1) < 4 * deviation / 200_000**0.5
-    assert set(found.unique().tolist()) == {0.0, float(torch.ones(1).div_(1 - p))}
+    assert found.unique().tolist() == pytest.approx([0.0, 1 / (1 - p)], rel=1e-4)
 
 
 def test_changes_nothing_where_nothing_trains():

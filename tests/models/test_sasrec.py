@@ -77,6 +77,16 @@ def test_more_padding_gives_the_same_scores(padding):
 
 
 @torch.no_grad()
+def test_the_last_state_alone_is_that_of_all():
+    lengths = torch.randint(0, WINDOW + 1, (300,), generator=torch.Generator().manual_seed(3))
+    x = histories(300, WINDOW) * (torch.arange(WINDOW) >= WINDOW - lengths[:, None])
+    for net in (model(), model(blocks=1), build("gru4rec", items=ITEMS, window=WINDOW, d=6, hidden=5).eval()):
+        whole = net.states(x)
+        assert torch.allclose(net.states(x, last=True), whole[:, -1:], atol=1e-5)
+        assert torch.allclose(net.last_states(x), whole[:, -1], atol=1e-5)
+
+
+@torch.no_grad()
 def test_the_order_of_a_history_counts():
     x = histories(1)
     assert not torch.allclose(model()(x)[:, -1], model()(x.flip(1))[:, -1], atol=1e-2)

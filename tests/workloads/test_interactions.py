@@ -190,6 +190,19 @@ def test_models_are_built_for_the_window_and_scored_without_dropout(log):
     assert not log.scores(model, asked.histories).requires_grad and not model.training
 
 
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+def test_the_loss_of_a_model_is_torchs_with_its_gradients(log, name):
+    model = log.build(name, d=4).eval()
+    x, y = next(log.batches("train", 4))
+    expected = nn.functional.cross_entropy(model(x)[y > 0][:, 1:], y[y > 0] - 1)
+    found = log.loss(model, (x, y))
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), abs=1e-5)
+    for one, other in zip(
+        *(torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected)), strict=True
+    ):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
 def test_smoothing_is_torchs_and_times_of_padding_are_before_all(log):
     model = log.build("gru4rec", d=4, hidden=3).eval()
     x, y = next(log.batches("train", 4))

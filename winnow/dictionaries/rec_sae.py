@@ -62,12 +62,17 @@ def members(users: pa.Table, group: str) -> list[int]:
     return [user for user, own in pairs if own == group]
 
 
-def ranking_with(workload: Interactions, model: Any, split: str, edit: Callable[[Tensor], Tensor]) -> np.ndarray:
-    """float64[u]: rank of each user's target where edit(states) stands in for the states float[u, d]."""
+def ranking_with(workload: Interactions, model: Any, split: str) -> Callable[[Callable[[Tensor], Tensor]], np.ndarray]:
+    """Of an edit, float64[u]: each user's target's rank where edit(states) stands in for the states float[u, d]."""
     asked = workload.asked(split)
     with torch.no_grad():
-        last = torch.cat([model.states(part)[:, -1] for part in asked.histories.split(256)])
+        last = model.last_states(asked.histories)
+
+    @torch.no_grad()
+    def ranking(edit: Callable[[Tensor], Tensor]) -> np.ndarray:
         return ranks(model.scores(edit(last)), asked.targets, asked.seen)
+
+    return ranking
 
 
 class Published(NamedTuple):
@@ -174,4 +179,5 @@ def _dictionary(parameters: Published, k: int) -> Dictionary:
 
 def ranking_of(workload: Interactions, model: Any, split: str) -> Callable[[Dictionary], float]:
     """NDCG@10 on a split with reconstructions in place of the states: what an epoch is chosen by."""
-    return lambda dictionary: float(gains(ranking_with(workload, model, split, dictionary.reconstruct)).mean())
+    ranking = ranking_with(workload, model, split)
+    return lambda dictionary: float(gains(ranking(dictionary.reconstruct)).mean())

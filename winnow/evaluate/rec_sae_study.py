@@ -85,9 +85,9 @@ def rankings(scene: Scene) -> dict[str, dict[str, Any]]:
     """states and reconstructions -> metrics on the last event of test users, ranked by either; each user's gain."""
     asked = scene.workload.asked("test")
     own = np.isin(asked.users, scene.judges)
-    found = {}
+    ranking, found = ranking_with(scene.workload, scene.model, "test"), {}
     for name, edit in (("states", lambda h: h), ("reconstructions", scene.dictionary.reconstruct)):
-        placed = ranking_with(scene.workload, scene.model, "test", edit)[own]
+        placed = ranking(edit)[own]
         by_user = list(zip(gains(placed).tolist(), asked.users[own].tolist(), strict=True))
         found[name] = {"metrics": ranking_metrics(placed), "users": [("user_ndcg10", g, u) for g, u in by_user]}
     return found

@@ -29,16 +29,17 @@ class GRU4Rec(NextItem):
         with torch.no_grad():
             self.embedding.weight[0] = 0
 
-    def states(self, x: Tensor) -> Tensor:
+    def states(self, x: Tensor, last: bool = False) -> Tensor:
         """float32[n, t, d] of items int64[n, t]; 0 before a sequence starts."""
         check_window(x, self.window, self.embedding.num_embeddings - 1)
         # The recurrence starts at the first item, whatever the padding before it.
         padding = (x == 0).cumprod(1).sum(1, keepdim=True)
         places = torch.arange(x.shape[1], device=x.device)
         started = self.gru(self.dropout(self.embedding(x.gather(1, (places + padding) % x.shape[1]))))[0]
-        back = (places - padding) % x.shape[1]
+        asked = slice(-1, None) if last else slice(None)
+        back = (places[asked] - padding) % x.shape[1]
         hidden = started.gather(1, back[..., None].expand(-1, -1, started.shape[-1]))
-        return self.user_state(self.dropout(hidden)) * (x > 0)[..., None]
+        return self.user_state(self.dropout(hidden)) * (x[:, asked] > 0)[..., None]
 
     def hook_points(self) -> list[str]:
         """The state that scores are made of."""

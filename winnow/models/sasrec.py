@@ -12,6 +12,8 @@ from winnow.models.dropout import Dropout
 
 NEVER = -1e9
 """Score of padding: finite, so that differences of log-probabilities are."""
+ROWS_AT_ONCE = 128
+"""Sequences read together where the last state of many is asked for."""
 
 
 def check_window(x: Tensor, window: int, items: int) -> None:
@@ -22,14 +24,29 @@ def check_window(x: Tensor, window: int, items: int) -> None:
         raise ValueError(f"an item is {int(x.max())} or {int(x.min())}; items are 1 to {items}, and 0 is padding")
 
 
+def _shared_padding(x: Tensor) -> int:
+    """How many places at the start of x int64[n, t] hold no item in any row; one place is left at least."""
+    return int((x > 0).any(0)[:-1].cumsum(0).eq(0).sum())
+
+
 class NextItem(nn.Module):
     """A model with tied embeddings: states of sequences, scores of items, and both in one."""
 
     embedding: nn.Embedding
 
-    def states(self, x: Tensor) -> Tensor:
-        """float32[n, t, d] of items int64[n, t], padded with 0 in front: what each place knows of all before it."""
+    def states(self, x: Tensor, last: bool = False) -> Tensor:
+        """float32[n, t, d] of items int64[n, t], padded with 0 in front: what each place knows of all before it.
+
+        last: float32[n, 1, d], of the last place alone, for less than the states of all.
+        """
         raise NotImplementedError
+
+    def last_states(self, x: Tensor) -> Tensor:
+        """float32[n, d]: the state at the last place of each sequence of x int64[n, t]."""
+        # Rows of like length are read together, without the padding that they share.
+        order = (x > 0).sum(1).argsort(stable=True)
+        parts = [rows[:, _shared_padding(rows) :] for rows in x[order].split(ROWS_AT_ONCE)]
+        return torch.cat([self.states(part, last=True)[:, 0] for part in parts])[order.argsort()]
 
     def scores(self, states: Tensor) -> Tensor:
         """float32[..., items + 1] of states float32[..., d]; padding has a score that nothing is below."""
@@ -52,13 +69,19 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.output = (nn.Linear(d, d) for _ in range(4))
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
-        query, key, value = (
-            part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
-        )
-        scores = query @ key.mT / query.shape[-1] ** 0.5
-        pattern = scores.masked_fill_(~allowed[:, None], float("-inf")).softmax(-1)
-        return self.output((self.dropout(pattern) @ value).transpose(1, 2).flatten(-2))
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """float[n, q, d] of x float[n, t, d]: what the last q places read.
+
+        hidden: float[n, q, t], 0 where a place is read and -inf where it is not.
+        """
+        width = x.shape[-1] // self.heads
+        parts = (self.query(x[:, -hidden.shape[1] :]), self.key(x), self.value(x))
+        # Head by head, each a view: a product of all heads at once copies the three, and what comes back to them.
+        read = [
+            self.dropout(torch.baddbmm(hidden, query, key.mT, alpha=width**-0.5).softmax(-1)) @ value
+            for query, key, value in zip(*(part.split(width, -1) for part in parts), strict=True)
+        ]
+        return self.output(torch.cat(read, -1))
 
 
 class FeedForward(nn.Module):
@@ -81,8 +104,9 @@ class Block(nn.Module):
         self.attn_out, self.mlp_out = Attention(d, heads, dropout), FeedForward(d, dropout)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
-        x = x + self.dropout(self.attn_out(self.attention_norm(x), allowed))
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """float[n, q, d] of x float[n, t, d] and hidden float[n, q, t], see `Attention`: the last q places."""
+        x = x[:, -hidden.shape[1] :] + self.dropout(self.attn_out(self.attention_norm(x), hidden))
         return x + self.dropout(self.mlp_out(self.mlp_norm(x)))
 
 
@@ -110,19 +134,22 @@ class SASRec(NextItem):
         with torch.no_grad():
             self.embedding.weight[0] = 0
 
-    def states(self, x: Tensor) -> Tensor:
+    def states(self, x: Tensor, last: bool = False) -> Tensor:
         """float32[n, t, d] of items int64[n, t]; the bias of the last norm before a sequence starts."""
         check_window(x, self.window, self.embedding.num_embeddings - 1)
-        there = x > 0
         length = x.shape[1]
         h = self.embedding(x) * self.embedding.embedding_dim**0.5 + self.positions.weight[self.window - length :]
-        h = self.dropout(h) * there[..., None]
+        there = (x > 0)[..., None].to(h.dtype)
+        h = self.dropout(h) * there
         earlier = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         # A place without an item reads itself alone; what it makes of that is cleared below.
-        allowed = earlier & there[:, None, :] | torch.eye(length, dtype=torch.bool, device=x.device)
-        for block in self.blocks:
-            h = block(h, allowed) * there[..., None]
-        return self.user_state(h)
+        allowed = earlier & (x > 0)[:, None, :] | torch.eye(length, dtype=torch.bool, device=x.device)
+        hidden = torch.zeros(allowed.shape, dtype=h.dtype, device=x.device).masked_fill_(~allowed, float("-inf"))
+        for index, block in enumerate(self.blocks, 1):
+            if last and index == len(self.blocks):
+                hidden, there = hidden[:, -1:], there[:, -1:]
+            h = block(h, hidden) * there
+        return self.user_state(h[:, -1:] if last else h)
 
     def hook_points(self) -> list[str]:
         """The state that scores are made of, and what each part of each block adds."""

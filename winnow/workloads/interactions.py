@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from winnow.errors import InputError
+from winnow.models.next_item_loss import next_item_loss
+from winnow.models.sasrec import NextItem
 from winnow.randomness import numpy_generator
 from winnow.workloads.image_tables import SPLITS
 from winnow.workloads.interaction_tables import InteractionMeta, interaction_meta
@@ -195,6 +197,8 @@ class Interactions:
         """Mean cross-entropy over all items of the next ones, in nats, padding left out."""
         x, y = batch
         wanted = y > 0
+        if isinstance(model, NextItem) and not label_smoothing:
+            return next_item_loss(model.states(x)[wanted], model.embedding.weight, y[wanted])
         logits = model(x)[wanted][:, 1:]
         return nn.functional.cross_entropy(logits, y[wanted] - 1, label_smoothing=label_smoothing)
 
@@ -204,14 +208,12 @@ class Interactions:
         was_training = model.training
         model.eval()
         # Scores of the last place are all that is asked for; those of all places take most of the time.
-        last = (
-            (lambda x: model.scores(model.states(x)[:, -1]))
-            if hasattr(model, "states")
-            else (lambda x: model(x)[:, -1])
-        )
-        parts = [last(part) for part in histories.split(EVALUATION_BATCH)]
+        if isinstance(model, NextItem):
+            found = model.scores(model.last_states(histories))
+        else:
+            found = torch.cat([model(part)[:, -1] for part in histories.split(EVALUATION_BATCH)])
         model.train(was_training)
-        return torch.cat(parts)
+        return found
 
     def ranks(self, model: nn.Module, split: str) -> np.ndarray:
         """float64[u]: rank of each user's target among all items that the user has not seen."""
