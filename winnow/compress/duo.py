@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from winnow.errors import InputError
 from winnow.models.rotary import rotated
@@ -116,10 +116,10 @@ def oracle_table(model: DuoTransformer, x: Tensor, targets: Tensor, skip: bool =
     all_routes(len(model.blocks))  # raises where they are too many
     known = keys_values(model, x)
     options = (SMALL, BIG, SKIP) if skip else (SMALL, BIG)
-    rows = []
+    asked, rows = targets.permute(1, 2, 0), []
     for end in _ends(model, known, model.embedding(x), 0, options):
-        logits = linear(model.norm(end), model.embedding.weight)
-        rows.append(torch.stack([cross_entropy(logits.mT, each, reduction="none") for each in targets]))
+        chances = linear(model.norm(end), model.embedding.weight).log_softmax(-1)
+        rows.append(-chances.gather(-1, asked).permute(2, 0, 1))
     return torch.stack(rows)
 
 
