@@ -189,6 +189,19 @@ def test_parts_of_the_last_logits_alone_are_those_of_all(pattern, signs):
             torch.testing.assert_close(part, all_places[:, :, -1:])
 
 
+@pytest.mark.parametrize("pattern", ["fixed", "split"])
+@pytest.mark.parametrize("signs", [False, True])
+def test_an_encoder_s_parts_at_its_first_place_alone_are_those_of_all(pattern, signs):
+    model, tokens = random_encoder(), torch.tensor([[1, 4, 2, 7, 3], [1, 5, 9, 0, 0]])
+    means = reference_means(model, REFERENCE)
+    token, first, later = Tokens({0, 2}), frozenset({Node(0, 3, 1)}), frozenset({Node(1, 0, 1), Node(1, 2, 0)})
+    for sources in ([token], [first, token], [later]):
+        asked = (model, tokens, sources, None, means, pattern, signs)
+        found, whole = propagate(*asked).logits, propagate(*asked, save=["blocks.1.hook_resid_post"]).logits
+        for part, other in zip(found, whole, strict=True):
+            torch.testing.assert_close(part, other, atol=1e-12, rtol=0)
+
+
 def test_a_source_s_parts_are_its_difference_from_the_mean_and_targets_are_read_at_their_hooks():
     model = random_transformer(layers=3)
     means, plain = reference_means(model, REFERENCE), model.run(TOKENS, save=node_hooks(model))[1]

@@ -56,8 +56,12 @@ def test_padding_and_saving_change_nothing_and_embeddings_can_stand_for_tokens()
     with torch.no_grad():
         torch.testing.assert_close(model(TOKENS)[1:], model(TOKENS[1:, :3]), atol=1e-12, rtol=0)
         logits, saved = model.run(TOKENS, save=model.all_hook_points())
-        assert torch.equal(logits, model(TOKENS)) and {*saved} == {*model.all_hook_points()}
-        assert torch.equal(model(model.embed(TOKENS), visible=seen(TOKENS)), logits)
+        assert {*saved} == {*model.all_hook_points()}
+        # What is not looked at is computed by other kernels, the last block for the first place alone.
+        early = model.run(TOKENS, save=["blocks.0.hook_resid_post"])[0]
+        for found in (model(TOKENS), early):
+            torch.testing.assert_close(found, logits, atol=1e-12, rtol=0)
+        assert torch.equal(model(model.embed(TOKENS), visible=seen(TOKENS)), model(TOKENS))
         assert torch.equal(model(model.embed(TOKENS[:1])), model(TOKENS[:1]))
     assert saved["hook_embed"].shape == (2, 5, 12) and saved["blocks.0.attn.hook_pattern"].shape == (2, 3, 5, 5)
     assert not saved["blocks.1.attn.hook_pattern"][1, :, :, 3:].any()

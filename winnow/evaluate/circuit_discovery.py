@@ -16,7 +16,7 @@ from torch import Tensor
 
 from winnow.evaluate.contextual_decomposition import Node, Result, heads_of, propagate, reference_means
 from winnow.evaluate.decomposition_rules import Parts
-from winnow.models.hooked_transformer import Block, HookedTransformer
+from winnow.models.hooked_transformer import Block, HookedTransformer, as_it_is
 from winnow.workloads.names_language import YEARS, indirect_objects, tokens_of, vocabulary, year_spans
 
 ROWS = 1024
@@ -105,13 +105,9 @@ def _frozen(
         if i == deepest:
             break
         last = i == len(model.blocks) - 1
-        mixed = block.attn.joined(outputs, _as_it_is, f"{name}.attn", last)
-        stream = block.rest(stream[:, -1:] if last else stream, mixed, _as_it_is, name)
+        mixed = block.attn.joined(outputs, as_it_is, f"{name}.attn", last)
+        stream = block.rest(stream[:, -1:] if last else stream, mixed, as_it_is, name)
     return stream, recorded
-
-
-def _as_it_is(name: str, value: Tensor) -> Tensor:
-    return value
 
 
 def _plain(model: HookedTransformer, task: Task) -> tuple[Tensor, dict[str, Tensor]]:

@@ -107,8 +107,10 @@ class _Propagation:
 
     def __init__(self, sources: Sequence[Source], plain: dict[str, Tensor], means: Mapping[str, Tensor]) -> None:
         self.sources, self.plain, self.means = sources, plain, means
+        self.nodes = [(i, node) for i, s in enumerate(sources) if not isinstance(s, Tokens) for node in s]
         self.split = self.clean_signs = False
         self.ends = self.stop = ""
+        self.told = slice(-1, None)
         self.hidden = torch.zeros(1, 1, dtype=torch.bool)
         self.save: Collection[str] = ()
         self.saved: dict[str, Parts] = {}
@@ -116,8 +118,7 @@ class _Propagation:
     def tap(self, name: str, parts: Parts) -> Parts:
         if self.clean_signs and name.endswith(STREAM):
             parts = clean(parts)
-        chosen = [(i, node) for i, s in enumerate(self.sources) if not isinstance(s, Tokens) for node in s]
-        for i, node in chosen:
+        for i, node in self.nodes:
             if node.hook == name:
                 mean = node.of(self.means[name])
                 node.of(parts.rel[i])[:] = node.of(self.plain[name]) - mean
@@ -128,26 +129,32 @@ class _Propagation:
 
     def norm(self, parts: Parts, norm: torch.nn.Module, name: str) -> Parts:
         if isinstance(norm, Normalisation):
-            places = parts.rel.shape[-2]
-            parts = layer_norm(parts, norm.weight, norm.bias, self.plain[f"{name}.hook_scale"][..., -places:, :])
+            scale = self.plain[f"{name}.hook_scale"]
+            scale = scale if scale.shape[-2] == parts.rel.shape[-2] else scale[..., self.told, :]
+            parts = layer_norm(parts, norm.weight, norm.bias, scale)
         return self.tap(f"{name}.hook_normalized", parts)
 
-    def attention(self, parts: Parts, layer: Attention, name: str, places: int) -> Parts:
+    def attention(self, parts: Parts, layer: Attention, name: str, places: slice) -> Parts:
+        """What heads write together, at some places."""
+
         def heads(letter: str, part: torch.nn.Linear) -> Parts:
             moved = linear(parts, part.weight, part.bias)
             return self.tap(
                 f"{name}.hook_{letter}", Parts(*(p.unflatten(-1, (layer.heads, layer.head_width)) for p in moved))
             )
 
-        relevant = None
+        # Where a head's own output is a source, its place may be any.
+        early = slice(None) if any(node.hook == f"{name}.hook_z" for _, node in self.nodes) else places
+        pattern, relevant = self.plain[f"{name}.hook_pattern"][..., early, :], None
         if self.split or {f"{name}.hook_q", f"{name}.hook_k"} & set(self.save):
             query, key = heads("q", layer.query), heads("k", layer.key)
             if self.split:
-                scores = torch.einsum("...qhd,...khd->...hqk", query.rel, key.rel) / math.sqrt(layer.head_width)
-                relevant = scores.masked_fill(self.hidden, float("-inf")).softmax(-1)
-        mixed = attend(heads("v", layer.value), self.plain[f"{name}.hook_pattern"], relevant)
-        mixed = self.tap(f"{name}.hook_z", mixed)
-        mixed = Parts(*(part[..., -places:, :, :].flatten(-2) for part in mixed))
+                asking = query.rel[..., early, :, :]
+                scores = torch.einsum("...qhd,...khd->...hqk", asking, key.rel) / math.sqrt(layer.head_width)
+                relevant = scores.masked_fill(self.hidden[..., early, :], float("-inf")).softmax(-1)
+        mixed = self.tap(f"{name}.hook_z", attend(heads("v", layer.value), pattern, relevant))
+        left = places if early == slice(None) else slice(None)
+        mixed = Parts(*(part[..., left, :, :].flatten(-2) for part in mixed))
         return linear(mixed, layer.output.weight, layer.output.bias)
 
     def feed_forward(self, parts: Parts, mlp: FeedForward, name: str) -> Parts:
@@ -161,11 +168,11 @@ class _Propagation:
         after = isinstance(block, EncoderBlock)
         parts = self.tap(f"{name}.hook_resid_pre", parts)
         read = parts if after else self.norm(parts, block.ln1, f"{name}.ln1")
-        places = 1 if name == self.ends else read.rel.shape[-2]
+        places = self.told if name == self.ends else slice(None)
         mixed = self.tap(f"{name}.hook_attn_out", self.attention(read, block.attn, f"{name}.attn", places))
         if name == self.stop:
             return parts
-        parts = Parts(*(part[..., -places:, :] for part in parts))
+        parts = Parts(*(part[..., places, :] for part in parts))
         parts = self.tap(f"{name}.hook_resid_mid", add(parts, mixed))
         parts = self.norm(parts, block.ln1, f"{name}.ln1") if after else parts
         read = parts if after else self.norm(parts, block.ln2, f"{name}.ln2")
@@ -232,6 +239,8 @@ def propagate(
     made = _Propagation(sources, plain, means or {})
     made.split, made.clean_signs, made.hidden = pattern == "split", clean_signs, _hidden(model, tokens)
     made.save = {*save, *(node.hook for node in targets or ())}
+    if isinstance(model, TextEncoder):  # of which the first place alone is classified
+        made.told, last = slice(0, 1), not save and all(node.layer < deepest for node in nodes)
     if targets is None and last:
         made.ends = f"blocks.{deepest}"
     elif targets is not None and not save and all(node.head != MLP for node in targets if node.layer == deepest):
@@ -257,7 +266,7 @@ def explain_phrases(
     model: Model, tokens: Tensor, phrases: Sequence[Tokens], weights: Tensor, pattern: str = "fixed"
 ) -> Tensor:
     """float[n, phrase]: the same of sets of tokens, whose scores are more than the sums of those of their tokens."""
-    logits = propagate(model, tokens, phrases, pattern=pattern).logits
+    logits = propagate(model, tokens, phrases, pattern=pattern, last=isinstance(model, HookedTransformer)).logits
     assert logits is not None
     rel = logits.rel if isinstance(model, TextEncoder) else logits.rel[:, :, -1]
     return torch.einsum("snv,nv->ns", rel, weights)

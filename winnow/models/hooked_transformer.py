@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, relu, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, relu, scaled_dot_product_attention
 
 from winnow.errors import InputError
 
@@ -30,8 +30,16 @@ SCORES = ("attn.hook_attn_scores", "attn.hook_pattern")
 """Points of a block that exist only where attention is computed step by step."""
 
 
+def as_it_is(name: str, value: Tensor) -> Tensor:
+    """The tap that reads and replaces nothing."""
+    return value
+
+
 class Normalisation(nn.Module):
-    """LayerNorm whose scale, the standard deviation of each position, is a hook point as well."""
+    """LayerNorm whose scale, the standard deviation of each position, is a hook point as well.
+
+    With the tap `as_it_is` one kernel does it, which rounds otherwise.
+    """
 
     def __init__(self, width: int, epsilon: float = 1e-5) -> None:
         super().__init__()
@@ -43,6 +51,8 @@ class Normalisation(nn.Module):
         self.hook_scale, self.hook_normalized = nn.Identity(), nn.Identity()
 
     def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+        if tap is as_it_is:
+            return layer_norm(x, x.shape[-1:], self.weight, self.bias, self.epsilon)
         centred = x - x.mean(-1, keepdim=True)
         scale = tap(
             f"{name}.hook_scale", self.hook_scale((centred.square().mean(-1, keepdim=True) + self.epsilon).sqrt())
@@ -89,14 +99,14 @@ class Attention(nn.Module):
         later = later.triu(1 + key.shape[1] - query.shape[1])
         return self.joined(self.mixed(query, key, value, later, tap, name), tap, name, last)
 
-    def parts(self, x: Tensor, tap: Tap, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        """The queries, keys and values of x, float[n, t, width]."""
+    def parts(self, x: Tensor, tap: Tap, name: str, asking: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The queries, keys and values of x, float[n, t, width]; asking: what the queries are of in its place."""
 
-        def heads(letter: str, layer: nn.Linear, point: nn.Module) -> Tensor:
+        def heads(letter: str, x: Tensor, layer: nn.Linear, point: nn.Module) -> Tensor:
             return tap(f"{name}.hook_{letter}", point(layer(x).unflatten(-1, (self.heads, self.head_width))))
 
-        query, key = heads("q", self.query, self.hook_q), heads("k", self.key, self.hook_k)
-        return query, key, heads("v", self.value, self.hook_v)
+        query = heads("q", x if asking is None else asking, self.query, self.hook_q)
+        return query, heads("k", x, self.key, self.hook_k), heads("v", x, self.value, self.hook_v)
 
     def mixed(self, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, tap: Tap, name: str) -> Tensor:
         """float[n, q, head, width]: values weighed by a softmax; hidden, bool to [n, head, q, k], is left out."""

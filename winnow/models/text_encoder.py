@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from winnow.errors import InputError
-from winnow.models.hooked_transformer import Attention, FeedForward, Normalisation, Tap
+from winnow.models.hooked_transformer import Attention, FeedForward, Normalisation, Tap, as_it_is
 
 PAD = 0
 """The token behind the end of a text, which no token sees."""
@@ -29,14 +29,19 @@ def seen(tokens: Tensor) -> Tensor:
 class FullAttention(Attention):
     """Self-attention to all tokens that are seen."""
 
-    def forward(self, x: Tensor, tap: Tap, name: str, visible: Tensor) -> Tensor:  # type: ignore[override]
-        """x: float[n, t, width]; visible: bool[n, t]."""
-        query, key, value = self.parts(x, tap, name)
+    def forward(  # type: ignore[override]
+        self, x: Tensor, tap: Tap, name: str, visible: Tensor, asking: Tensor | None = None
+    ) -> Tensor:
+        """x: float[n, t, width]; visible: bool[n, t]; asking: as of `parts`."""
+        query, key, value = self.parts(x, tap, name, asking)
         return self.joined(self.mixed(query, key, value, ~visible[:, None, None], tap, name), tap, name)
 
 
 class EncoderBlock(nn.Module):
-    """Attention, then feed-forward; after each its sum with what went in is normalised."""
+    """Attention, then feed-forward; after each its sum with what went in is normalised.
+
+    first: only the first place is asked for, float[n, 1, width], which is all that classes are told by.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -45,10 +50,11 @@ class EncoderBlock(nn.Module):
         self.hook_resid_pre, self.hook_attn_out, self.hook_resid_mid = (nn.Identity() for _ in range(3))
         self.hook_mlp_out, self.hook_resid_post = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str, visible: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tap: Tap, name: str, visible: Tensor, first: bool = False) -> Tensor:
         x = tap(f"{name}.hook_resid_pre", x)
-        mixed = tap(f"{name}.hook_attn_out", self.attn(x, tap, f"{name}.attn", visible))
-        x = self.ln1(tap(f"{name}.hook_resid_mid", x + mixed), tap, f"{name}.ln1")
+        own = x[:, :1] if first else x
+        mixed = tap(f"{name}.hook_attn_out", self.attn(x, tap, f"{name}.attn", visible, own))
+        x = self.ln1(tap(f"{name}.hook_resid_mid", own + mixed), tap, f"{name}.ln1")
         added = tap(f"{name}.hook_mlp_out", self.mlp(x, tap, f"{name}.mlp"))
         return self.ln2(tap(f"{name}.hook_resid_post", x + added), tap, f"{name}.ln2")
 
@@ -99,8 +105,9 @@ class TextEncoder(nn.Module):
         """The logits and the tensors of the hook points in `save`.
 
         x: tokens int64[n, t], or float[n, t, width] in the place of their embeddings. visible: bool[n, t], the tokens
-        that others see; None is all but padding, and with embeddings all. Raises InputError for texts longer than the
-        context and a hook point that does not exist.
+        that others see; None is all but padding, and with embeddings all. Where nothing of the last block is saved, it
+        runs for the first place alone; this, and saving nothing, rounds otherwise. Raises InputError for texts longer
+        than the context and a hook point that does not exist.
         """
         if x.shape[1] > self.context:
             raise InputError(f"tokens: {x.shape[1]} in a row, the model's context is {self.context}; give fewer")
@@ -109,11 +116,12 @@ class TextEncoder(nn.Module):
             raise InputError(f"hook {unknown[0]!r}: the model has no such point; see all_hook_points")
         saved: dict[str, Tensor] = {}
 
-        def tap(name: str, value: Tensor) -> Tensor:
+        def keep(name: str, value: Tensor) -> Tensor:
             if name in save:
                 saved[name] = value
             return value
 
+        tap = keep if save else as_it_is
         tokens = not x.is_floating_point()
         if visible is None:
             visible = seen(x) if tokens else torch.ones(x.shape[:2], dtype=torch.bool)
@@ -121,7 +129,9 @@ class TextEncoder(nn.Module):
         stream = stream + tap("hook_pos_embed", self.pos_embed.weight[: x.shape[1]].expand(len(x), -1, -1))
         stream = self.ln_embed(stream, tap, "ln_embed")
         for i, block in enumerate(self.blocks):
-            stream = block(stream, tap, f"blocks.{i}", visible)
+            name = f"blocks.{i}"
+            first = i == len(self.blocks) - 1 and not any(point.startswith(name) for point in save)
+            stream = block(stream, tap, name, visible, first)
         return self.classes(self.pooler(stream, tap, "pooler")), saved
 
     def all_hook_points(self) -> list[str]:
