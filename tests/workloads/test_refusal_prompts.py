@@ -79,6 +79,39 @@ def test_classes_count_too_and_what_has_no_documentation_is_left_out():
     assert documented([{"package": "a", "text": text}]) == [("a", ["this", "class", "holds", "one", "more", "row"])]
 
 
+def test_documentation_comes_in_the_order_of_python_s_own_walk_through_all_kinds_of_statements():
+    text = """
+with open("x") as one, open("y") as two:
+    def late():
+        "a deeper one two three four"
+        def deepest(): "is the deepest one of all"
+try:
+    def tried(): "in a part that is tried"
+except ValueError:
+    def excepted(): "in a part for an error"
+else:
+    def otherwise(): "in a part where none was"
+finally:
+    def finally_(): "in a part that comes last"
+match x:
+    case 1:
+        class Matched: "in a part for a match"
+if x:
+    pass
+elif y:
+    def branched(): "in a branch of another one"
+for x in y:
+    while z:
+        async def looped(): "in a loop in a loop"
+    else:
+        def over(): "where a loop is over now"
+def early(f=lambda: 0): "first of all in this order"
+"""
+    documents = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    walked = [ast.get_docstring(node).split() for node in ast.walk(ast.parse(text)) if isinstance(node, documents)]
+    assert len(walked) == 11 and [words for _, words in documented([{"package": "a", "text": text}])] == walked
+
+
 def test_words_come_by_falling_count_and_then_by_name():
     pages = [("a", [f"w{i:02}"] * (3 + (i == 30) + 2 * (i == 7))) for i in range(60)]
     assert word_list(pages, 200, [])[len(SPECIAL) :][:4] == ["w07", "w30", "w00", "w01"]

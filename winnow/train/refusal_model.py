@@ -64,7 +64,7 @@ def tune(
 
     penalty: a term added to the loss of each step.
     """
-    updater = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    updater = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     rate = warmup_cosine(0.1)
     model.train()
     for step, (x, y) in enumerate(batches):

@@ -67,12 +67,21 @@ class Questions:
         return padded, torch.tensor([len(row) - 1 for row in rows])
 
 
+def _statements(tree: ast.Module) -> list[ast.AST]:
+    """What `ast.walk` gives in its order, without expressions: no class or function stands in one."""
+    found: list[ast.AST] = [tree]
+    for node in found:  # which grows meanwhile
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            found += getattr(node, field, ())
+    return found
+
+
 def documented(documents: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """(package, first words) of the documentation of each class and function, in order, without repetitions."""
     found: dict[tuple[str, tuple[str, ...]], None] = {}
     for document in documents:
         try:
-            nodes = list(ast.walk(ast.parse(document["text"])))
+            nodes = _statements(ast.parse(document["text"]))
         except (SyntaxError, ValueError):
             continue  # is of another language
         for node in nodes:
