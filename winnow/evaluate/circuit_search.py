@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from winnow.errors import InputError
+from winnow.evaluate.ablated_circuits import Ablated
 from winnow.evaluate.circuit_discovery import Task, decomposition, no_scores, path_patching, shares
 from winnow.evaluate.contextual_decomposition import Node
 from winnow.models.hooked_transformer import HookedTransformer
@@ -108,30 +109,15 @@ def random_order(model: HookedTransformer, task: Task, seed: int) -> list[Node]:
     return ranked(torch.from_numpy(generator.permutation(scores.numel()).reshape(scores.shape)))
 
 
-@torch.no_grad()
-def measured(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> float:
-    """Mean measure with all other heads at all positions taken away; feed-forward layers stay."""
-    keep = torch.zeros(no_scores(model, task).shape, dtype=torch.bool)
-    for node in nodes:
-        keep[node] = True
-    patch = {
-        f"blocks.{i}.attn.hook_z": lambda value, i=i: torch.where(
-            keep[i, :, :, None], value, task.means[f"blocks.{i}.attn.hook_z"]
-        )
-        for i in range(len(model.blocks))
-    }
-    task.blocks += len(task.tokens) * len(model.blocks)
-    return float(task.measure(model.run(task.tokens, patch=patch, last=True)[0][:, -1]).mean())
-
-
 def pruned(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[Node]:
     """What is left of a circuit when every node has gone, the last of them first, whose loss does not hurt."""
-    kept, value, changed = list(nodes), measured(model, task, nodes), True
+    measured = Ablated(model, task).measure
+    kept, value, changed = list(nodes), measured(nodes), True
     while changed:
         changed = False
         for node in kept[::-1]:
             rest = [other for other in kept if other != node]
-            without = measured(model, task, rest)
+            without = measured(rest)
             if without >= value:
                 kept, value, changed = rest, without, True
     return kept
@@ -140,24 +126,17 @@ def pruned(model: HookedTransformer, task: Task, nodes: Sequence[Node]) -> list[
 class Faithfulness:
     """Of circuits on one task: (m(nodes of the circuit) - m(none)) / (m(all) - m(none)), m the mean measure.
 
-    Above 1 where left-out nodes work against the task. A circuit that several orders begin with is run once. Raises
-    InputError for a task that is not done at all.
+    Above 1 where left-out nodes work against the task. Raises InputError for a task that is not done at all.
     """
 
     def __init__(self, model: HookedTransformer, task: Task) -> None:
-        self.model, self.task, self._known = model, task, dict[frozenset[Node], float]()
-        self._none, self._whole = self._of([]), self._of(ranked(no_scores(model, task)))
+        self.model, self.task, self._measured = model, task, Ablated(model, task).measure
+        self._none, self._whole = self._measured([]), self._measured(ranked(no_scores(model, task)))
         if self._whole == self._none:
             raise InputError("task: the measure is the same without any head; train the model longer")
-
-    def _of(self, nodes: Sequence[Node]) -> float:
-        circuit = frozenset(nodes)
-        if circuit not in self._known:
-            self._known[circuit] = measured(self.model, self.task, nodes)
-        return self._known[circuit]
 
     def __call__(self, order: Sequence[Node], sizes: Sequence[int]) -> list[float]:
         """Faithfulness of the first nodes of an order, for each size; InputError for sizes there are no nodes for."""
         if not sizes or min(sizes) < 0 or max(sizes) > len(order):
             raise InputError(f"sizes: {list(sizes)}; from 0 to the {len(order)} nodes, at least one")
-        return [(self._of(order[:size]) - self._none) / (self._whole - self._none) for size in sizes]
+        return [(self._measured(order[:size]) - self._none) / (self._whole - self._none) for size in sizes]
