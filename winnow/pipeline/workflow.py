@@ -40,6 +40,7 @@ CHAPTERS = {
     "layers": "Compression",
 }
 STORE_FILES = ("meta.json", "rows.parquet", *(f"shard-{number:05d}.safetensors" for number in range(8)))
+CODE_TABLES = ("functions.parquet", "nodes.parquet", "triples.parquet", "doctests.parquet")
 LEDGER = ("results/claims.parquet", "results/claims.html")
 Wildcards = Any  # Snakemake's own type, which reads like a namespace of strings
 
@@ -496,7 +497,9 @@ class Workflow:
     def family_targets(self, workload: str, family: str, default: bool = False) -> list[str]:
         """One file for each result folder of a family, and its pictures; default leaves out what is optional."""
         if family == "curate":
-            return [f"results/{workload}/curate/all/seed0/report.json"] if workload in self.learnable else []
+            names = ["report.json"] if workload in self.learnable else []
+            names += CODE_TABLES if getattr(getattr(self.workloads[workload], "curate", None), "tables", False) else []
+            return [f"results/{workload}/curate/all/seed0/{name}" for name in names]
         pictures = [
             f"results/{workload}/{system}/{picture}.svg"
             for system, section in self.systems(workload).items()

@@ -96,6 +96,8 @@ class CurateText(Split):
     """Tokens of the byte-pair encoding."""
     context: int = Field(256, ge=8, le=8192)
     """Tokens of a window that models are trained on."""
+    tables: bool = False
+    """Make tables of the functions, syntax, relations and examples of the Python among the files, beside the splits."""
 
     @model_validator(mode="after")
     def _related_before_equal(self) -> CurateText:
