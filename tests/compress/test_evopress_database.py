@@ -10,6 +10,7 @@ from winnow.compress.evopress_database import (
     BITS,
     LEVELS,
     Divergence,
+    LogPerplexity,
     calibrated,
     depth_database,
     layer_databases,
@@ -68,6 +69,28 @@ def test_the_divergence_is_kullback_and_leiblers_and_nothing_for_the_model_itsel
     q = with_weights(model, database.parameters(state))(windows[drawn]).double().softmax(-1)
     expected = (p * (p / q).log()).sum(-1).mean()
     assert fitness(state, drawn) == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
+@pytest.mark.parametrize("largest", [3, 40, 99])
+def test_on_the_largest_logits_the_divergence_is_between_what_is_left_of_both_models(model, windows, largest):
+    database, state, drawn = depth_database(model), (1, 0, 0, 0, 1, 0), np.array([4, 1])
+    fitness = Divergence(model, database, windows, largest)
+    assert fitness((0,) * 6, np.arange(6)) == 0
+    dense = model(windows[drawn]).detach().double()
+    other = with_weights(model, database.parameters(state))(windows[drawn]).detach().double()
+    expected = []
+    for p, q in zip(dense.flatten(0, 1), other.flatten(0, 1), strict=True):
+        top = sorted(range(40), key=lambda token: -float(p[token]))[:largest]
+        p, q = p[top].softmax(-1), q[top].softmax(-1)
+        expected.append(float((p * (p / q).log()).sum()))
+    assert fitness(state, drawn) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_the_logarithm_of_perplexity_is_the_loss_of_all_tokens_but_the_first(model, windows):
+    database, state, drawn = depth_database(model), (1, 0, 0, 0, 1, 0), np.array([4, 1])
+    logs = with_weights(model, database.parameters(state))(windows[drawn]).detach().double().log_softmax(-1)
+    losses = [-float(logs[i, t, windows[row, t + 1]]) for i, row in enumerate(drawn) for t in range(11)]
+    assert LogPerplexity(model, database, windows)(state, drawn) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_levels_cost_what_they_say(model, databases):

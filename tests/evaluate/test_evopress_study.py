@@ -8,12 +8,13 @@ import torch
 
 from tests.loud_transformer import loud_transformer
 from winnow.compress.evopress import Stage
-from winnow.compress.evopress_database import Divergence, depth_database, layer_databases
+from winnow.compress.evopress_database import Divergence, LogPerplexity, depth_database, layer_databases
 from winnow.errors import InputError
 from winnow.evaluate.evopress_study import (
     all_arms,
     budget_of,
     histories,
+    judge_of,
     layer_arms,
     levels_of,
     owl_weights,
@@ -32,6 +33,8 @@ SETTINGS = SimpleNamespace(
     dropped=[0.25, 0.5],
     sparsity=0.5,
     blocks=2,
+    fitness="divergence",
+    largest=5,
     schedules=SimpleNamespace(depth=None, sparsity=None, bits=None),
 )
 
@@ -156,6 +159,16 @@ def test_a_kind_may_have_a_schedule_of_its_own():
     params = SimpleNamespace(**{**vars(SETTINGS), "schedules": SimpleNamespace(depth=None, sparsity=own, bits=None)})
     assert budget_of(params, "sparsity") == (7, (Stage(5, 1),), 3, 2, 9)
     assert budget_of(params, "bits") == budget_of(params, "depth") == (3, (Stage(2, 2), Stage(3, 1)), 3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("fitness", "kind", "kept"),
+    [("divergence", Divergence, 40), ("sparse_divergence", Divergence, 5), ("perplexity", LogPerplexity, None)],
+)
+def test_searches_go_by_what_is_asked(model, x, fitness, kind, kept):
+    judge = judge_of(SimpleNamespace(fitness=fitness, largest=5), model, depth_database(model), x)
+    assert type(judge) is kind and judge.windows is x
+    assert kept is None or judge.dense.shape[-1] == kept
 
 
 def test_mean_bits_may_be_a_fraction(model, x, layers):

@@ -34,7 +34,14 @@ from winnow.compress.evopress_baselines import (
     residual_streams,
     window_of_blocks,
 )
-from winnow.compress.evopress_database import Database, Divergence, calibrated, depth_database
+from winnow.compress.evopress_database import (
+    Database,
+    Divergence,
+    Judge,
+    LogPerplexity,
+    calibrated,
+    depth_database,
+)
 from winnow.errors import InputError
 from winnow.models.transformer import Transformer
 from winnow.randomness import numpy_generator
@@ -82,7 +89,7 @@ def window_losses(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, y:
 
 
 def searched(
-    database: Database, starts: list[State], fitness: Divergence, budget: Budget, name: str, seed: int, report: Report,
+    database: Database, starts: list[State], fitness: Judge, budget: Budget, name: str, seed: int, report: Report,
     propose: Propose | None = None,
 ) -> Arm:  # fmt: skip
     """What EvoPress finds from the starts; with `propose`, what drawing at random finds for the same evaluations."""
@@ -109,6 +116,13 @@ def budget_of(params: Any, kind: str) -> Budget:
     return Budget(own.offspring, stages, params.starts, params.start_windows, own.generations)
 
 
+def judge_of(params: Any, model: nn.Module, database: Database, x: Tensor) -> Judge:
+    """What a search goes by on windows int64[n, t], as `fitness` says."""
+    if params.fitness == "perplexity":
+        return LogPerplexity(model, database, x)
+    return Divergence(model, database, x, params.largest if params.fitness == "sparse_divergence" else None)
+
+
 def require_apart(calibration: Tensor, judged: Tensor) -> None:
     """Raise InputError where a window int64[n, t] that a search sees is also one on which it is judged."""
     both = (calibration[:, None] == judged).all(2).any(1)
@@ -132,17 +146,17 @@ def all_arms(
     """
     budget = budget_of(params, "depth")
     depth, blocks = depth_database(model), depth_database(model, whole_blocks=True)
-    fitness = Divergence(model, depth, x)
+    fitness = judge_of(params, model, depth, x)
     arms = {"dense": {"dense": Arm({})}}
     for share, dropped in _counts(params.dropped, len(model.blocks)).items():
         kind = f"depth-{100 * share:g}"
         arms[kind] = depth_arms(model, depth, fitness, dropped, budget, seed, report(kind))
     for database, level in layers:
-        fitness = Divergence(model, database, x)
+        fitness = judge_of(params, model, database, x)
         own = budget_of(params, database.kind)
         arms[database.kind] = layer_arms(database, level, fitness, own, seed, report(database.kind))
     arms["sparsity"]["owl"] = Arm(owl_weights(model, x, params.sparsity))
-    fitness = Divergence(model, blocks, x)
+    fitness = judge_of(params, model, blocks, x)
     return arms, block_search(blocks, fitness, params.blocks, budget, seed, report("blocks"))
 
 
@@ -158,7 +172,7 @@ def _counts(shares: Iterable[float], blocks: int) -> dict[float, int]:
 
 
 def depth_arms(
-    model: Transformer, database: Database, fitness: Divergence, dropped: int, budget: Budget, seed: int, report: Report
+    model: Transformer, database: Database, fitness: Judge, dropped: int, budget: Budget, seed: int, report: Report
 ) -> dict[str, Arm]:
     """Arms that drop so many attention and as many feed-forward layers; dp drops layers of as many weights in all.
 
@@ -202,7 +216,7 @@ def _dp_depth(model: Transformer, scores: np.ndarray, dropped: int) -> State:
 
 
 def block_search(
-    database: Database, fitness: Divergence, dropped: int, budget: Budget, seed: int, report: Report
+    database: Database, fitness: Judge, dropped: int, budget: Budget, seed: int, report: Report
 ) -> dict[str, Arm]:
     """What evolution and random search find where whole blocks are dropped, few enough to try all."""
     generator = numpy_generator(seed, "evopress", "starts of blocks")
@@ -218,7 +232,7 @@ def block_search(
 
 
 def layer_arms(
-    database: Database, level: float, fitness: Divergence, budget: Budget, seed: int, report: Report
+    database: Database, level: float, fitness: Judge, budget: Budget, seed: int, report: Report
 ) -> dict[str, Arm]:
     """Arms that cost as much as every layer at one level: uniform, dp on the layers' own errors, two searches.
 
@@ -281,7 +295,10 @@ def owl_weights(model: Transformer, x: Tensor, sparsity: float) -> dict[str, Ten
 
 
 def histories(arms: Mapping[str, Mapping[str, Arm]]) -> list[dict[str, Any]]:
-    """Rows of all searches: kind, arm, generation, divergence at its last stage, evaluations of windows until then."""
+    """Rows of all searches: kind, arm, generation, divergence at its last stage, evaluations of windows until then.
+
+    divergence: or what else the search goes by.
+    """
     return [
         {"kind": kind, "arm": arm, "generation": generation + 1, "divergence": error, "evaluations": evaluations}
         for kind, those in arms.items()

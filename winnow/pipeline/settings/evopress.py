@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -60,6 +60,10 @@ class EvoPress(System):
     """Share of the weights of linear layers that is zero."""
     bits: float = Field(3, gt=2, lt=6)
     """Mean bits of the weights of linear layers, 2 to 6 each; may be a fraction."""
+    fitness: Literal["divergence", "sparse_divergence", "perplexity"] = "divergence"
+    """What searches and single drops go by: the divergence from the dense model, on its largest logits, or the loss."""
+    largest: int = Field(128, ge=2)
+    """Logits of each token that sparse_divergence keeps."""
     calibration: int = Field(24, ge=2)
     """Windows of the training split that the search and the databases see."""
     judged: int = Field(48, ge=2)
