@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -79,6 +80,51 @@ def test_a_hessian_too_large_or_in_single_precision_is_refused():
 def test_a_network_that_is_no_chain_is_refused():
     with pytest.raises(InputError, match="chain"):
         degeneracy_report(nn.Sequential(nn.Linear(2, 2), nn.Tanh()).double(), torch.zeros(2, 2))
+
+
+def synchronised_network():
+    """Units 0 and 1 fire together, the last one always does."""
+    model = small_network(widths=(3, 4, 3))
+    with torch.no_grad():
+        model[0].weight[1], model[0].bias[1] = 2 * model[0].weight[0], 2 * model[0].bias[0]
+        model[0].weight[3], model[0].bias[3] = 0.0, 1.0
+    return model, normal(3, 200, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [(small_network(0, (5, 6, 2, 4)), normal(3, 200, 5)), synchronised_network()],
+    ids=["narrow", "sync"],
+)
+def test_as_much_is_free_as_the_hessian_says(model, x):
+    eigenvalues = torch.linalg.eigvalsh(behavioural_hessian(model, x))
+    free = len(eigenvalues) - effective_parameters(eigenvalues, 1e-10)
+    assert sum(layer.predicted_null for layer in degeneracy_report(model, x)) == free > 0
+
+
+def test_ranks_of_a_report_are_numpys_and_sizes_those_of_the_matrices():
+    model, x = small_network(), normal(3, 200, 2) @ normal(4, 2, 5)  # inputs of a plane
+    report = degeneracy_report(model, x)
+    assert [layer.layer for layer in report] == ["0", "2", "4"]
+    assert [(layer.inputs, layer.outputs) for layer in report] == [(6, 6), (7, 6), (7, 4)]
+    for number, layer in enumerate(report):
+        with torch.no_grad():
+            before = model[: 2 * number](x)
+        activations = np.column_stack([before.numpy(), np.ones(len(x))])
+        assert layer.rank_activations == np.linalg.matrix_rank(activations, tol=1e-5 * np.linalg.norm(activations, 2))
+        rest, made = model[2 * number + 1 :], model[: 2 * number + 1](x).detach()
+        rows = torch.cat([torch.autograd.functional.jacobian(rest, row) for row in made]).numpy()
+        assert layer.rank_jacobian == np.linalg.matrix_rank(rows, tol=1e-5 * np.linalg.norm(rows, 2))
+        free = layer.inputs * layer.outputs - layer.rank_activations * layer.rank_jacobian
+        assert layer.predicted_null == free + layer.mixing
+    assert report[0].rank_activations == 3 and report[2].mixing == report[2].sync_blocks == 0
+
+
+def test_blocks_of_a_report_mix_their_units_and_the_constant_where_they_always_fire():
+    model, x = synchronised_network()
+    first, last = degeneracy_report(model, x)
+    # The two that fire together make one direction, which the next layers read along two; the others make one each.
+    assert (first.sync_blocks, first.mixing) == (1, 1 * 2 + 1 + 1) and (last.sync_blocks, last.mixing) == (0, 0)
 
 
 def test_coordinates_are_uncorrelated_and_gradients_orthonormal():

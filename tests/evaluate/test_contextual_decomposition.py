@@ -278,6 +278,12 @@ def test_impossible_questions_are_refused(told):
         propagate(model, TOKENS, **asked)
 
 
+def test_one_empty_source_among_others_is_refused():
+    for empty in (Tokens(), frozenset()):
+        with pytest.raises(InputError, match="sources: none, or an empty one; give at least one token or node each"):
+            propagate(random_transformer(), TOKENS, [Tokens({0}), empty])
+
+
 def test_references_of_several_lengths_are_refused():
     for reference in (REFERENCE[:0], torch.tensor([[1, 2, 3], [1, 2, 0]])):
         with pytest.raises(InputError, match="reference"):
