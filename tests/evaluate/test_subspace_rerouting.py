@@ -1,5 +1,8 @@
 """The search beside finite differences, enumeration of all tokens, and plain runs of all blocks."""
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.evaluate.refusal import ToObjective, random_model
 from winnow.errors import InputError
+from winnow.evaluate import subspace_rerouting
 from winnow.evaluate.subspace_rerouting import (
     SearchConfig,
     _allowed,
@@ -122,6 +126,61 @@ def test_a_search_ends_at_its_loss_and_counts_its_work():
     assert 5 + 3 + 1 <= attack.layer_forwards <= 5 + 7 * (8 + 3)
     easy = SearchConfig(width=8, topk=4, buffer=5, iterations=7, stop_loss=1e9)
     assert reroute(model, PROMPT, SLOTS, objective, easy, torch.Generator().manual_seed(0)).layer_forwards == 5
+
+
+@pytest.fixture
+def exchanged(monkeypatch):
+    """How many slots each iteration of a search exchanged."""
+    found, plain = [], candidates
+    monkeypatch.setattr(subspace_rerouting, "candidates", lambda *given: found.append(given[2]) or plain(*given))
+    return found
+
+
+def test_losses_that_are_told_are_the_lowest_so_far_and_as_they_fall_fewer_slots_are_exchanged(exchanged, monkeypatch):
+    met, plain = [], _Run.losses
+    monkeypatch.setattr(_Run, "losses", lambda run, ids: met.append(plain(run, ids)) or met[-1])
+    config = SearchConfig(width=16, topk=8, buffer=5, iterations=12, stop_loss=-1.0, patience=99)
+    attack = reroute(random_model(), PROMPT, (1, 2, 3, 4), ToObjective(2), config, torch.Generator().manual_seed(0))
+    lowest = np.minimum.accumulate([float(each.min()) for each in met])
+    assert len(met[0]) == 5 and attack.losses == pytest.approx(lowest)
+    expected = [4]  # all of them until something is better than the start
+    for before, now in pairwise(lowest):
+        expected.append(slots_replaced(4, now / (lowest[0] + 1e-5), 1.8) if now < before else expected[-1])
+    assert exchanged == expected[:-1] and len(set(exchanged)) > 1
+
+
+class Flat(ToObjective):
+    """Nothing is better than anything else."""
+
+    def loss(self, saved, stream):
+        return 0 * super().loss(saved, stream) + 1
+
+
+def test_a_search_that_gains_nothing_exchanges_all_slots_and_jumps_whenever_its_patience_ends(exchanged, monkeypatch):
+    jumps, plain = [], _Buffer.jump
+    monkeypatch.setattr(_Buffer, "jump", lambda *given: jumps.append(len(exchanged)) or plain(*given))
+    config = SearchConfig(width=6, topk=4, buffer=5, iterations=10, stop_loss=-1.0, patience=3)
+    attack = reroute(random_model(), PROMPT, SLOTS, Flat(1), config, torch.Generator().manual_seed(0))
+    assert exchanged == [2] * 10 and jumps == [4, 7, 10]  # after three iterations beside the first, and three each
+    assert attack.losses == [1.0] * 11
+
+
+def test_all_slots_are_exchanged_as_long_as_nothing_is_better_than_the_best_of_the_start(exchanged):
+    # Ten draws of the four pairs of two tokens: the best pair is there from the first on.
+    config = SearchConfig(width=6, iterations=4, stop_loss=-1.0, banned=tuple(set(range(30)) - {11, 12}))
+    attack = reroute(random_model(), PROMPT, SLOTS, ToObjective(2), config, torch.Generator().manual_seed(0))
+    ids = all_pairs(torch.tensor([11, 12]))
+    least = plain_losses(random_model(), ToObjective(2), PROMPT, SLOTS, ids)
+    assert attack.losses == pytest.approx([float(least.min())] * 5, rel=1e-5) and exchanged == [2] * 4
+    assert torch.equal(attack.slot_ids, ids[least.argmin()])
+
+
+def test_a_slot_may_come_first_or_just_before_the_last_token():
+    model = random_model()
+    assert len(_allowed(model, PROMPT, (0, 4), ToObjective(3), SearchConfig(banned=(0, 7)))) == 28
+    for slots in ((0, 5), (-1, 4)):
+        with pytest.raises(InputError, match=r"give different places from 0 to 4, before the token at which is read"):
+            _allowed(model, PROMPT, slots, ToObjective(3), SearchConfig())
 
 
 @given(
