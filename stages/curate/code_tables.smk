@@ -9,6 +9,7 @@ rule code_tables:
         nodes="results/{workload}/curate/all/seed{seed}/nodes.parquet",
         triples="results/{workload}/curate/all/seed{seed}/triples.parquet",
         doctests="results/{workload}/curate/all/seed{seed}/doctests.parquet",
+        instructions="results/{workload}/curate/all/seed{seed}/instructions.parquet",
     log:
         "logs/{workload}/curate/all/seed{seed}/code_tables.log",
     wildcard_constraints:

@@ -10,9 +10,11 @@ import pytest
 from winnow.curate.code_tables import (
     DOCTESTS,
     FUNCTIONS,
+    INSTRUCTIONS,
     NODES,
     doctests_table,
     functions_table,
+    instructions_table,
     nodes_table,
     sources_of,
 )
@@ -139,6 +141,24 @@ def test_examples_print_what_they_are_expected_to_after_those_before_them(module
     assert doctests_table(sources_of(documents('def f():\n    """\n    >>> 1\n  2\n    """\n'))).num_rows == 0
 
 
+def test_instructions_ask_for_a_signature_and_are_answered_by_a_function_of_it(module):
+    table = instructions_table(sources_of(documents(TEXT)))
+    functions = {row["function_id"]: row for row in functions_table(sources_of(documents(TEXT))).to_pylist()}
+    rows = {functions[row["function_id"]]["qualname"]: row for row in table.to_pylist()}
+    # Documentation on the line of the name, and functions without any, ask for nothing.
+    assert table.schema == INSTRUCTIONS and set(rows) == {"double", "outer.<locals>.inner"}
+    assert rows["double"]["prompt"] == "Twice." and rows["outer.<locals>.inner"]["prompt"] == "Inner."
+    for name, row in rows.items():
+        scope = {}
+        exec(row["response"], scope)
+        made = scope[name.rpartition(".")[2]]
+        assert row["response"].startswith(row["constraint"]) and made.__doc__ is None
+        assert row["split"] == "train"
+    scope = {}
+    exec(rows["double"]["response"], scope)
+    assert scope["double"](7, by=3) == module["double"](7, by=3) == 21
+
+
 def test_what_is_not_python_or_does_not_parse_has_no_rows_and_rows_belong_to_the_split_of_their_file():
     splits = documents("def f(): pass", split="train") | documents("def g(): pass", "def (", split="test")
     splits["test"] = splits["test"].set_column(0, "file_id", pa.array([7, 8]))
@@ -147,5 +167,6 @@ def test_what_is_not_python_or_does_not_parse_has_no_rows_and_rows_belong_to_the
         ("test", 7),
     }
     assert list(sources_of(documents("def f(): pass", language="c"))) == []
+    assert instructions_table([]).schema == INSTRUCTIONS
     for table, schema in ((functions_table([]), FUNCTIONS), (nodes_table([]), NODES), (doctests_table([]), DOCTESTS)):
         assert table.num_rows == 0 and table.schema == schema

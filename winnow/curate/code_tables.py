@@ -1,4 +1,4 @@
-"""Tables beside the documents of a workload of source files: functions, syntax, and examples in documentation.
+"""Tables beside the documents of source files: functions, syntax, examples in documentation, and instructions.
 
 Only Python that parses has rows. A row belongs to the split of its file, so that nothing of a file is in two.
 """
@@ -9,6 +9,7 @@ import ast
 import copy
 import doctest
 import re
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
@@ -56,6 +57,17 @@ DOCTESTS = pa.schema(
     }
 )
 """source, expected: an example of a function's documentation and what it prints; setup: the examples before it."""
+INSTRUCTIONS = pa.schema(
+    {
+        "function_id": pa.int64(),
+        "split": pa.string(),
+        "prompt": pa.string(),
+        "constraint": pa.string(),
+        "response": pa.string(),
+    }
+)
+"""prompt: the first paragraph of a function's documentation; constraint: the signature that is asked for; response: the
+function without its documentation, dedented."""
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -152,6 +164,22 @@ def signature_of(node: Definition) -> str:
     bare = copy.copy(node)
     bare.decorator_list, bare.body = [], [ast.Pass()]
     return ast.unparse(bare).removesuffix("\n    pass").removesuffix(":")
+
+
+def instructions_table(sources: Iterable[Source]) -> pa.Table:
+    """A row of INSTRUCTIONS for every function that is documented above further statements, on lines of its own."""
+    rows: list[dict[str, Any]] = []
+    for source in sources:
+        lines = lines_of(source.text)
+        for qualname, node in definitions(source.tree):
+            told, first = ast.get_docstring(node), node.body[0].lineno
+            if not told or len(node.body) < 2 or lines[first - 1].lstrip()[:1] not in tuple("\"'rRuU"):
+                continue
+            row = {"function_id": identity(source.file_id, qualname, node.lineno), "split": source.split}
+            row |= {"prompt": told.split("\n\n")[0].strip(), "constraint": signature_of(node)}
+            text = "".join(lines[node.lineno - 1 : first - 1]) + _body(node, lines)
+            rows.append(row | {"response": textwrap.dedent(text)})
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["function_id"]), INSTRUCTIONS)
 
 
 def nodes_table(sources: Iterable[Source]) -> pa.Table:

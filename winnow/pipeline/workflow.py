@@ -40,7 +40,7 @@ CHAPTERS = {
     "layers": "Compression",
 }
 STORE_FILES = ("meta.json", "rows.parquet", *(f"shard-{number:05d}.safetensors" for number in range(8)))
-CODE_TABLES = ("functions.parquet", "nodes.parquet", "triples.parquet", "doctests.parquet")
+CODE_TABLES = tuple(f"{name}.parquet" for name in ("functions", "nodes", "triples", "doctests", "instructions"))
 LEDGER = ("results/claims.parquet", "results/claims.html")
 Wildcards = Any  # Snakemake's own type, which reads like a namespace of strings
 
