@@ -103,6 +103,8 @@ def test_a_record_says_what_its_function_is_made_of(records):
             parts = [part[0] for part in tree[1:]] if tree[0] in ("sum", "product") else [tree[0]]
             assert record["family"] == " ".join(parts) and record["composed"] == (len(parts) == 2)
             assert not find_numeric.spoiled(tree) and record["approximation_error"] is None
+        known = json.loads(record["spec"])["noise"]
+        assert record["noise"] == ("" if known is None else known)
         low, high = json.loads(record["domain"]) or (None, None)
         told = record["description"].split(", but near ")
         assert len(told) == (2 if record["complication"] == "corruption" else 1)
@@ -218,6 +220,10 @@ def test_the_error_is_normalised_and_skips_what_is_not_defined():
     assert normalised_error(np.zeros(2), np.full(2, 0.2), 0.01) == pytest.approx(4)
     assert normalised_error(np.full(2, 3.0), np.full(2, 3.3), 0.01) == pytest.approx(0.01)
     assert normalised_error(true * 1e200, true * 1e200 * 1.1) == pytest.approx(0.01)
+    # One large value among zeros: the mean square is below the floor, which then counts, though the value is not.
+    rare, off = np.array([0.3] + [0.0] * 9), np.array([0.3, 0.2] + [0.0] * 8)
+    assert normalised_error(rare, off, 0.01) == pytest.approx(0.004 / 0.01)
+    assert normalised_error(rare, off) == pytest.approx(0.04 / 0.09)
 
 
 def test_no_function_is_an_error():
