@@ -30,7 +30,7 @@ def rec_sae(inputs, outputs, params, log):
         tell(found["metrics"], "rec_sae", name)
         tell(found["users"], "rec_sae", name)
     tell(study.ranking_change(ranked, seed), "rec_sae", "change")
-    told = study.concepts_of(scene, seed)
+    told = study.concepts_of(scene, seed, params.top)
     f1 = {name: np.array(by_split["test"]["f1"].to_pylist()) for name, (_, by_split) in told.items()}
     for name, (known, by_split) in told.items():
         rules.append(study.labelled(known, system=name))

@@ -202,18 +202,24 @@ def test_reconstructions_are_ranked_beside_states_for_test_users_alone(scene):
     ]
 
 
-def test_units_are_interpreted_on_training_users_and_judged_on_each_others(scene):
-    found = study.concepts_of(scene, 3)
+@pytest.mark.parametrize("top", [2, 50])
+def test_units_are_interpreted_on_training_users_and_judged_on_each_others(scene, top):
+    found = study.concepts_of(scene, 3, top)
     all_units = units(scene.dictionary, scene.places["train"].states, 3)
     assert list(found) == list(all_units) == ["rec_sae", "neurons", "random_directions"]
     for name, unit in all_units.items():
         rules, judged = found[name]
         train = unit.acts(scene.places["train"].states)
         owner = scene.places["train"].owner
-        assert rules.equals(study.item_concepts.interpret(train, scene.features["train"], owner))
+        assert rules.equals(study.item_concepts.interpret(train, scene.features["train"], owner, top=top))
         for split in ("valid", "test"):
             acts, owner = unit.acts(scene.places[split].states), scene.places[split].owner
             assert judged[split].equals(study.item_concepts.confidence(rules, acts, scene.features[split], 3, owner))
+
+
+def test_rules_depend_on_how_many_users_they_are_read_from(scene):
+    one, many = (study.concepts_of(scene, 3, top)["rec_sae"][0] for top in (1, 50))
+    assert one.num_rows and not one.equals(many)
 
 
 def judged_table(f1):

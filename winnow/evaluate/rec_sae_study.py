@@ -113,12 +113,15 @@ def ranking_change(found: dict[str, dict[str, Any]], seed: int) -> dict[str, flo
     }
 
 
-def concepts_of(scene: Scene, seed: int) -> dict[str, tuple[pa.Table, dict[str, pa.Table]]]:
-    """rec_sae, neurons, random_directions -> rules read from train users; split -> confidence on its users."""
+def concepts_of(scene: Scene, seed: int, top: int = 50) -> dict[str, tuple[pa.Table, dict[str, pa.Table]]]:
+    """rec_sae, neurons, random_directions -> rules read from train users; split -> confidence on its users.
+
+    top: train users, those in whom a unit is strongest, whom its rule is read from.
+    """
     found = {}
     for name, unit in units(scene.dictionary, scene.places["train"].states, seed).items():
         train = scene.places["train"]
-        rules = item_concepts.interpret(unit.acts(train.states), scene.features["train"], train.owner)
+        rules = item_concepts.interpret(unit.acts(train.states), scene.features["train"], train.owner, top=top)
         judged = {split: _confidence(rules, unit, scene, split, seed) for split in ("valid", "test")}
         found[name] = (rules, judged)
     return found

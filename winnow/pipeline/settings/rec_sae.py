@@ -53,6 +53,8 @@ class RecSae(System):
     """Items that are concepts of their own: those taken most."""
     least_items: int = Field(8, ge=1)
     """Items that a property must have to be a concept."""
+    top: int = Field(50, ge=1)
+    """Training users, those in whom a latent is strongest, whose histories its concept is read from."""
     rows: int = Field(40_000, ge=64)
     """Most places of training users that concepts are read from."""
     held_out_rows: int = Field(20_000, ge=64)
