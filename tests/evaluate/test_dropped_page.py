@@ -15,7 +15,7 @@ class Read(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.told, self.links, self.anchors, self.open = {"h2": [], "summary": [], "pre": []}, [], [], []
+        self.told, self.links, self.anchors, self.open = {"h2": [], "summary": [], "pre": [], "a": []}, [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
@@ -55,6 +55,12 @@ def test_files_stand_under_their_reason_as_they_are():
     ]
     assert found.told["summary"] == ["r/a.py: 0.1235", "r/<b>.py", "r/a.py, for which s/<k>.py stays"]
     assert found.links == found.anchors == ["#filter-mean_line", "#near-near_copy"]
+    assert found.told["a"] == ["mean line", "near copy"]
+
+
+def test_a_reason_may_have_any_sign_and_its_link_leads_there():
+    found = Read(dropped_page(pa.Table.from_pylist([row('a"b', "<'c'>", "x"), row("d", "<'c'>", "y")], SHOWN), "t"))
+    assert found.links == found.anchors == ["#a\"b-<'c'>", "#d-<'c'>"] and found.told["a"] == ["<'c'>"] * 2
 
 
 def test_no_dropped_file_is_one_clear_line():
