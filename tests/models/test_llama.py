@@ -104,6 +104,8 @@ def test_blocks_without_attention_or_feed_forward_are_left_out_and_read_in_piece
     net, x = loud(layers=3, attention=[0, 2], mlp=[1]), tokens(2, 7)
     assert [block.attention is None for block in net.blocks] == [False, True, False]
     assert [block.mlp is None for block in net.blocks] == [True, False, True]
+    for block in net.blocks:  # a norm of nothing would be a weight that no file of such a model has
+        assert (block.attention_norm is None, block.mlp_norm is None) == (block.attention is None, block.mlp is None)
     first, cache = net.read(x[:, :4])
     assert [part.shape for part in (cache.keys[1], cache.values[1])] == [(2, 0), (2, 0)]
     second, cache = net.read(x[:, 4:], cache.select(torch.tensor([1, 0])).select(torch.tensor([1, 0])))
@@ -133,3 +135,14 @@ def test_unless_told_it_has_two_blocks_of_four_heads_on_a_width_of_64():
     block = net.blocks[0]
     assert block.attention.heads == 4 and block.attention.key.weight.shape == (64, 64)
     assert block.mlp.up.weight.shape == (176, 64)
+
+
+@torch.no_grad()
+def test_a_cache_tells_its_bytes_and_the_tokens_of_each_row():
+    net, x = loud(), tokens(3, 5)
+    _, cache = net.read(x, blank=torch.tensor([2, 0, 4]))
+    # Keys and values of two blocks, three rows, two heads of eight numbers, five places, of four bytes each.
+    assert cache.bytes() == 2 * 2 * 3 * 2 * 8 * 5 * 4
+    assert cache.lengths.tolist() == [3, 5, 1] and cache.select(torch.tensor([2, 2])).lengths.tolist() == [1, 1]
+    hidden, _ = net.read(x, blank=torch.tensor([5, 4, 0]))
+    assert torch.isfinite(hidden).all()  # of rows that are all filled up, too
