@@ -8,7 +8,7 @@ import numpy as np
 RIDGE = 1e-12  # of the mean squared entry, which is at most 1: keeps equal columns from dividing by 0
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")  # whose divisions ask for no zero: no divisor here is one
 def robust_fits(columns: np.ndarray, y: np.ndarray, delta: float, rounds: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns [c, n, p] and y [n] -> coefficients [c, p], mean soft-L1 costs [c], by reweighting.
 
@@ -40,8 +40,9 @@ def robust_fits(columns: np.ndarray, y: np.ndarray, delta: float, rounds: int) -
                     right[a] += weighted * y[i]
                     for b in range(a + 1):
                         factor[a, b] += weighted * scaled[i, b]
+            ridge = RIDGE * weights.sum()
             for a in range(p):  # Cholesky's factor in place, then two triangles
-                factor[a, a] += RIDGE * weights.sum()
+                factor[a, a] += ridge
                 for b in range(a + 1):
                     total = factor[a, b]
                     for k in range(b):
