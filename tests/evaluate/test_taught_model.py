@@ -36,7 +36,7 @@ def test_ability_counts_answers_among_all_tokens_and_among_names(made):
     logits[20:30, 0, 0] = 5.0
     other = made.frame.answers[task.attributes["subject"]]
     logits[30:, 0].scatter_(1, other[30:, None], 4.0)
-    found = ability(lambda tokens: logits, task)
+    found = ability(SimpleNamespace(run=lambda tokens, last: (logits, {})), task)
     expected = {"accuracy": 0.5, "accuracy_among_names": 0.75, "logit_difference": (20 * 2 + 10 * 1 - 10 * 4) / 40}
     assert found == pytest.approx(expected)
 

@@ -24,7 +24,7 @@ def answer_gradients(scene: Scene) -> Tensor:
     """float32[n, nodes, d]: the gradient of each fit prompt's logit difference, answer above other, at every node."""
     fit, hooks = scene.fit, sorted({node.hook for node in scene.nodes})
     with torch.enable_grad():
-        logits, saved = scene.model.run(fit.tokens, save=hooks)
+        logits, saved = scene.model.run(fit.tokens, save=hooks, last=True)
         found = torch.autograd.grad(fit.difference(logits).sum(), [saved[hook] for hook in hooks])
     at = dict(zip(hooks, found, strict=True))
     return torch.stack([at[node.hook][:, node.position, node.head] for node in scene.nodes], 1)

@@ -47,7 +47,8 @@ def scene_of(model: HookedTransformer, fit: Task, test: Task, least_ceiling: flo
     nodes = [Node(layer, "z", head, -1) for layer in range(len(model.blocks)) for head in range(heads)]  # type: ignore[arg-type]
     name = "indirect"
     with torch.no_grad():
-        clean, expected = (model(part)[:, -1].argmax(-1) for part in (test.tokens, test.counterfactual[name]))
+        asked = (test.tokens, test.counterfactual[name])
+        clean, expected = (model.run(part, last=True)[0][:, -1].argmax(-1) for part in asked)
     values = read(model, test.counterfactual[name], nodes)
     seen, held = read(model, fit.tokens, nodes), read(model, test.tokens, nodes)
     past = keys_values(model, test.tokens[:, :-1])

@@ -20,9 +20,9 @@ ABLE = 0.95
 
 
 @torch.no_grad()
-def ability(model: nn.Module, task: Task) -> dict[str, float]:
+def ability(model: HookedTransformer, task: Task) -> dict[str, float]:
     """Of the prompts: accuracy among all tokens, among the names, and logit difference of the two names."""
-    logits = model(task.tokens)
+    logits, _ = model.run(task.tokens, last=True)
     last, right = logits[:, -1], task.attributes["indirect"]
     return {
         "accuracy": float((last.argmax(-1) == task.answer).double().mean()),
@@ -52,11 +52,13 @@ class Lessons:
         """Mean cross-entropy of the answers, in nats."""
         tokens, answer = batch
         assert isinstance(model, HookedTransformer)
-        stream, _ = model.run(tokens, stop_at=len(model.blocks))  # what other positions foretell does not count
+        # What other positions foretell does not count.
+        stream, _ = model.run(tokens, stop_at=len(model.blocks), last=True)
         return nn.functional.cross_entropy(model.foretold(stream[:, -1]), answer, label_smoothing=label_smoothing)
 
     def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
         """What `ability` says of a split."""
+        assert isinstance(model, HookedTransformer)
         return ability(model, self._tasks[split])
 
 
@@ -81,6 +83,7 @@ def taught(
         warmup=0.1,
         label_smoothing=0.0,
         seed=seed,
+        validated=False,  # the history is not kept
         progress=progress,
     )
     if (found := lessons.metrics(pupil, "valid")["accuracy"]) < settings.least_accuracy:
