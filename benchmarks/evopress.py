@@ -24,7 +24,8 @@ from torch import nn
 from torch.nn.functional import kl_div
 
 from winnow.compress.evopress import State, mutated
-from winnow.compress.evopress_database import Database, Divergence, layer_databases
+from winnow.compress.evopress_database import Database, layer_databases
+from winnow.compress.evopress_fitness import Divergence
 from winnow.models import build
 from winnow.models.transformer import Transformer
 from winnow.pipeline.benchmarks import machine

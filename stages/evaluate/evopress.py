@@ -9,7 +9,8 @@ def evopress(inputs, outputs, params, log):
     import numpy as np
     import pyarrow as pa
 
-    from winnow.compress.evopress_database import Divergence, depth_database, load_database
+    from winnow.compress.evopress_database import depth_database, load_database
+    from winnow.compress.evopress_fitness import Divergence
     from winnow.evaluate import evopress_study
     from winnow.evaluate.evopress_audit import audit_summary
     from winnow.models import load_model

@@ -8,7 +8,8 @@ def evopress_database(inputs, outputs, params, log):
     """Write the databases of sparsity and of bits, the audit of sums of errors, and the violations looked at again."""
     import pyarrow as pa
 
-    from winnow.compress.evopress_database import Divergence, depth_database, layer_databases, save_database
+    from winnow.compress.evopress_database import depth_database, layer_databases, save_database
+    from winnow.compress.evopress_fitness import Divergence
     from winnow.evaluate.evopress_audit import VIOLATIONS, confirmed, monotonicity_audit, violations
     from winnow.evaluate.evopress_study import windows
     from winnow.models import load_model

@@ -5,18 +5,18 @@ import pytest
 import torch
 
 from tests.loud_transformer import loud_transformer
+from winnow.compress import evopress_fitness
 from winnow.compress._second_order import gptq, second_moment, sparse_obs
 from winnow.compress.evopress_database import (
     BITS,
     LEVELS,
-    Divergence,
-    LogPerplexity,
     calibrated,
     depth_database,
     layer_databases,
     load_database,
     save_database,
 )
+from winnow.compress.evopress_fitness import Divergence, LogPerplexity
 from winnow.compress.evopress_models import thinned, with_weights
 from winnow.errors import InputError
 from winnow.models import build, save_model
@@ -91,6 +91,24 @@ def test_the_logarithm_of_perplexity_is_the_loss_of_all_tokens_but_the_first(mod
     logs = with_weights(model, database.parameters(state))(windows[drawn]).detach().double().log_softmax(-1)
     losses = [-float(logs[i, t, windows[row, t + 1]]) for i, row in enumerate(drawn) for t in range(11)]
     assert LogPerplexity(model, database, windows)(state, drawn) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("kept", [0, 2**25])
+def test_states_that_share_their_first_blocks_are_judged_as_if_each_were_alone(model, databases, monkeypatch, kept):
+    monkeypatch.setattr(evopress_fitness, "KEPT", kept)
+    windows = torch.randint(40, (6, 12), generator=torch.Generator().manual_seed(3))
+    generator, before = np.random.default_rng(0), model(windows)
+    for database in (depth_database(model), depth_database(model, whole_blocks=True), *databases):
+        shared = Divergence(model, database, windows)
+        low, high = (np.array(ends) for ends in (database.space.lowest, database.space.highest))
+        for turn in range(12):
+            state, drawn = tuple(generator.integers(low, high + 1).tolist()), np.array([[4, 1], [0, 5]][turn // 3 % 2])
+            dense, other = (net(windows[drawn]).detach().log_softmax(-1) for net in (
+                model, with_weights(model, database.parameters(state))
+            ))  # fmt: skip
+            alone = torch.nn.functional.kl_div(other, dense, log_target=True, reduction="none").sum(-1).double().mean()
+            assert shared(state, drawn) == pytest.approx(float(alone), rel=1e-5, abs=1e-8)
+    assert torch.equal(model(windows), before)
 
 
 def test_levels_cost_what_they_say(model, databases):

@@ -8,7 +8,8 @@ import torch
 
 from tests.loud_transformer import loud_transformer
 from winnow.compress.evopress import Stage
-from winnow.compress.evopress_database import Divergence, LogPerplexity, depth_database, layer_databases
+from winnow.compress.evopress_database import depth_database, layer_databases
+from winnow.compress.evopress_fitness import Divergence, LogPerplexity
 from winnow.errors import InputError
 from winnow.evaluate.evopress_study import (
     all_arms,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -220,53 +219,3 @@ def load_database(path: Path | str) -> Database:
         raise InputError(f"{path}: no such file; make the database again") from error
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is no database of levels ({error}); make it again") from error
-
-
-class Judge:
-    """How bad a compressed model is on windows of tokens int64[n, t], of which a call is given the indices."""
-
-    def __init__(self, model: nn.Module, database: Database, windows: Tensor) -> None:
-        self.model, self.database, self.windows = model.eval(), database, windows
-
-    def __call__(self, state: State, drawn: np.ndarray) -> float:
-        raise NotImplementedError
-
-    def _logits(self, state: State, at: Tensor) -> Tensor:
-        return functional_call(self.model, self.database.parameters(state), (self.windows[at],))
-
-
-class Divergence(Judge):
-    """Mean Kullback-Leibler divergence [nats a token] of a compressed model's next tokens from the dense model's.
-
-    largest: keep so many of the dense model's largest logits alone, and compare the distributions over these, which
-    saves memory; None keeps all.
-    """
-
-    def __init__(self, model: nn.Module, database: Database, windows: Tensor, largest: int | None = None) -> None:
-        super().__init__(model, database, windows)
-        with torch.no_grad():
-            logits = model(windows)
-        self.kept = None
-        if largest is not None and largest < logits.shape[-1]:
-            logits, self.kept = logits.topk(largest)
-        self.dense = logits.log_softmax(-1)
-
-    @torch.no_grad()
-    def __call__(self, state: State, drawn: np.ndarray) -> float:
-        at = torch.from_numpy(np.asarray(drawn))
-        logits = self._logits(state, at)
-        if self.kept is not None:
-            logits = logits.gather(-1, self.kept[at])
-        each = nn.functional.kl_div(logits.log_softmax(-1), self.dense[at], log_target=True, reduction="none").sum(-1)
-        return float(each.double().mean())
-
-
-class LogPerplexity(Judge):
-    """Mean cross-entropy [nats a token] of the tokens of windows after the first, which perplexity is the exp of."""
-
-    @torch.no_grad()
-    def __call__(self, state: State, drawn: np.ndarray) -> float:
-        at = torch.from_numpy(np.asarray(drawn))
-        logits = self._logits(state, at)[:, :-1].flatten(0, 1)
-        each = nn.functional.cross_entropy(logits, self.windows[at, 1:].flatten(), reduction="none")
-        return float(each.double().mean())

@@ -34,14 +34,8 @@ from winnow.compress.evopress_baselines import (
     residual_streams,
     window_of_blocks,
 )
-from winnow.compress.evopress_database import (
-    Database,
-    Divergence,
-    Judge,
-    LogPerplexity,
-    calibrated,
-    depth_database,
-)
+from winnow.compress.evopress_database import Database, calibrated, depth_database
+from winnow.compress.evopress_fitness import Divergence, Judge, LogPerplexity
 from winnow.errors import InputError
 from winnow.models.transformer import Transformer
 from winnow.randomness import numpy_generator
@@ -116,7 +110,7 @@ def budget_of(params: Any, kind: str) -> Budget:
     return Budget(own.offspring, stages, params.starts, params.start_windows, own.generations)
 
 
-def judge_of(params: Any, model: nn.Module, database: Database, x: Tensor) -> Judge:
+def judge_of(params: Any, model: Transformer, database: Database, x: Tensor) -> Judge:
     """What a search goes by on windows int64[n, t], as `fitness` says."""
     if params.fitness == "perplexity":
         return LogPerplexity(model, database, x)
