@@ -15,12 +15,19 @@ rule transcoder:
 rule plot_transcoder:
     input:
         metrics=flow.tables("evaluate", "metrics.parquet", "transcoder"),
+        features=flow.of_layers("transcoder", "features.parquet"),
     output:
         pareto=report(
             "results/{workload}/evaluate/transcoder/pareto.svg",
             caption="../../docs/report/transcoder.rst",
             category="Dictionaries",
             labels={"workload": "{workload}", "figure": "transcoders beside autoencoders"},
+        ),
+        density=report(
+            "results/{workload}/evaluate/transcoder/density.svg",
+            caption="../../docs/report/dictionary.rst",
+            category="Dictionaries",
+            labels={"workload": "{workload}", "figure": "transcoders: how often latents fire"},
         ),
     log:
         "logs/{workload}/evaluate/plot_transcoder.log",

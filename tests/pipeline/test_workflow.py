@@ -127,6 +127,11 @@ def test_files_are_asked_for_by_seed_shard_or_layer(flow):
     assert layers == [
         f"results/algorithmic/dictionaries/transcoder/layer{i}/seed2/dictionary.safetensors" for i in told
     ]
+    seeds = flow.variants["algorithmic"]["evaluate"]["transcoder"]["seeds"]
+    drawn = flow.of_layers("transcoder", "features.parquet")(job(workload="algorithmic"))
+    assert drawn == [
+        f"results/algorithmic/dictionaries/transcoder/layer{i}/seed{s}/features.parquet" for i in told for s in seeds
+    ]
     store = flow.activations_of_layer("transcoder", "test")(job(workload="algorithmic", seed="2", layer="1"))
     assert [Path(file).name for file in store] == list(STORE_FILES) and len(set(store)) == len(STORE_FILES)
     assert all("/seed2/blocks.1.ln2.hook_normalized-to-blocks.1.hook_mlp_out/test/" in file for file in store)

@@ -276,12 +276,16 @@ class Workflow:
         return of
 
     def of_layers(self, variant: str, name: str) -> Callable[[Wildcards], list[str]]:
-        """For a rule's `input:`: the file `name` of the dictionary of each layer that an evaluation's settings name."""
+        """For a rule's `input:`: the file `name` of the dictionary of each layer that an evaluation's settings name.
+
+        Of the job's seed, or of all seeds of the evaluation where the job has none.
+        """
 
         def of(wildcards: Wildcards) -> list[str]:
-            layers = self._settings_of(wildcards.workload, "evaluate", variant)["layers"]
+            settings = self._settings_of(wildcards.workload, "evaluate", variant)
             folder = f"results/{wildcards.workload}/dictionaries/{variant}"
-            return [f"{folder}/layer{layer}/seed{wildcards.seed}/{name}" for layer in layers]
+            seeds = [wildcards.seed] if hasattr(wildcards, "seed") else settings["seeds"]
+            return [f"{folder}/layer{layer}/seed{seed}/{name}" for layer in settings["layers"] for seed in seeds]
 
         return of
 

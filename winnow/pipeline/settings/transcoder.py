@@ -16,7 +16,7 @@ Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), After
 class Transcoder(System):
     """Transcoders of feed-forward layers beside autoencoders of what the layers add."""
 
-    pictures = ("pareto",)
+    pictures = ("pareto", "density")
     model: str = "lm_names"
     """Train or compress variant whose layers are imitated."""
     layers: Layers = [0, 1, 2]
