@@ -15,6 +15,7 @@ from winnow.evaluate.item_concepts import (
     concept_features,
     confidence,
     interpret,
+    ranking_of,
     sparse_acts,
     thresholded,
 )
@@ -190,7 +191,7 @@ def test_average_precision_is_scikit_learns(pairs):
     values, labels = np.array([v for v, _ in pairs]), np.array([label for _, label in pairs])
     if labels.any():
         expected = average_precision_score(labels, values)
-        assert average_precision(values, np.flatnonzero(labels)) == pytest.approx(expected, abs=1e-12)
+        assert average_precision(ranking_of(values), np.flatnonzero(labels)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_codes_and_projections_become_rows_of_what_is_active():

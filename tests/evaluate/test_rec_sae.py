@@ -5,12 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import rankdata, spearmanr
 
 from tests.evaluate.latent_scenes import LATENTS, D, catalogue, scene_of, walked
 from winnow.errors import InputError
 from winnow.evaluate.item_concepts import Attributes, attributes
-from winnow.evaluate.rec_sae import ablate, edited, has_concept, latent_of, places_of, tune, units
+from winnow.evaluate.rec_sae import (
+    ablate,
+    edited,
+    has_concept,
+    latent_of,
+    offers_of,
+    places_of,
+    row_ranks,
+    tune,
+    units,
+)
 
 
 @pytest.fixture
@@ -85,7 +98,7 @@ def test_an_edit_of_a_silent_latent_and_one_by_factor_1_change_nothing(scene):
     places, own = scene.places["test"], scene.dictionary
     dense = own.dense(places.states)
     latent = int((dense > 0).sum(0).argmax())
-    same = ablate(latent_of(scene.model, own, latent, places, having), factor=1.0)
+    (same,) = ablate(latent_of(scene.model, own, latent, places, having), factors=[1.0])
     assert same["share_before"].to_pylist() == same["share_after"].to_pylist()
     assert set(same["overlap"].to_pylist()) == {1.0} and set(same["random_after"].to_pylist()) <= set(
         same["share_before"].to_pylist()
@@ -93,7 +106,7 @@ def test_an_edit_of_a_silent_latent_and_one_by_factor_1_change_nothing(scene):
     assert same["collateral"].to_pylist() == pytest.approx([1.0] * same.num_rows)
     quiet = (dense[:, latent] == 0).numpy()
     silent = replace(places, states=places.states[quiet], starts=places.starts[quiet], ends=places.ends[quiet])
-    assert ablate(latent_of(scene.model, own, latent, silent, having)).num_rows == 0
+    assert ablate(latent_of(scene.model, own, latent, silent, having))[0].num_rows == 0
     assert tune(latent_of(scene.model, own, latent, silent, having)).num_rows == 0
 
 
@@ -102,7 +115,8 @@ def test_an_edit_is_on_the_rows_where_the_latent_is_strongest_and_by_its_activat
     having = np.arange(scene.workload.items + 1) < 5
     dense = own.dense(places.states)
     latent = int((dense > 0).sum(0).argmax())
-    told = ablate(latent_of(scene.model, own, latent, places, having), factor=2.0, rows=7)
+    # One among several is what it is alone.
+    _, told = ablate(latent_of(scene.model, own, latent, places, having), factors=[0.0, 2.0], rows=7)
     z = dense[:, latent].tolist()
     best = {}  # of each user the strongest place
     for i, user in enumerate(places.owner.tolist()):
@@ -125,11 +139,25 @@ def test_an_edit_is_on_the_rows_where_the_latent_is_strongest_and_by_its_activat
                 assert row[name] == pytest.approx(np.mean([having[j] for j in offers])), (place, name)
 
 
+def edit_of(scene, rows, change, having):
+    states, seen = scene.places["test"].states[rows], scene.places["test"].seen(rows)
+    return edited(*(offers_of(scene.model, at, seen, having) for at in (states, states + change)), having)
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(0, 9)), elements=st.sampled_from([-1.0, 0.0, 0.5, 2.0]))
+)
+def test_ranks_within_rows_are_scipys_with_ties_or_without(values):
+    spread = values + np.arange(values.shape[1], dtype=np.float32) * 5  # of which no two are equal
+    for given_values in (values, spread):
+        assert np.array_equal(row_ranks(given_values), rankdata(given_values, axis=1))
+
+
 def test_collateral_is_spearmans_correlation_of_the_other_items(scene):
     places = scene.places["test"]
     having = np.arange(scene.workload.items + 1) < 5
     change = torch.randn(len(places.states), D, generator=torch.Generator().manual_seed(3)) * 0.3
-    told = edited(scene.model, places.states, places.seen(np.arange(len(places.states))), change, having)
+    told = edit_of(scene, np.arange(len(places.states)), change, having)
     rest = [j for j in range(1, len(having)) if not having[j]]
     with torch.no_grad():
         before, after = scene.model.scores(places.states), scene.model.scores(places.states + change)
@@ -160,11 +188,11 @@ def test_a_concept_is_raised_for_users_in_whom_its_latent_is_silent_and_for_nobo
     expected = {i for i in silent if dense[i, latent] == 0}
     told = tune(latent_of(scene.model, own, latent, places, having), rows=len(dense)).to_pylist()
     assert {row["row"] for row in told} == expected and {row["activation"] for row in told} == {0.0}
-    taken_out = ablate(latent_of(scene.model, own, latent, places, having), rows=len(dense))
+    (taken_out,) = ablate(latent_of(scene.model, own, latent, places, having), rows=len(dense))
     level = np.mean(taken_out["activation"].to_pylist())
     for row in told:
         i = np.array([row["row"]])
         change = level * own.W_dec[latent][None]
-        alone = edited(scene.model, places.states[i], places.seen(i), change.float(), having)
+        alone = edit_of(scene, i, change.float(), having)
         assert row["share_after"] == alone["share_after"][0] and row["overlap"] == alone["overlap"][0]
     assert tune(latent_of(scene.model, own, latent, places, having), rows=3).num_rows == 3

@@ -278,7 +278,7 @@ def test_edits_are_means_over_the_rows_of_what_each_does(scene):
         about = scene.features["train"].about[rule["feature"]]
         having = has_concept(rule["kind"], about, scene.known, like)
         given = latent_of(scene.model, scene.dictionary, latent, scene.places["test"], having)
-        each = {f"x{factor}": ablate(given, factor=factor, seed=5).to_pydict() for factor in (0, 2, 4)}
+        each = {f"x{factor}": ablate(given, factors=[factor], seed=5)[0].to_pydict() for factor in (0, 2, 4)}
         for name, told in (each | {"raised": tune(given, seed=5).to_pydict()}).items():
             if told["row"]:
                 means = {key: pytest.approx(np.mean(told[key])) for key in study.FIGURES}

@@ -149,7 +149,9 @@ def features_of(dictionary: Dictionary, pieces: Iterable[Tensor], told: Mapping[
         np.concatenate([part[code.values > 0].numpy() for code, part in zip(codes, side, strict=True)])
         for side in ([c.indices for c in codes], [c.values for c in codes])
     )
-    order = np.lexsort((rows, -values, features))
+    # Rows come in order, which stable sorts keep where values are equal; one of 16 bits is a count, not a comparison.
+    order = np.argsort(-values, kind="stable")
+    order = order[np.argsort(features[order].astype(np.uint16 if dictionary.m <= 1 << 16 else np.int64), kind="stable")]
     features, values, rows = features[order], values[order], rows[order]
     fired = np.bincount(features, minlength=dictionary.m)
     first = np.concatenate([[0], np.cumsum(fired)])[:-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -224,8 +224,9 @@ def confidence(
     if acts.shape[0] != features.values.shape[0]:
         raise InputError(f"acts: of {acts.shape[0]} rows, features of {features.values.shape[0]}; give the same")
     columns, told = sp.csc_array(acts), sp.csc_array(features.values)
-    rows = []
-    for concept in concepts.to_pylist():
+    rows, feature, values, ranking = {}, -1, np.empty(0), Ranking(np.empty(0, int), np.empty(0, int))
+    # Latents of one feature together, whose values are ranked once.
+    for place, concept in sorted(enumerate(concepts.to_pylist()), key=lambda pair: pair[1]["feature"]):
         latent = concept["latent"]
         part = slice(columns.indptr[latent], columns.indptr[latent + 1])
         active, strength = columns.indices[part], columns.data[part]
@@ -236,12 +237,15 @@ def confidence(
         silent[active] = False
         drawn = numpy_generator(seed, "inactive rows", str(latent)).permutation(np.flatnonzero(silent))
         drawn = one_of_each(drawn, owner)[: len(chosen)]
-        values = told[:, [concept["feature"]]].toarray().ravel()
-        rows.append(
-            {"latent": latent, **_agreement(values[chosen], values[drawn], concept["threshold"])}
-            | {"average_precision": average_precision(values, active), "judged": len(chosen)}
-        )
-    return pa.Table.from_pylist(rows, CONFIDENCE)
+        if feature != concept["feature"]:
+            feature = concept["feature"]
+            values = told[:, [feature]].toarray().ravel()
+            ranking = ranking_of(values)
+        rows[place] = {"latent": latent, **_agreement(values[chosen], values[drawn], concept["threshold"])} | {
+            "average_precision": average_precision(ranking, active),
+            "judged": len(chosen),
+        }
+    return pa.Table.from_pylist([rows[place] for place in sorted(rows)], CONFIDENCE)
 
 
 def _agreement(active: np.ndarray, silent: np.ndarray, threshold: float) -> dict[str, float]:
@@ -252,14 +256,25 @@ def _agreement(active: np.ndarray, silent: np.ndarray, threshold: float) -> dict
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
-def average_precision(values: np.ndarray, active: np.ndarray) -> float:
-    """Mean precision at the thresholds of values float[n] that find more of the active rows, ties at once."""
-    right = np.zeros(len(values))
-    right[active] = 1
+class Ranking(NamedTuple):
+    """Rows in the order of falling values, and where among them each run of equal values ends."""
+
+    order: np.ndarray
+    ends: np.ndarray
+
+
+def ranking_of(values: np.ndarray) -> Ranking:
+    """The ranking of values float[n]."""
     order = np.argsort(-values, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
-    found = np.cumsum(right[order])[ends]
-    precision, recall = found / (ends + 1), found / max(len(active), 1)
+    return Ranking(order, np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1))
+
+
+def average_precision(ranking: Ranking, active: np.ndarray) -> float:
+    """Mean precision at the thresholds of a ranking that find more of the active rows int64[a], ties at once."""
+    right = np.zeros(len(ranking.order))
+    right[active] = 1
+    found = np.cumsum(right[ranking.order])[ranking.ends]
+    precision, recall = found / (ranking.ends + 1), found / max(len(active), 1)
     return float((np.diff(recall, prepend=0) * precision).sum())
 
 

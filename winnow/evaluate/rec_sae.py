@@ -7,7 +7,7 @@ edits of equal size in a random direction.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -138,26 +138,49 @@ def offered(model: Any, states: Tensor, seen: Tensor) -> tuple[Tensor, np.ndarra
     return scores, top_items(scores, seen, TOP).numpy()
 
 
-def edited(model: Any, states: Tensor, seen: Tensor, change: Tensor, having: np.ndarray) -> dict[str, np.ndarray]:
-    """What adding a change float32[n, d] to states does to each row's ten offers.
+class Offers(NamedTuple):
+    """What states of some users make of all items."""
+
+    best: np.ndarray
+    """int64[n, 10]: the best items that are not seen."""
+    centred: np.ndarray
+    """float64[n, i]: the rank of each item without a concept among these, less their mean."""
+
+
+def offers_of(model: Any, states: Tensor, seen: Tensor, having: np.ndarray) -> Offers:
+    """The offers by states float32[n, d], and the ranks of the items without a concept, bool[items + 1]."""
+    scores, best = offered(model, states, seen)
+    rest = np.flatnonzero(~having[1:]) + 1
+    # Ranks of n items are (n + 1) / 2 on average, with ties or without.
+    return Offers(best, row_ranks(scores[:, rest].numpy()) - (len(rest) + 1) / 2)
+
+
+def row_ranks(values: np.ndarray) -> np.ndarray:
+    """float64[n, i]: ranks from 1 within each row of float[n, i], the mean of their ranks for equal ones."""
+    order = np.argsort(values, axis=1)
+    ordered = np.take_along_axis(values, order, 1)
+    found = np.empty(values.shape)
+    np.put_along_axis(found, order, np.arange(1.0, values.shape[1] + 1)[None], 1)
+    # Few rows hold equal values, and those alone need more than the order; NaN is left to the definition as well.
+    tied = ~(ordered[:, 1:] > ordered[:, :-1]).all(1)
+    found[tied] = rankdata(values[tied], axis=1)
+    return found
+
+
+def edited(before: Offers, after: Offers, having: np.ndarray) -> dict[str, np.ndarray]:
+    """What an edit of states does to each row's ten offers, of which those before and after are given.
 
     share_before, share_after: of the offers that have a concept, bool[items + 1]; overlap: share of the offers that
     stay; collateral: rank correlation of the scores of the items without the concept, 0 for fewer than two. float64[n]
     each.
     """
-    told = [offered(model, at, seen) for at in (states, states + change)]
-    offers = [best for _, best in told]
-    stay = (offers[0][:, :, None] == offers[1][:, None, :]).any(2).mean(1)
-    rest = np.flatnonzero(~having[1:]) + 1
-    ranked = [rankdata(scores[:, rest].numpy(), axis=1) for scores, _ in told]
-    # Ranks of n items are (n + 1) / 2 on average, with ties or without.
-    centred = [values - (len(rest) + 1) / 2 for values in ranked]
-    scale = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
+    stay = (before.best[:, :, None] == after.best[:, None, :]).any(2).mean(1)
+    scale = np.sqrt((before.centred**2).sum(1) * (after.centred**2).sum(1))
     return {
-        "share_before": having[offers[0]].mean(1),
-        "share_after": having[offers[1]].mean(1),
+        "share_before": having[before.best].mean(1),
+        "share_after": having[after.best].mean(1),
         "overlap": stay,
-        "collateral": (centred[0] * centred[1]).sum(1) / np.where(scale > 0, scale, 1),
+        "collateral": (before.centred * after.centred).sum(1) / np.where(scale > 0, scale, 1),
     }
 
 
@@ -190,15 +213,15 @@ def activations(code: Sparse, latent: int) -> Tensor:
     return (code.values * (code.indices == latent)).sum(1)
 
 
-def ablate(latent: Latent, *, factor: float = 0.0, rows: int = 50, seed: int = 0) -> pa.Table:
-    """The edit of a latent to `factor` times its activation where it is strongest, a row for each of so many users.
+def ablate(latent: Latent, *, factors: Sequence[float] = (0.0,), rows: int = 50, seed: int = 0) -> list[pa.Table]:
+    """The edit of a latent to each factor times its activation where it is strongest: a row for each of so many users.
 
     h' = h + (factor - 1) z_j W_dec,j, so that 0 takes the latent out and 1 changes nothing. Columns row, user,
     activation, those of `edited`, and random_after: the share after an edit of equal length in a random direction. No
     rows where the latent is silent.
     """
     chosen = latent.strongest[:rows]
-    return _edit(latent, chosen, (factor - 1) * latent.active[chosen], seed)
+    return _edits(latent, chosen, [(factor - 1) * latent.active[chosen] for factor in factors], seed)
 
 
 def tune(latent: Latent, *, rows: int = 50, seed: int = 0) -> pa.Table:
@@ -212,22 +235,26 @@ def tune(latent: Latent, *, rows: int = 50, seed: int = 0) -> pa.Table:
     quiet = last[(latent.active[last] == 0).numpy()] if len(active) else last[:0]
     generator = numpy_generator(seed, "tuned users", str(latent.number))
     chosen = np.sort(generator.permutation(quiet)[:rows])
-    return _edit(latent, chosen, active.mean().expand(len(chosen)), seed)
+    return _edits(latent, chosen, [active.mean().expand(len(chosen))], seed)[0]
 
 
-def _edit(latent: Latent, chosen: np.ndarray, size: Tensor, seed: int) -> pa.Table:
-    """What adding size float[r] times a latent's direction does at the chosen places int64[r]: see `ablate`."""
+def _edits(latent: Latent, chosen: np.ndarray, sizes: Sequence[Tensor], seed: int) -> list[pa.Table]:
+    """What adding each size float[r] times a latent's direction does at the chosen places int64[r]: see `ablate`."""
     model, places, having = latent.model, latent.places, latent.having
     states, seen = places.states[chosen], places.seen(chosen)
-    told = edited(model, states, seen, size[:, None] * latent.dictionary.W_dec[latent.number], having)
     random = torch.randn(states.shape, generator=torch_generator(seed, "random edit", str(latent.number)))
-    random = size[:, None] * random / random.norm(dim=1, keepdim=True)
-    return pa.table(
-        {
+    before = offers_of(model, states, seen, having)
+    tables = []
+    for size in sizes:
+        changed = states + size[:, None] * latent.dictionary.W_dec[latent.number]
+        elsewhere = states + size[:, None] * random / random.norm(dim=1, keepdim=True)
+        told = edited(before, offers_of(model, changed, seen, having), having)
+        columns = {
             "row": chosen,
             "user": places.owner[chosen],
             "activation": latent.active[chosen].double().numpy(),
             **told,
-            "random_after": having[offered(model, states + random, seen)[1]].mean(1),
+            "random_after": having[offered(model, elsewhere, seen)[1]].mean(1),
         }
-    )
+        tables.append(pa.table(columns))
+    return tables

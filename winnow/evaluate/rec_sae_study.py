@@ -187,8 +187,10 @@ def edits(scene: Scene, rules: pa.Table, judged: pa.Table, seed: int, progress: 
         rule = by_latent[latent]
         having = has_concept(rule["kind"], scene.features["train"].about[rule["feature"]], scene.known, like)
         edited = latent_of(scene.model, scene.dictionary, latent, places, having, code)
-        for name, factor in EDITS.items():
-            told = tune(edited, seed=seed) if factor is None else ablate(edited, factor=factor, seed=seed)
+        factors = {name: factor for name, factor in EDITS.items() if factor is not None}
+        found = dict(zip(factors, ablate(edited, factors=list(factors.values()), seed=seed), strict=True))
+        for name in EDITS:
+            told = found[name] if name in found else tune(edited, seed=seed)
             told = told.add_column(0, "edit", pa.array([name] * told.num_rows, pa.string()))
             tables.append(told.add_column(0, "latent", pa.array([latent] * told.num_rows, pa.int32())))
         if progress:
