@@ -38,6 +38,17 @@ def test_rounds_keep_the_larger_score_and_who_reads_whom_is_told_between_chosen_
             search.in_rounds(model, a_task(model), "cdt", rounds, keep)
 
 
+def test_a_round_may_go_to_a_single_node():
+    model = random_transformer(layers=3)
+    direct = discovery.path_patching(model, a_task(model))
+    best = next(node for node in ranked(direct) if node.layer > 0)
+    later = discovery.path_patching(model, a_task(model), [best])
+    for method in ("path", "path_single"):
+        scores, number = search.in_rounds(model, a_task(model), method, 2, 1)
+        torch.testing.assert_close(scores, torch.where(later.abs() > direct.abs(), later, direct))
+        assert torch.equal(number == 1, later.abs() > direct.abs())
+
+
 def test_faithfulness_is_one_of_all_nodes_none_of_none_and_its_definition_between():
     model = random_transformer()
     task, order = a_task(model), every(model)[::-1]

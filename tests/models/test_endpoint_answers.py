@@ -88,7 +88,7 @@ def test_messages_go_to_the_chat(server):
 
 
 def test_refusals_are_kept_only_where_that_is_asked_for(server, tmp_path):
-    file, body, other = tmp_path / "answers.jsonl", {"prompt": "x"}, {"prompt": "y"}
+    file, body, other = tmp_path / "made" / "here" / "answers.jsonl", {"prompt": "x"}, {"prompt": "y"}
     asked = answers(server, file)
     server.planned = [(404, b"no"), (404, b"not yet"), (200, ANSWER), (405, b"never")]
     for _ in range(2):
