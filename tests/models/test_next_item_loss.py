@@ -18,12 +18,17 @@ def case(places, items, d=5, scale=1.0, dtype=torch.float64):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from([1, 7, PLACES - 1, PLACES, PLACES + 1, 3 * PLACES + 5]), st.integers(1, 40), st.floats(0.1, 30))
-def test_is_torchs_cross_entropy_with_its_gradients(places, items, scale):
+@given(
+    st.sampled_from([1, 7, PLACES - 1, PLACES, PLACES + 1, 3 * PLACES + 5]),
+    st.integers(1, 40),
+    st.floats(0.1, 30),
+    st.sampled_from([0.0, 0.1, 1.0]),
+)
+def test_is_torchs_cross_entropy_with_its_gradients(places, items, scale, smoothing):
     states, weight, targets = case(places, items, scale=scale)
-    expected = cross_entropy(states @ weight[1:].T, targets - 1)
+    expected = cross_entropy(states @ weight[1:].T, targets - 1, label_smoothing=smoothing)
     by_torch = torch.autograd.grad(3 * expected, [states, weight])
-    found = next_item_loss(states, weight, targets)
+    found = next_item_loss(states, weight, targets, smoothing)
     by_us = torch.autograd.grad(3 * found, [states, weight])
     assert found.item() == pytest.approx(expected.item(), abs=1e-12)
     assert all(torch.allclose(ours, theirs, atol=1e-12) for ours, theirs in zip(by_us, by_torch, strict=True))

@@ -18,7 +18,7 @@ PLACES = 128
 
 class _NextItemLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         items, losses = weight[1:], []
         by_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         by_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
@@ -29,8 +29,13 @@ class _NextItemLoss(torch.autograd.Function):
             shares = scores.softmax(1)
             # -log of the target's share, by way of the largest one, which cannot be 0.
             best = scores.amax(1, keepdim=True)
-            losses.append((best - scores.gather(1, target) - shares.amax(1, keepdim=True).log())[:, 0])
-            shares.scatter_add_(1, target, shares.new_full(target.shape, -1.0))
+            wanted = scores.gather(1, target)
+            if smoothing:
+                wanted = (1 - smoothing) * wanted + smoothing * scores.mean(1, keepdim=True)
+            losses.append((best - wanted - shares.amax(1, keepdim=True).log())[:, 0])
+            shares.scatter_add_(1, target, shares.new_full(target.shape, smoothing - 1.0))
+            if smoothing:
+                shares -= smoothing / len(items)
             if by_states is not None:
                 torch.mm(shares, items, out=by_states[rows])
             if by_weight is not None:
@@ -40,19 +45,20 @@ class _NextItemLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         by_states, by_weight = ctx.saved_tensors
-        return _scaled(by_states, outer), _scaled(by_weight, outer), None
+        return _scaled(by_states, outer), _scaled(by_weight, outer), None, None
 
 
 def _scaled(summed: Tensor | None, outer: Tensor) -> Tensor | None:
     return None if summed is None else summed * outer
 
 
-def next_item_loss(states: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def next_item_loss(states: Tensor, weight: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy, in nats, of items 1 to I that follow m >= 1 places: cross_entropy of all scores at once.
 
     states: float[m, d]. weight: float[I + 1, d], a row for each item, and row 0, of padding, which has no score and no
-    gradient. targets: int64[m], 1 to I. Its gradient has none of its own.
+    gradient. targets: int64[m], 1 to I. label_smoothing: share of the aim that all items have alike. Its gradient has
+    none of its own.
     """
-    return _NextItemLoss.apply(states, weight, targets)
+    return _NextItemLoss.apply(states, weight, targets, label_smoothing)

@@ -197,8 +197,8 @@ class Interactions:
         """Mean cross-entropy over all items of the next ones, in nats, padding left out."""
         x, y = batch
         wanted = y > 0
-        if isinstance(model, NextItem) and not label_smoothing:
-            return next_item_loss(model.states(x)[wanted], model.embedding.weight, y[wanted])
+        if isinstance(model, NextItem):
+            return next_item_loss(model.states(x)[wanted], model.embedding.weight, y[wanted], label_smoothing)
         logits = model(x)[wanted][:, 1:]
         return nn.functional.cross_entropy(logits, y[wanted] - 1, label_smoothing=label_smoothing)
 
