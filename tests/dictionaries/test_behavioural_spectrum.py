@@ -70,6 +70,12 @@ def test_an_exhausted_space_ends_the_search():
     assert float(weights.sum()) == pytest.approx(1)
 
 
+def test_a_matrix_of_zeros_has_one_ritz_value_and_no_eigenvalue_above_any_tolerance():
+    values, weights = lanczos(lambda v: 0 * v, normal(1, 4), 3)
+    assert values.tolist() == [0.0] and weights.tolist() == [1.0]
+    assert counted_above(lambda v: 0 * v, 4, [0.5, 0.0], probes=2, steps=3, seed=0).counts == [0.0, 0.0]
+
+
 def test_eigenvalues_above_tolerances_are_counted():
     eigenvalues = [10.0] * 7 + [1.0] * 5 + [1e-3] * 4 + [0.0] * 14
     whole, calls = matrix(eigenvalues), []
