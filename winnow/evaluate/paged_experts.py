@@ -19,7 +19,7 @@ from winnow.compress.pager import Pager, Policy
 from winnow.compress.paging import PHASE
 from winnow.compress.paging_bits import Kind, fit_bits
 from winnow.evaluate.paging_study import on_layers, on_trace
-from winnow.models.experts import ACTIVATIONS, MoEX, expected_activity, reading_on
+from winnow.models.experts import ACTIVATIONS, MoEX, expected_share, moments, reading_on
 from winnow.models.llama import Llama
 from winnow.models.transformer import Transformer
 
@@ -62,15 +62,12 @@ class PagedExperts(nn.Module):
         self.number, self.k, self.activation, self.router, self.fetch = (
             number, layer.k, layer.activation, layer.router, fetch,
         )  # fmt: skip
-        encoder, bias = layer.encoder.detach(), layer.bias.detach()
-        # One column with the mean and one each side of it has an expert's mean and variance: all that its score needs.
-        spread = encoder.var(2, correction=0).sqrt()
-        self.summary = torch.stack([encoder.mean(2) - spread, encoder.mean(2) + spread], dim=2)
-        self.summary_bias = bias.mean(1, keepdim=True).expand(-1, 2)
+        # All that the scores of experts need of them, far less than they are.
+        self.moments = moments(layer.encoder.detach(), layer.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(0, -2)
-        scores = -expected_activity(self.summary, self.summary_bias, flat) if self.router is None else self.router(flat)
+        scores = -expected_share(self.moments, flat) if self.router is None else self.router(flat)
         weights, chosen = scores.softmax(-1).topk(self.k, dim=-1)
         weights = weights / weights.sum(-1, keepdim=True)
         rows = []

@@ -7,7 +7,7 @@ Interpretable", ICML 2025; the balancing loss is that of Fedus, Zoph and Shazeer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -42,16 +42,32 @@ class Dense(nn.Module):
         return self.decoder(self.hidden(x))
 
 
-def expected_activity(encoder: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """float[n, experts]: the share of each expert's units that are above 0, were its weights to each input normal.
+class Moments(NamedTuple):
+    """Of each expert's units: mean and variance of the weights to each input float[experts, width], and mean bias."""
 
-    encoder: float[experts, width, hidden]; bias: float[experts, hidden]; x: float[n, width]. Costs as much as a linear
-    router.
+    mean: Tensor
+    variance: Tensor
+    bias: Tensor
+
+
+def moments(encoder: Tensor, bias: Tensor) -> Moments:
+    """Of encoders float[experts, width, hidden] and biases float[experts, hidden]: all that `expected_share` asks."""
+    return Moments(encoder.mean(2), encoder.var(2, correction=0), bias.mean(1))
+
+
+def expected_share(of: Moments, x: Tensor) -> Tensor:
+    """float[n, experts] of x float[n, width]: the share of units above 0, were weights to each input normal.
+
+    Costs as much as a linear router.
     """
-    mean = x @ encoder.mean(2).T + bias.mean(1)
-    variance = x.square() @ encoder.var(2, correction=0).T
+    mean, variance = x @ of.mean.T + of.bias, x.square() @ of.variance.T
     # P(z > 0) for z ~ N(mean, variance), section 4 of the paper.
     return (1 + torch.erf(mean / (2 * variance.clamp(min=SMALLEST_VARIANCE)).sqrt())) / 2
+
+
+def expected_activity(encoder: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """`expected_share` of the `moments` of encoders and biases."""
+    return expected_share(moments(encoder, bias), x)
 
 
 class MoEX(nn.Module):
