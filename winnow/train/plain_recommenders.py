@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import embedding, logsigmoid
 
 from winnow.errors import InputError
 from winnow.randomness import torch_generator
@@ -128,8 +128,13 @@ def factorisation(
 
 def _bpr(parts: list[Tensor], user: Tensor, item: Tensor, drawn: Tensor) -> Tensor:
     p, q, bias = parts
-    difference = (p[user] * (q[item] - q[drawn])).sum(1) + (bias[item] - bias[drawn])[:, 0]
-    size = p[user].square().sum() + q[item].square().sum() + q[drawn].square().sum()
+    # Rows are looked up once for both terms, as embeddings, whose gradients are summed without sorting.
+    both = torch.cat([item, drawn])
+    of_users, of_items = embedding(user, p), embedding(both, q)
+    taken, other = of_items.chunk(2)
+    own, others = embedding(both, bias)[:, 0].chunk(2)
+    difference = (of_users * (taken - other)).sum(1) + (own - others)
+    size = of_users.square().sum() + of_items.square().sum()
     return -logsigmoid(difference).mean() + DECAY * size
 
 
