@@ -222,3 +222,9 @@ def test_faults_are_the_misses_of_libcachesim(kind, seed, k):
     trace = np.array(reference_trace(kind, seed))
     found = tuple(simulate(trace, None, k, policy).faults for policy in ("lru", "lfu", "fifo", "lfd"))
     assert found == LIBCACHESIM[kind, seed, k]
+
+
+@pytest.mark.parametrize("bit", [2, -1, 0.5])
+def test_one_bit_that_is_none_among_others_is_refused(bit):
+    with pytest.raises(InputError, match="bits: there are others than 0 and 1; correct the predictor"):
+        simulate(np.array([1, 2, 3]), np.array([0, bit, 1]), 2, "blind")
