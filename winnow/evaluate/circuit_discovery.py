@@ -3,25 +3,28 @@
 Contextual decomposition in rounds: A. Hsu et al., "Efficient Automated Circuit Discovery in Transformers using
 Contextual Decomposition", ICLR 2025. Path patching: N. Goldowsky-Dill et al., "Localizing Model Behavior with Path
 Patching", 2023. A node that is taken away gets its mean over a reference at its position. Work is counted in blocks
-run on one sentence; a block through which two parts are pushed counts twice, and so does a gradient's way back.
+run on one sentence, by the definition of each method: what is the same as in a plain run and so is not computed again
+counts for all of them. A block through which two parts are pushed counts twice, and so does a gradient's way back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from winnow.evaluate.contextual_decomposition import Node, Result, heads_of, propagate, reference_means
+from winnow.evaluate.causal_runs import PlainRun
+from winnow.evaluate.contextual_decomposition import Node, Result, heads_of, plain_run, propagate, reference_means
 from winnow.evaluate.decomposition_rules import Parts
-from winnow.models.hooked_transformer import Block, HookedTransformer, as_it_is
+from winnow.models.hooked_transformer import HookedTransformer
 from winnow.workloads.names_language import YEARS, indirect_objects, tokens_of, vocabulary, year_spans
 
 ROWS = 1024
 """Sentences that run at once."""
-Patches = Mapping[str, Callable[[Tensor], Tensor]]
+NEIGHBOURS = 192
+"""The same where positions before the first node are left out: few, so that nodes at near positions run together."""
 
 
 @dataclass
@@ -66,60 +69,25 @@ def later_weights(start: Tensor) -> Tensor:
     return weights
 
 
-def _run(model: HookedTransformer, task: Task, stream: Tensor, layer: int, patch: Patches) -> Tensor:
-    """Last logits float[n, vocabulary] of the stream float[n, t, d] from a block on."""
-
-    def tap(name: str, value: Tensor) -> Tensor:
-        return patch[name](value) if name in patch else value
-
-    for i in range(layer, len(model.blocks)):
-        stream = model.blocks[i](stream, tap, f"blocks.{i}", None, True, i == len(model.blocks) - 1)
-        task.blocks += len(stream)
-    return model.foretold(stream[:, -1])
-
-
-def _frozen(
-    model: HookedTransformer, task: Task, stream: Tensor, kept: Mapping[int, Tensor], receivers: Sequence[Node]
-) -> tuple[Tensor, dict[Node, Tensor]]:
-    """Stream float[n, t, d] from the first block of `kept` on, and what the receivers would put out on the way.
-
-    kept: layer -> outputs of heads float[n, t, head, d] in the place of what they would be. A block's attention
-    is computed only where a receiver reads it; after the last of these, if there is one, nothing more is.
-    """
-    recorded: dict[Node, Tensor] = {}
-    deepest = max((node.layer for node in receivers), default=None)
-    for i, outputs in kept.items():
-        block, name = model.blocks[i], f"blocks.{i}"
-        assert isinstance(block, Block)
-        task.blocks += len(stream)
-        if own := [node for node in receivers if node.layer == i]:
-            live: list[Tensor] = []
-
-            def taken(hook: str, value: Tensor, name: str = name, live: list[Tensor] = live) -> Tensor:
-                if hook == f"{name}.attn.hook_z":
-                    live.append(value)
-                return value
-
-            block.attn(block.ln1(stream, taken, f"{name}.ln1"), taken, f"{name}.attn", None, True, True)
-            recorded |= {node: node.of(live[0]) for node in own}
-        if i == deepest:
-            break
-        last = i == len(model.blocks) - 1
-        mixed = block.attn.joined(outputs, as_it_is, f"{name}.attn", last)
-        stream = block.rest(stream[:, -1:] if last else stream, mixed, as_it_is, name)
-    return stream, recorded
-
-
-def _plain(model: HookedTransformer, task: Task) -> tuple[Tensor, dict[str, Tensor]]:
-    """Last logits float[n, vocabulary], and streams before blocks and outputs of heads."""
-    names = [f"blocks.{i}.{name}" for i in range(len(model.blocks)) for name in ("hook_resid_pre", "attn.hook_z")]
+def _plain(model: HookedTransformer, task: Task) -> PlainRun:
     task.blocks += len(task.tokens) * len(model.blocks)
-    logits, saved = model.run(task.tokens, save=names)
-    return logits[:, -1], saved
+    return PlainRun(model, task.tokens)
 
 
-def _z(layer: int) -> str:
-    return f"blocks.{layer}.attn.hook_z"
+def _at_end(node: Node, task: Task) -> bool:
+    return node.position == task.tokens.shape[1] - 1
+
+
+def _count(scores: Tensor) -> int:
+    """Nodes of a layer."""
+    return scores[0].numel()
+
+
+def _score(scores: Tensor, nodes: Sequence[Node], plain: PlainRun, task: Task, found: Tensor) -> None:
+    """Put in the drops of the measure, of last logits float[n, node, vocabulary] with a node each changed."""
+    drops = (task.measure(plain.logits) - task.measure(found.transpose(0, 1))).mean(1)
+    for node, drop in zip(nodes, drops, strict=True):
+        scores[node] = drop
 
 
 def _nodes(model: HookedTransformer, task: Task, layer: int) -> list[Node]:
@@ -127,17 +95,9 @@ def _nodes(model: HookedTransformer, task: Task, layer: int) -> list[Node]:
     return [Node(layer, position, head) for position in range(task.tokens.shape[1]) for head in range(heads)]
 
 
-def _chunks(nodes: list[Node], count: int) -> list[list[Node]]:
-    size = max(1, ROWS // count)
+def _chunks(nodes: list[Node], count: int, rows: int | None = None) -> list[list[Node]]:
+    size = max(1, (rows or ROWS) // count)
     return [nodes[i : i + size] for i in range(0, len(nodes), size)]
-
-
-def _taken_away(nodes: Sequence[Node], task: Task, value: Tensor) -> Tensor:
-    """Outputs of heads float[nodes * n, t, head, d] with one node each at its mean."""
-    value = value.clone().unflatten(0, (len(nodes), -1))
-    for i, node in enumerate(nodes):
-        node.of(value[i])[:] = node.of(task.means[node.hook])
-    return value.flatten(0, 1)
 
 
 def no_scores(model: HookedTransformer, task: Task) -> Tensor:
@@ -149,21 +109,21 @@ def no_scores(model: HookedTransformer, task: Task) -> Tensor:
 @torch.no_grad()
 def activation_patching(model: HookedTransformer, task: Task) -> Tensor:
     """float[layer, t, head]: mean drop of the measure where a node is taken away."""
-    logits, plain = _plain(model, task)
-    whole, scores, count = task.measure(logits), no_scores(model, task), len(task.tokens)
-    for layer in range(len(model.blocks)):
-        for nodes in _chunks(_nodes(model, task, layer), count):
-            stream = plain[f"blocks.{layer}.hook_resid_pre"].repeat(len(nodes), 1, 1)
-            patch = {_z(layer): lambda value, nodes=nodes: _taken_away(nodes, task, value)}
-            found = _run(model, task, stream, layer, patch).unflatten(0, (len(nodes), -1))
-            for node, drop in zip(nodes, (whole - task.measure(found)).mean(1), strict=True):
-                scores[node] = drop
+    plain, scores, layers = _plain(model, task), no_scores(model, task), len(model.blocks)
+    for layer in range(layers):
+        task.blocks += len(task.tokens) * _count(scores) * (layers - layer)
+        # Of the last block's outputs only those at the end are read.
+        heard = [node for node in _nodes(model, task, layer) if layer < layers - 1 or _at_end(node, task)]
+        for nodes in _chunks(heard, len(task.tokens), NEIGHBOURS):
+            stream = plain.without(nodes, task.means)
+            found = model.foretold(stream) if layer == layers - 1 else plain.after(layer + 1, nodes, stream)
+            _score(scores, nodes, plain, task, found)
     return scores
 
 
 def attribution_patching(model: HookedTransformer, task: Task) -> Tensor:
     """float[layer, t, head]: the same drop to first order, by one gradient."""
-    names = [_z(layer) for layer in range(len(model.blocks))]
+    names = [f"blocks.{layer}.attn.hook_z" for layer in range(len(model.blocks))]
     # Once forward, twice as much back.
     task.blocks += 3 * len(task.tokens) * len(model.blocks)
     with torch.enable_grad():
@@ -225,8 +185,11 @@ def _propagated(
         for nodes in _chunks(_nodes(model, task, layer), count):
             # A plain run, which the sums are taken from, and two parts of each node.
             task.blocks += count * len(model.blocks) + 2 * count * len(nodes) * (last + 1 - layer)
-            sources = [frozenset({node}) for node in nodes]
-            yield nodes, propagate(model, task.tokens, sources, later, task.means, pattern, clean_signs, last=True)
+            plain = plain_run(model, task.tokens)
+            for some in _chunks(nodes, count, NEIGHBOURS):
+                sources = [frozenset({node}) for node in some]
+                asked = (model, task.tokens, sources, later, task.means, pattern, clean_signs)
+                yield some, propagate(*asked, last=True, plain=plain)
 
 
 def _along(parts: Parts, node: Node, task: Task) -> Tensor:
@@ -242,40 +205,36 @@ def path_patching(model: HookedTransformer, task: Task, receivers: Sequence[Node
     In a first run the node is taken away, all other heads keep their plain outputs, and what the receivers would put
     out is recorded; in a second run they put it out. None receives: the first run's logits count.
     """
-    logits, plain = _plain(model, task)
-    whole, scores, count = task.measure(logits), no_scores(model, task), len(task.tokens)
-    layers = len(model.blocks)
+    plain, scores, layers = _plain(model, task), no_scores(model, task), len(model.blocks)
     depth = layers if receivers is None else max(node.layer for node in receivers)
     for layer in range(depth):
         later = [node for node in receivers or () if node.layer > layer]
-        for nodes in _chunks(_nodes(model, task, layer), count):
-            stream = plain[f"blocks.{layer}.hook_resid_pre"].repeat(len(nodes), 1, 1)
-            kept = {i: plain[_z(i)].repeat(len(nodes), 1, 1, 1) for i in range(layer, min(depth + 1, layers))}
-            kept[layer] = _taken_away(nodes, task, kept[layer])
-            stream, recorded = _frozen(model, task, stream, kept, later)
-            if receivers is None:
-                found = model.foretold(stream[:, -1])
-            else:
-                found = _received(model, task, plain, recorded, len(nodes))
-            for node, drop in zip(
-                nodes, (whole - task.measure(found.unflatten(0, (len(nodes), -1)))).mean(1), strict=True
-            ):
-                scores[node] = drop
+        ran = min(depth + 1, layers) - layer + (layers - min(node.layer for node in later) if later else 0)
+        task.blocks += len(task.tokens) * _count(scores) * ran
+        nodes = _nodes(model, task, layer)
+        if receivers is None:
+            # Without other heads nothing of a position reaches the end.
+            heard = [node for node in nodes if _at_end(node, task)]
+        else:
+            heard = [node for node in nodes if node.position <= max(one.position for one in later)]
+        for some in _chunks(heard, len(task.tokens)):
+            found = _by_paths(plain, task, some, later)
+            _score(scores, some, plain, task, found)
     return scores
 
 
-def _received(
-    model: HookedTransformer, task: Task, plain: dict[str, Tensor], recorded: dict[Node, Tensor], times: int
-) -> Tensor:
-    """Last logits where receivers put out what was recorded."""
-
-    def put(value: Tensor, layer: int) -> Tensor:
-        value = value.clone()
-        for node, output in recorded.items():
-            if node.layer == layer:
-                node.of(value)[:] = output
-        return value
-
-    first = min(node.layer for node in recorded)
-    patch = {_z(i): lambda value, i=i: put(value, i) for i in range(first, len(model.blocks))}
-    return _run(model, task, plain[f"blocks.{first}.hook_resid_pre"].repeat(times, 1, 1), first, patch)
+def _by_paths(plain: PlainRun, task: Task, nodes: Sequence[Node], receivers: Sequence[Node]) -> Tensor:
+    """Last logits float[n, node, vocabulary] of path patching, of nodes of one layer."""
+    start, layer = min(node.position for node in nodes), nodes[0].layer
+    hearing = [node for node in receivers if node.position >= start]
+    deepest = max((node.layer for node in hearing), default=len(plain.model.blocks))
+    recorded: dict[Node, Tensor] = {}
+    stream = plain.without(nodes, task.means)
+    for i in range(layer + 1, deepest):
+        if own := [node for node in hearing if node.layer == i]:
+            recorded |= plain.heard(i, nodes, stream, own)
+        stream = plain.frozen(i, nodes, stream)
+    if not receivers:
+        return plain.model.foretold(stream)
+    own = [node for node in hearing if node.layer == deepest]
+    return plain.received(recorded | plain.heard(deepest, nodes, stream, own))

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from winnow.errors import InputError
 from winnow.evaluate.decomposition_rules import Parts, activate, add, attend, clean, layer_norm, linear
-from winnow.models.hooked_transformer import Attention, Block, FeedForward, HookedTransformer, Normalisation
+from winnow.models.hooked_transformer import SCORES, Attention, Block, FeedForward, HookedTransformer, Normalisation
 from winnow.models.text_encoder import EncoderBlock, TextEncoder, seen
 
 MLP = -1
@@ -102,15 +103,25 @@ def _check(model: Model, length: int, sources: Sequence[Source], targets: Sequen
         raise InputError(f"token {max(places, key=abs)}: outside the sentence's {length}; name one inside")
 
 
+def _moved(node: Node, start: int) -> Node:
+    return node._replace(position=node.position - start)
+
+
 class _Propagation:
     """One pass of both parts through a model, whose sums are those of a plain run."""
 
-    def __init__(self, sources: Sequence[Source], plain: dict[str, Tensor], means: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, sources: Sequence[Source], plain: dict[str, Tensor], means: Mapping[str, Tensor], start: int = 0
+    ) -> None:
+        """plain, means: of positions from `start` on; of patterns the queries'."""
         self.sources, self.plain, self.means = sources, plain, means
-        self.nodes = [(i, node) for i, s in enumerate(sources) if not isinstance(s, Tokens) for node in s]
+        nodes = [(i, node) for i, s in enumerate(sources) if not isinstance(s, Tokens) for node in s]
+        self.nodes = [(i, _moved(node, start)) for i, node in nodes]
         self.split = self.clean_signs = False
         self.ends = self.stop = ""
         self.told = slice(-1, None)
+        self.before: dict[str, Tensor] = {}
+        """Values of heads that stand before all that is decomposed, float[n, t, head, d] of each block."""
         self.hidden = torch.zeros(1, 1, dtype=torch.bool)
         self.save: Collection[str] = ()
         self.saved: dict[str, Parts] = {}
@@ -151,11 +162,22 @@ class _Propagation:
             if self.split:
                 asking = query.rel[..., early, :, :]
                 scores = torch.einsum("...qhd,...khd->...hqk", asking, key.rel) / math.sqrt(layer.head_width)
-                relevant = scores.masked_fill(self.hidden[..., early, :], float("-inf")).softmax(-1)
-        mixed = self.tap(f"{name}.hook_z", attend(heads("v", layer.value), pattern, relevant))
+                scores = scores.masked_fill(self.hidden[..., early, :], float("-inf"))
+                # Of keys that stand before, nothing is relevant: their scores are 0.
+                start = pattern.shape[-1] - scores.shape[-1]
+                relevant = pad(scores, (start, 0)).softmax(-1)[..., start:]
+        mixed = self.tap(f"{name}.hook_z", self.attend(heads("v", layer.value), pattern, relevant, name))
         left = places if early == slice(None) else slice(None)
         mixed = Parts(*(part[..., left, :, :].flatten(-2) for part in mixed))
         return linear(mixed, layer.output.weight, layer.output.bias)
+
+    def attend(self, value: Parts, pattern: Tensor, relevant: Tensor | None, name: str) -> Parts:
+        start = pattern.shape[-1] - value.rel.shape[-3]
+        mixed = attend(value, pattern[..., start:], relevant)
+        if not start:
+            return mixed
+        plain = torch.einsum("...hqk,...khd->...qhd", pattern[..., :start], self.before[f"{name}.hook_v"])
+        return Parts(mixed.rel, mixed.irrel + plain)
 
     def feed_forward(self, parts: Parts, mlp: FeedForward, name: str) -> Parts:
         pre = self.tap(f"{name}.mlp.hook_pre", linear(parts, mlp.up.weight, mlp.up.bias))
@@ -187,11 +209,22 @@ class _Propagation:
         return linear(self.tap("pooler.hook_post", activate(pre, torch.tanh)), model.classes.weight, model.classes.bias)
 
 
+def _from(plain: dict[str, Tensor], start: int) -> dict[str, Tensor]:
+    """Tensors of hook points from a position on; scores and patterns keep all keys."""
+    return {name: value[..., start:, :] if name.endswith(SCORES) else value[:, start:] for name, value in plain.items()}
+
+
 def _hidden(model: Model, tokens: Tensor) -> Tensor:
     """bool, to be laid over scores [n, head, query, key]: what a query does not see."""
     if isinstance(model, TextEncoder):
         return ~seen(tokens)[:, None, None]
     return torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).triu(1)
+
+
+@torch.no_grad()
+def plain_run(model: Model, tokens: Tensor) -> dict[str, Tensor]:
+    """All tensors of a run, which several propagations can share."""
+    return model.run(tokens, save=model.all_hook_points())[1]
 
 
 @torch.no_grad()
@@ -205,16 +238,18 @@ def propagate(
     clean_signs: bool = False,
     save: Collection[str] = (),
     last: bool = False,
+    plain: dict[str, Tensor] | None = None,
 ) -> Result:
     """The parts of the logits, or of later nodes, that come from each source; the parts of a tensor add up to it.
 
     tokens: int64[n, t]. sources: each a set of Tokens, whose embeddings are relevant, or of Nodes, of whose output what
     differs from its mean over a reference (`means`, as `reference_means` gives them) is relevant. Nothing is relevant
-    before a source, so blocks before the earliest one run once and plainly; with targets, those after the last one do
-    not run. clean_signs: at each sum of the residual stream, parts of opposite sign are joined. last: logits of the
-    last place alone are asked for, [s, n, 1, vocabulary], of a model that foresees tokens; nothing is saved of the last
-    block, none of whose feed-forward nodes is a source. Raises InputError for empty sources or targets, nodes and
-    tokens outside the model or the sentence, and nodes without `means` of their positions.
+    before a source, so blocks before the earliest one run once and plainly, and so do earlier positions where neither
+    all logits nor `save` ask for them; with targets, blocks after the last one do not run. clean_signs: at each sum of
+    the residual stream, parts of opposite sign are joined. last: logits of the last place alone are asked for,
+    [s, n, 1, vocabulary], of a model that foresees tokens; nothing is saved of the last block, none of whose
+    feed-forward nodes is a source. plain: of `plain_run`, if there is one. Raises InputError for empty sources or
+    targets, nodes and tokens outside the model or the sentence, and nodes without `means` of their positions.
     """
     _check(model, tokens.shape[1], sources, targets)
     if pattern not in PATTERNS:
@@ -224,20 +259,26 @@ def propagate(
         raise InputError("means: missing for a source that is a node; give those of reference_means")
     if nodes and next(iter(means.values())).shape[0] != tokens.shape[1]:  # type: ignore[union-attr]
         raise InputError(f"means: of sentences of another length than {tokens.shape[1]}; give a reference of that one")
-    plain = model.run(tokens, save=model.all_hook_points())[1]
+    plain = plain_run(model, tokens) if plain is None else plain
     first = 0 if any(isinstance(source, Tokens) for source in sources) else min(node.layer for node in nodes)
     early = [node for node in targets or () if node.layer < first]
     if early:
         raise InputError(f"target {early[0]}: lies before every source; name a later one")
     deepest = len(model.blocks) - 1 if targets is None else max(node.layer for node in targets)
+    start = 0
+    if isinstance(model, HookedTransformer) and not save and (last or targets is not None):
+        start = min(place if isinstance(place, int) else place.position for source in sources for place in source)
+    whole, plain = plain, _from(plain, start)
     stream = plain[f"blocks.{first}.hook_resid_pre"].expand(len(sources), -1, -1, -1)
-    relevant = torch.zeros(len(sources), 1, tokens.shape[1], 1, dtype=torch.bool)
+    relevant = torch.zeros(len(sources), 1, tokens.shape[1] - start, 1, dtype=torch.bool)
     for i, source in enumerate(sources):
         if isinstance(source, Tokens):
-            relevant[i, :, list(source)] = True
+            relevant[i, :, [place - start for place in source]] = True
     parts = Parts(torch.where(relevant, stream, 0), torch.where(relevant, 0, stream))
-    made = _Propagation(sources, plain, means or {})
-    made.split, made.clean_signs, made.hidden = pattern == "split", clean_signs, _hidden(model, tokens)
+    made = _Propagation(sources, plain, {name: mean[start:] for name, mean in (means or {}).items()}, start)
+    made.before = {name: value[:, :start] for name, value in whole.items() if name.endswith("hook_v")}
+    made.split, made.clean_signs = pattern == "split", clean_signs
+    made.hidden = _hidden(model, tokens)[..., start:, start:]
     made.save = {*save, *(node.hook for node in targets or ())}
     if isinstance(model, TextEncoder):  # of which the first place alone is classified
         made.told, last = slice(0, 1), not save and all(node.layer < deepest for node in nodes)
@@ -248,8 +289,14 @@ def propagate(
     for i in range(first, deepest + 1):
         parts = made.block(parts, model.blocks[i], f"blocks.{i}")
     if targets is not None:
-        found = {node: Parts(*(node.of(part) for part in made.saved[node.hook])) for node in targets}
-        return Result(None, found, made.saved)
+        # What stands before all sources is as it is in the plain run.
+        found = {
+            node: Parts(*(_moved(node, start).of(part) for part in made.saved[node.hook]))
+            if node.position >= start
+            else Parts(torch.zeros_like(of := node.of(whole[node.hook]).expand(len(sources), -1, -1)), of)
+            for node in targets
+        }
+        return Result(None, found, made.saved if save else {})
     return Result(made.logits(parts, model), {}, made.saved)
 
 
