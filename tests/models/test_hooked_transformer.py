@@ -8,7 +8,7 @@ from torch import nn
 
 from winnow.errors import InputError
 from winnow.models import build
-from winnow.models.hooked_transformer import SCORES
+from winnow.models.hooked_transformer import SCALE, SCORES
 from winnow.models.hooks import capture, from_hook_on, run_with
 
 
@@ -117,7 +117,7 @@ def test_logits_and_tensors_are_those_of_transformer_lens(tokens):
 def test_saving_and_patches_that_change_nothing_change_no_bit(options, tokens):
     own = model(**options)
     logits = own(tokens)
-    names = [name for name in own.all_hook_points() if not name.endswith(SCORES)]
+    names = [name for name in own.all_hook_points() if not name.endswith((*SCORES, SCALE))]
     again, saved = own.run(tokens, save=names, patch={name: lambda x: x for name in names})
     assert torch.equal(logits, again) and saved.keys() == set(names)
     assert torch.equal(own.run(own.embed(tokens))[0], logits)
@@ -172,13 +172,24 @@ def test_edits_from_a_hook_point_on_are_those_of_whole_runs(tokens):
         if not name.endswith(SCORES):
             rest = from_hook_on(own, tokens, name)
             for factor in (torch.tensor(2.0), torch.tensor(0.5)):
-                assert torch.equal(rest(factor.__mul__), run_with(own, tokens, name, factor.__mul__))
+                found, whole = rest(factor.__mul__), run_with(own, tokens, name, factor.__mul__)
+                # Where a scale is edited, LayerNorms before it are one kernel each, or steps.
+                assert torch.equal(found, whole) or (name.endswith(SCALE) and torch.allclose(found, whole, atol=1e-5))
     rows = capture(own, tokens, "blocks.0.mlp").detach().requires_grad_()
     (expected,) = torch.autograd.grad(run_with(own, tokens, "blocks.0.mlp", lambda x: rows).square().sum(), rows)
     rest = from_hook_on(own, tokens, "blocks.0.hook_mlp_out")
     (gradient,) = torch.autograd.grad(rest(lambda x: rows).square().sum(), rows)
     assert torch.equal(gradient, expected)
     assert torch.equal(from_hook_on(own, tokens, "blocks.0.mlp")(torch.relu), rest(torch.relu))
+
+
+def test_layer_norm_in_one_kernel_is_layer_norm_step_by_step(tokens):
+    own = model().double()
+    at_once = own(tokens)
+    stepwise, saved = own.run(tokens, save=["blocks.1.ln2.hook_scale", "blocks.1.hook_resid_mid"])
+    torch.testing.assert_close(at_once, stepwise, rtol=1e-12, atol=1e-12)
+    spread = saved["blocks.1.hook_resid_mid"].var(-1, correction=0, keepdim=True)
+    torch.testing.assert_close(saved["blocks.1.ln2.hook_scale"], (spread + 1e-5).sqrt())
 
 
 def test_attention_in_one_kernel_is_attention_step_by_step(tokens):
@@ -194,8 +205,8 @@ def test_attention_in_one_kernel_is_attention_step_by_step(tokens):
     assert all(torch.allclose(gradients[name], p.grad, atol=1e-13) for name, p in own.named_parameters())
 
 
-@pytest.mark.parametrize("point", SCORES)
-def test_patches_and_hooks_on_scores_and_patterns_are_heard(point, tokens):
+@pytest.mark.parametrize("point", [*SCORES, f"ln1.{SCALE}", f"ln2.{SCALE}"])
+def test_patches_and_hooks_on_scores_patterns_and_scales_are_heard(point, tokens):
     own, name = model(), f"blocks.1.{point}"
     patched = own.run(tokens, patch={name: lambda x: x / 2})[0]
     assert not torch.allclose(patched, own(tokens), atol=1e-3)

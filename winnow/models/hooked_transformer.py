@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,18 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu": relu
 NO_PATCH: Patch = MappingProxyType({})
 SCORES = ("attn.hook_attn_scores", "attn.hook_pattern")
 """Points of a block that exist only where attention is computed step by step."""
+SCALE = "hook_scale"
+"""The point of a LayerNorm that exists only where it is computed step by step."""
+
+
+class Kernels(NamedTuple):
+    """Whether attention and LayerNorm are one kernel each, which rounds otherwise than their steps."""
+
+    attention: bool = False
+    norms: bool = False
+
+
+STEPS = Kernels()
 
 
 def as_it_is(name: str, value: Tensor) -> Tensor:
@@ -35,10 +48,15 @@ def as_it_is(name: str, value: Tensor) -> Tensor:
     return value
 
 
+def _is_hooked(point: nn.Module) -> bool:
+    """Whether one of torch's own hooks stands there."""
+    return bool(point._forward_hooks or point._forward_pre_hooks)
+
+
 class Normalisation(nn.Module):
     """LayerNorm whose scale, the standard deviation of each position, is a hook point as well.
 
-    With the tap `as_it_is` one kernel does it, which rounds otherwise.
+    kernel: one kernel does it, without the scale, as with the tap `as_it_is`; it rounds otherwise.
     """
 
     def __init__(self, width: int, epsilon: float = 1e-5) -> None:
@@ -50,14 +68,14 @@ class Normalisation(nn.Module):
         )
         self.hook_scale, self.hook_normalized = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
-        if tap is as_it_is:
-            return layer_norm(x, x.shape[-1:], self.weight, self.bias, self.epsilon)
-        centred = x - x.mean(-1, keepdim=True)
-        scale = tap(
-            f"{name}.hook_scale", self.hook_scale((centred.square().mean(-1, keepdim=True) + self.epsilon).sqrt())
-        )
-        return tap(f"{name}.hook_normalized", self.hook_normalized(centred / scale * self.weight + self.bias))
+    def forward(self, x: Tensor, tap: Tap, name: str, kernel: bool = False) -> Tensor:
+        if kernel or tap is as_it_is:
+            normalised = layer_norm(x, x.shape[-1:], self.weight, self.bias, self.epsilon)
+        else:
+            centred = x - x.mean(-1, keepdim=True)
+            scale = (centred.square().mean(-1, keepdim=True) + self.epsilon).sqrt()
+            normalised = centred / tap(f"{name}.{SCALE}", self.hook_scale(scale)) * self.weight + self.bias
+        return tap(f"{name}.hook_normalized", self.hook_normalized(normalised))
 
 
 class Unnormalised(nn.Module):
@@ -67,7 +85,7 @@ class Unnormalised(nn.Module):
         super().__init__()
         self.hook_normalized = nn.Identity()
 
-    def forward(self, x: Tensor, tap: Tap, name: str) -> Tensor:
+    def forward(self, x: Tensor, tap: Tap, name: str, kernel: bool = False) -> Tensor:
         return tap(f"{name}.hook_normalized", self.hook_normalized(x))
 
 
@@ -160,17 +178,24 @@ class Block(nn.Module):
         self.hook_mlp_out, self.hook_resid_post = nn.Identity(), nn.Identity()
 
     def forward(
-        self, x: Tensor, tap: Tap, name: str, past: KeysValues | None = None, fused: bool = False, last: bool = False
+        self,
+        x: Tensor,
+        tap: Tap,
+        name: str,
+        past: KeysValues | None = None,
+        kernels: Kernels = STEPS,
+        last: bool = False,
     ) -> Tensor:
         x = tap(f"{name}.hook_resid_pre", self.hook_resid_pre(x))
-        mixed = self.attn(self.ln1(x, tap, f"{name}.ln1"), tap, f"{name}.attn", past, fused, last)
-        return self.rest(x[:, -1:] if last else x, mixed, tap, name)
+        read = self.ln1(x, tap, f"{name}.ln1", kernels.norms)
+        mixed = self.attn(read, tap, f"{name}.attn", past, kernels.attention, last)
+        return self.rest(x[:, -1:] if last else x, mixed, tap, name, kernels.norms)
 
-    def rest(self, x: Tensor, mixed: Tensor, tap: Tap, name: str) -> Tensor:
+    def rest(self, x: Tensor, mixed: Tensor, tap: Tap, name: str, kernel: bool = False) -> Tensor:
         """The stream after the block: before it x float[n, t, width], to which attention adds `mixed`."""
         x = x + tap(f"{name}.hook_attn_out", self.hook_attn_out(mixed))
         x = tap(f"{name}.hook_resid_mid", self.hook_resid_mid(x))
-        added = self.mlp(self.ln2(x, tap, f"{name}.ln2"), tap, f"{name}.mlp")
+        added = self.mlp(self.ln2(x, tap, f"{name}.ln2", kernel), tap, f"{name}.mlp")
         x = x + tap(f"{name}.hook_mlp_out", self.hook_mlp_out(added))
         return tap(f"{name}.hook_resid_post", self.hook_resid_post(x))
 
@@ -242,7 +267,8 @@ class HookedTransformer(nn.Module):
         of heads in the last block that runs is then of that place, for patches and what is saved as well.
         Shapes: [n, t, width], of heads [n, t, head, width of a head], of patterns [n, head, query, key]. Neither
         patches nor saving touch the module, so threads may share it. Saving changes no bit of the logits, except that
-        scores and patterns, once asked for, take attention from one kernel to steps that round otherwise. Raises
+        scores and patterns, once asked for, take attention from one kernel to steps that round otherwise, and scales
+        all LayerNorms. Raises
         InputError for a hook point that does not exist, lies before `start_at` or beyond `stop_at`, one of these that
         is no number of blocks, sequences longer than the context and a tensor of another shape in the place of one.
         """
@@ -270,17 +296,20 @@ class HookedTransformer(nn.Module):
         if start_at is None:
             places = self.pos_embed.weight[before : before + x.shape[1]].expand(len(x), -1, -1)
             stream = tap("hook_embed", self.hook_embed(stream)) + tap("hook_pos_embed", self.hook_pos_embed(places))
-        fused = not past and not any(name.endswith(SCORES) for name in asked) and not self._scores_are_hooked()
+        kernels = Kernels(
+            attention=not past and not any(name.endswith(SCORES) for name in asked) and not self._scores_are_hooked(),
+            norms=not any(name.endswith(SCALE) for name in asked) and not self._scales_are_hooked(),
+        )
         for i, block in islice(enumerate(self.blocks), start_at or 0, stop_at):
             ends = last and i == (len(self.blocks) if stop_at is None else stop_at) - 1
-            stream = block(stream, tap, f"blocks.{i}", past[i] if past else None, fused, ends)
+            stream = block(stream, tap, f"blocks.{i}", past[i] if past else None, kernels, ends)
         if stop_at is not None:
             return stream, saved
-        return self.unembed(self.ln_final(stream, tap, "ln_final")), saved
+        return self.unembed(self.ln_final(stream, tap, "ln_final", kernels.norms)), saved
 
     def foretold(self, stream: Tensor) -> Tensor:
         """The logits float[..., vocabulary] of what the last block leaves in the stream float[..., width]."""
-        return self.unembed(self.ln_final(stream, lambda name, value: value, "ln_final"))
+        return self.unembed(self.ln_final(stream, as_it_is, "ln_final"))
 
     def _check_points(self, asked: Sequence[str], start_at: int | None, stop_at: int | None) -> None:
         count = len(self.blocks)
@@ -310,8 +339,11 @@ class HookedTransformer(nn.Module):
         return True
 
     def _scores_are_hooked(self) -> bool:
-        points = (block.get_submodule(name) for block in self.blocks for name in SCORES)
-        return any(point._forward_hooks or point._forward_pre_hooks for point in points)
+        return any(_is_hooked(block.get_submodule(name)) for block in self.blocks for name in SCORES)
+
+    def _scales_are_hooked(self) -> bool:
+        norms = [self.ln_final, *(norm for block in self.blocks for norm in (block.ln1, block.ln2))]
+        return any(isinstance(norm, Normalisation) and _is_hooked(norm.hook_scale) for norm in norms)
 
     def all_hook_points(self) -> list[str]:
         """Every name that `run` can patch and save."""
