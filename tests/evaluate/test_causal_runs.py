@@ -91,4 +91,5 @@ def test_a_head_taken_away_is_a_whole_run_without_it_and_the_last_block_s_count_
     for node in every(model):
         alone = drop(model, task, {node.hook: put(node, node.of(task.means[node.hook]))})
         assert float(found[node]) == pytest.approx(alone, abs=1e-10)
-    assert not found[2, :-1].any() and found[:2].all()
+    # At the first position all sentences are alike, so that nothing changes there but by rounding.
+    assert not found[2, :-1].any() and found[:2, 1:].all()

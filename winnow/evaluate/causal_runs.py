@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from winnow.evaluate.contextual_decomposition import Node
-from winnow.models.hooked_transformer import Block, HookedTransformer, as_it_is
+from winnow.models.hooked_transformer import Block, HookedTransformer, Kernels, as_it_is
 
 POINTS = ("hook_resid_pre", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z")
 
@@ -115,5 +115,5 @@ class PlainRun:
                     self.saved[f"{name}.attn.hook_{letter}"][:, :start].repeat_interleave(count, 0) for letter in "kv"
                 )
                 past = key, value
-            stream = self._block(i)(stream, tap, name, past, not start, i == len(self.model.blocks) - 1)
+            stream = self._block(i)(stream, tap, name, past, Kernels(not start, True), i == len(self.model.blocks) - 1)
         return self.model.foretold(stream[:, -1]).unflatten(0, (-1, count))
