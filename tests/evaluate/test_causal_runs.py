@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.evaluate.circuits import TOKENS, a_task, every, random_transformer
-from tests.evaluate.test_circuit_discovery import by_two_runs, drop, put
+from tests.evaluate.circuits import TOKENS, a_task, random_transformer
+from tests.evaluate.test_circuit_discovery import by_two_runs
 from winnow.evaluate import circuit_discovery as discovery
 from winnow.evaluate.contextual_decomposition import MLP, Node, Tokens, propagate, reference_means
 
@@ -80,16 +80,3 @@ def test_paths_to_any_receivers_are_two_whole_runs_and_counted_as_such(receivers
     # A plain run, then of each of 8 nodes a layer and 3 sentences the blocks up to the receivers, and from them on.
     again = [3 - min(node.layer for node in receivers if node.layer > layer) for layer in range(depth)]
     assert task.blocks == 3 * 3 + 3 * 8 * sum(depth + 1 - layer + again[layer] for layer in range(depth))
-
-
-@pytest.mark.parametrize("rows", [3, 9, 1024])
-def test_a_head_taken_away_is_a_whole_run_without_it_and_the_last_block_s_count_at_the_end_alone(rows, monkeypatch):
-    monkeypatch.setattr(discovery, "NEIGHBOURS", rows)
-    model = random_transformer(layers=3)
-    task = a_task(model)
-    found = discovery.activation_patching(model, task)
-    for node in every(model):
-        alone = drop(model, task, {node.hook: put(node, node.of(task.means[node.hook]))})
-        assert float(found[node]) == pytest.approx(alone, abs=1e-10)
-    # At the first position all sentences are alike, so that nothing changes there but by rounding.
-    assert not found[2, :-1].any() and found[:2, 1:].all()

@@ -24,13 +24,17 @@ def put(node, output):
     return patched
 
 
-def test_patching_is_what_single_runs_give_and_every_block_is_counted():
+@pytest.mark.parametrize("rows", [3, 9, 1024])
+def test_patching_is_what_single_runs_give_and_every_block_is_counted(rows, monkeypatch):
+    monkeypatch.setattr(discovery, "NEIGHBOURS", rows)
     model = random_transformer(layers=3)
     task = a_task(model)
     found = discovery.activation_patching(model, task)
     for node in every(model):
         alone = drop(model, task, {node.hook: put(node, node.of(task.means[node.hook]))})
         assert float(found[node]) == pytest.approx(alone, abs=1e-10)
+    # At the first position all sentences are alike, so that nothing changes there but by rounding.
+    assert not found[2, :-1].any() and found[:2, 1:].all()
     assert task.blocks == 3 * 3 + 3 * 8 * (3 + 2 + 1)
 
 
